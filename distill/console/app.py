@@ -1,0 +1,120 @@
+"""The frame of every command line here: one-line errors, ``--debug``, default commands."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from typing import Annotated
+
+import typer
+from typer.core import TyperGroup
+
+from distill.console.errors import Failure
+from distill.console.progress import console
+
+__all__ = ["AppGroup", "DebugOption", "JsonOption", "make_app", "run_app"]
+
+INTERRUPTED = 130  # what shells expect after Ctrl-C
+
+_debug = False
+
+
+def _set_debug(value: bool) -> bool:
+    global _debug
+    _debug = _debug or value
+    return value
+
+
+DebugOption = Annotated[
+    bool,
+    typer.Option(
+        "--debug", "-v", callback=_set_debug, is_eager=True,
+        help="Show tracebacks and the libraries' own messages.",
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+
+
+class AppGroup(TyperGroup):
+    """A group whose ``default_command`` runs when the first word names no command.
+
+    So that ``distill-export RUN`` and ``distill-export inspect BUNDLE`` can live side by side.
+    """
+
+    default_command: str | None = None
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
+        first = args[0] if args else ""
+        own = first in self.commands or first in ("--help", "--install-completion", "--show-completion")
+        if self.default_command and args and not own:
+            args = [self.default_command, *args]
+        return super().parse_args(ctx, args)
+
+
+def make_app(help_text: str, default_command: str | None = None) -> typer.Typer:
+    """A typer application in the house style.
+
+    Args:
+        help_text: shown by ``--help``; give examples.
+        default_command: command taken when the first argument names none.
+    """
+    group = type("Group", (AppGroup,), {"default_command": default_command})
+    return typer.Typer(
+        cls=group,
+        help=help_text,
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode="markdown",
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+
+
+def run_app(app: typer.Typer, args: list[str] | None = None) -> int:
+    """Run ``app`` and turn what it raises into one line and an exit code.
+
+    Returns:
+        0 done, 1 the work failed, 2 wrong usage, 130 interrupted.
+    """
+    global _debug
+    _debug = False
+    try:
+        result = app(args=args, standalone_mode=False)
+        if result == INTERRUPTED:
+            raise KeyboardInterrupt
+        return result if isinstance(result, int) else 0
+    except typer.Exit as stop:
+        return stop.exit_code
+    except typer.TyperException as error:
+        context = getattr(error, "ctx", None)
+        see = f" (see {context.command_path} --help)" if context else ""
+        console.print(f"error: {error.format_message()}{see}", style="red", markup=False, soft_wrap=True)
+        return error.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        console.print("interrupted: run the same command again to go on", style="yellow")
+        return INTERRUPTED
+    except Failure as failure:
+        if _debug:
+            console.print_exception()
+        console.print(f"error: {failure}", style="red", markup=False, soft_wrap=True)
+        return failure.exit_code
+    except OSError as error:
+        if _debug:
+            console.print_exception()
+        where = f"{error.filename}: " if error.filename else ""
+        cure = " (free some space, or choose another --out)" if error.errno == errno.ENOSPC else ""
+        console.print(f"error: {where}{error.strerror or error}{cure}", style="red", markup=False, soft_wrap=True)
+        return 1
+    except Exception as error:
+        if _debug:
+            raise
+        console.print(
+            f"error: {type(error).__name__}: {error} (unexpected: run again with --debug and report it)",
+            style="red", markup=False, soft_wrap=True,
+        )
+        return 1
+
+
+def exit_with(app: typer.Typer) -> None:
+    """Entry point body: run and leave with the exit code."""
+    sys.exit(run_app(app))

@@ -1,0 +1,43 @@
+"""Errors a user can act on: what went wrong, where, and the cure, in one line."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = ["Failure", "UsageFailure", "suggest"]
+
+
+class Failure(Exception):
+    """The command was right but the work failed (bad file, NaN loss, full disk): exit code 1.
+
+    Args:
+        what: what is wrong and where, e.g. ``"runs/a/model.json: not a JSON object"``.
+        cure: what the user can do about it, e.g. ``"train again with --overwrite"``.
+    """
+
+    exit_code = 1
+
+    def __init__(self, what: str, cure: str = "") -> None:
+        self.what = what
+        self.cure = cure
+        super().__init__(f"{what} ({cure})" if cure else what)
+
+
+class UsageFailure(Failure):
+    """The command itself was wrong (unknown name, bad option value): exit code 2."""
+
+    exit_code = 2
+
+
+def suggest(word: str, known: Iterable[str]) -> str:
+    """A cure for a mistyped name: the nearest known one, or the whole list.
+
+    >>> suggest("realtive", ["relative", "absolute"])
+    "did you mean 'relative'?"
+    """
+    names = sorted(known)
+    near = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
+    if near:
+        return f"did you mean '{near[0]}'?"
+    return f"known: {', '.join(names)}"

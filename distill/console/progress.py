@@ -1,0 +1,70 @@
+"""Progress bars and notices, all on stderr: stdout belongs to results (tables, ``--json``)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+__all__ = ["console", "note", "progress", "warn"]
+
+console = Console(stderr=True, highlight=False)
+
+
+def note(text: str) -> None:
+    """Tell the user something worth knowing (stderr)."""
+    console.print(text, markup=False)
+
+
+def warn(text: str) -> None:
+    """Tell the user something they may have to act on (stderr)."""
+    console.print(f"warning: {text}", style="yellow", markup=False)
+
+
+class _Bar:
+    """One bar: ``advance`` moves it, ``status`` shows a few words beside it."""
+
+    def __init__(self, bars: Progress, task: TaskID) -> None:
+        self._bars = bars
+        self._task = task
+
+    def advance(self, steps: int = 1) -> None:
+        self._bars.advance(self._task, steps)
+
+    def status(self, text: str) -> None:
+        self._bars.update(self._task, status=text)
+
+
+@contextmanager
+def progress(label: str, total: int | None) -> Iterator[_Bar]:
+    """Show a bar for work of more than two seconds.
+
+    Args:
+        label: what is being done, e.g. ``"calibrating"``.
+        total: number of steps, ``None`` where unknown.
+
+    Example:
+        >>> with progress("embedding", total=len(batches)) as bar:
+        ...     for batch in batches:
+        ...         bar.advance()
+    """
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[status]}"),
+    )
+    with Progress(*columns, console=console, transient=not console.is_terminal) as bars:
+        yield _Bar(bars, bars.add_task(label, total=total, status=""))
