@@ -1,0 +1,87 @@
+"""Which images make a batch: K images of each of M classes, every image once an epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+__all__ = ["ClassBatches"]
+
+
+class ClassBatches:
+    """Batches of ``batch_size`` images in groups of ``images_per_class`` of one class.
+
+    Each class's images are shuffled and cut into groups of K; a last group that is short is
+    filled with other images of its class (or repeats them, if it has fewer than K). The groups
+    are shuffled and dealt into batches. So an epoch shows every image at least once, unlike
+    samplers that draw classes with replacement, and is a function of (seed, epoch) alone.
+
+    Args:
+        labels: int64 [N]; -1 marks an unlabelled image.
+        batch_size: images in a batch, labelled and unlabelled together.
+        images_per_class: K; 1 gives plain shuffling.
+        unlabelled_ratio: share of the unlabelled in a batch, used only if there are any.
+            They cycle in shuffled order; the labelled ones decide how long an epoch is.
+    """
+
+    def __init__(
+        self, labels: np.ndarray, batch_size: int, images_per_class: int, seed: int, unlabelled_ratio: float = 0.0
+    ) -> None:
+        self._labels = np.asarray(labels)
+        self._seed = seed
+        self._group = images_per_class
+        self._unlabelled = np.flatnonzero(self._labels < 0)
+        labelled = np.flatnonzero(self._labels >= 0)
+        order = labelled[np.argsort(self._labels[labelled], kind="stable")]
+        self._by_class = np.split(order, np.flatnonzero(np.diff(self._labels[order])) + 1) if len(order) else []
+        self._n_unlabelled = round(batch_size * unlabelled_ratio) if len(self._unlabelled) else 0
+        if not self._by_class:
+            self._n_unlabelled = batch_size
+        self._n_labelled = batch_size - self._n_unlabelled
+        self._n_groups = sum(-(-len(images) // images_per_class) for images in self._by_class)
+
+    def __len__(self) -> int:
+        """Batches an epoch; the last, short one is dropped unless it is the only one."""
+        if not self._by_class:
+            return max(1, len(self._unlabelled) // self._n_unlabelled)
+        return max(1, self._n_groups * self._group // self._n_labelled)
+
+    def epoch(self, epoch: int) -> Iterator[np.ndarray]:
+        """Yield int64 index arrays, the labelled images first."""
+        random = np.random.default_rng([self._seed, epoch, 0x62617463])
+        labelled = self._shuffled_groups(random)
+        # Cycles on from epoch to epoch, so that a small share still sees all unlabelled images in time.
+        start = epoch * len(self) * self._n_unlabelled
+        for step in range(len(self)):
+            ours = labelled[step * self._n_labelled : (step + 1) * self._n_labelled]
+            theirs = self._cycle(start + step * self._n_unlabelled, self._n_unlabelled)
+            yield np.concatenate([ours, theirs])
+
+    def _shuffled_groups(self, random: np.random.Generator) -> np.ndarray:
+        groups = []
+        for images in self._by_class:
+            shuffled = random.permutation(images)
+            missing = -len(shuffled) % self._group
+            if missing:
+                others = np.resize(random.permutation(shuffled[: len(shuffled) - len(shuffled) % self._group]), missing) \
+                    if len(shuffled) >= self._group else np.resize(shuffled, missing)
+                shuffled = np.concatenate([shuffled, others])
+            groups.append(shuffled.reshape(-1, self._group))
+        if not groups:
+            return np.empty(0, np.int64)
+        dealt = np.concatenate(groups)
+        return dealt[random.permutation(len(dealt))].reshape(-1)
+
+    def _cycle(self, start: int, count: int) -> np.ndarray:
+        """Positions start … start+count of an endless shuffled cycle over the unlabelled images."""
+        if not count:
+            return np.empty(0, np.int64)
+        n = len(self._unlabelled)
+        positions = np.arange(start, start + count)
+        out = np.empty(count, np.int64)
+        for lap in np.unique(positions // n):
+            order = np.random.default_rng([self._seed, int(lap), 0x756E6C62]).permutation(self._unlabelled)
+            here = positions // n == lap
+            out[here] = order[positions[here] % n]
+        return out
