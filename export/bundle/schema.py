@@ -1,0 +1,301 @@
+"""What ``bundle.json`` holds. Described for app authors in ``docs/bundle.md``.
+
+A reader ignores fields that it does not know; a change of the meaning of a field raises
+``SCHEMA_VERSION``. Every size is bounded, so that a hostile file cannot make a reader
+allocate or read without limit.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from distill.data.preprocess import Preprocessing
+
+__all__ = [
+    "BUNDLE_FILE",
+    "SCHEMA_VERSION",
+    "Calibration",
+    "Check",
+    "Golden",
+    "GoldenVectors",
+    "InputSpec",
+    "Licence",
+    "Manifest",
+    "Operator",
+    "OutputSpec",
+    "Provenance",
+    "RawFile",
+    "Scheme",
+    "Source",
+    "Tolerance",
+    "Variant",
+]
+
+SCHEMA_VERSION = 1
+BUNDLE_FILE = "bundle.json"
+
+MAX_FILE_BYTES = 2**31 - 1  # flatbuffers and protobuf files end here
+MAX_SIDE = 4096
+MAX_EMBEDDING = 65536
+MAX_GOLDEN = 1024
+MAX_GOLDEN_BYTES = 2**28
+
+_PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
+# Names that Windows takes for devices whatever follows the dot.
+_RESERVED = {"con", "prn", "aux", "nul", *(f"{name}{n}" for name in ("com", "lpt") for n in range(1, 10))}
+
+
+def _inside(name: str) -> str:
+    """A relative path of plain names: nothing that could leave the bundle's folder."""
+    parts = name.split("/")
+    plain = all(_PART.fullmatch(part) and part.split(".")[0].lower() not in _RESERVED for part in parts)
+    if not 1 <= len(parts) <= 4 or not plain:
+        raise ValueError(f"{name!r} is not a plain path inside the bundle")
+    return name
+
+
+FileName = Annotated[str, AfterValidator(_inside)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+Cosine = Annotated[float, Field(ge=-1.000001, le=1.000001)]
+Dimension = Annotated[int, Field(ge=1, le=2**24)]
+Count = Annotated[int, Field(ge=0, le=2**31)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
+
+
+class RawFile(_Part):
+    """A file of the bundle: raw little-endian values in C order, or a model."""
+
+    file: FileName
+    size_bytes: Annotated[int, Field(ge=1, le=MAX_FILE_BYTES)]
+    sha256: Sha256
+
+
+class Scheme(_Part):
+    """How numbers are held: what a variant's short name stands for.
+
+    ``float16`` weights are widened when the model is loaded; arithmetic is float32.
+    """
+
+    weights: Literal["float32", "float16", "int8"]
+    activations: Literal["float32", "int16", "int8", "uint8"]
+    granularity: Literal["none", "tensor", "channel"] = "none"
+    method: Literal["none", "post_training", "quantization_aware"] = "none"
+
+
+class InputSpec(_Part):
+    """The input tensor. For an integer ``dtype``: ``q = clamp(rint(scaled / scale) + zero_point)``
+
+    with ``scaled = (pixel - mean) / std`` and ``rint`` rounding halves to the even neighbour.
+    A leading 1 in ``shape`` is the batch; ``dynamic_batch`` says whether other sizes are taken.
+    """
+
+    name: Annotated[str, Field(max_length=200)]
+    shape: tuple[Dimension, Dimension, Dimension, Dimension]
+    layout: Literal["NHWC", "NCHW"]
+    dtype: Literal["float32", "int8", "uint8"]
+    scale: Annotated[float, Field(gt=0)] | None = None
+    zero_point: Annotated[int, Field(ge=-128, le=255)] | None = None
+    dynamic_batch: bool = False
+
+    @model_validator(mode="after")
+    def _quantised(self) -> InputSpec:
+        _scale_fits(self.dtype, self.scale, self.zero_point)
+        return self
+
+    @property
+    def hwc(self) -> tuple[int, int, int]:
+        """Height, width, channels."""
+        n, a, b, c = self.shape
+        return (a, b, c) if self.layout == "NHWC" else (b, c, a)
+
+
+class OutputSpec(_Part):
+    """The output tensor; integers stand for ``(q - zero_point) * scale``.
+
+    ``renormalise``: the host divides each row by its length (an int8 L2 norm leaves 0.985 to 1.017).
+    """
+
+    name: Annotated[str, Field(max_length=200)]
+    shape: tuple[Dimension, Dimension]
+    dtype: Literal["float32", "int8", "uint8"]
+    scale: Annotated[float, Field(gt=0)] | None = None
+    zero_point: Annotated[int, Field(ge=-128, le=255)] | None = None
+    unit_norm: bool
+    renormalise: bool
+
+    @model_validator(mode="after")
+    def _quantised(self) -> OutputSpec:
+        _scale_fits(self.dtype, self.scale, self.zero_point)
+        if not (self.unit_norm or self.renormalise):
+            raise ValueError("rows that are not of unit length need renormalise")
+        return self
+
+
+def _scale_fits(dtype: str, scale: float | None, zero_point: int | None) -> None:
+    quantised = scale is not None and zero_point is not None
+    if dtype == "float32" and (scale, zero_point) != (None, None):
+        raise ValueError("a float32 tensor has no scale or zero point")
+    if dtype != "float32" and not quantised:
+        raise ValueError(f"an {dtype} tensor needs scale and zero_point")
+    low, high = (0, 255) if dtype == "uint8" else (-128, 127)
+    if quantised and not low <= zero_point <= high:  # type: ignore[operator]
+        raise ValueError(f"zero point {zero_point} outside {low}..{high}")
+
+
+class Operator(_Part):
+    """One kind of operator and how often it stands in the graph."""
+
+    name: Annotated[str, Field(max_length=100)]
+    count: Annotated[int, Field(ge=1, le=10**6)]
+
+
+class Tolerance(_Part):
+    """Limits of a check; ``None``: not checked."""
+
+    max_abs_diff: Annotated[float, Field(ge=0)] | None = None
+    min_cosine: Cosine | None = None
+    mean_cosine: Cosine | None = None
+
+
+class Check(_Part):
+    """A variant's embeddings against PyTorch's on images that took no part in calibration."""
+
+    images: Annotated[int, Field(ge=1)]
+    data: Annotated[str, Field(max_length=2000)]
+    max_abs_diff: Annotated[float, Field(ge=0)]
+    min_cosine: Cosine
+    mean_cosine: Cosine
+    tolerance: Tolerance
+    passed: bool
+
+
+class Variant(RawFile):
+    """One model file and how to feed it."""
+
+    name: Name
+    format: Name
+    scheme: Scheme
+    input: InputSpec
+    output: OutputSpec
+    operators: tuple[Operator, ...] = ()
+    check: Check | None = None
+    producer: Annotated[str, Field(max_length=200)] = ""
+
+
+class GoldenVectors(RawFile):
+    """Expected embeddings: float32 ``[count, embedding_size]``, unit rows.
+
+    Another machine may round otherwise: its cosine to these is at least ``min_cosine``.
+    """
+
+    min_cosine: Cosine
+
+
+class Golden(_Part):
+    """A few images as pixels, with the embeddings that they must give."""
+
+    count: Annotated[int, Field(ge=1, le=MAX_GOLDEN)]
+    keys: tuple[Annotated[str, Field(max_length=1000)], ...]
+    pixels: RawFile  # uint8 [count, input_size, input_size, 3], after resize and crop
+    expected: dict[Name, GoldenVectors]  # by variant, and "pytorch"
+
+
+class Calibration(_Part):
+    """The images that set the int8 ranges. None of them is among the check or golden images."""
+
+    data: Annotated[str, Field(max_length=2000)]
+    split: str
+    part: str
+    fingerprint: str
+    seed: int
+    count: Annotated[int, Field(ge=1, le=10**6)]
+    keys: tuple[Annotated[str, Field(max_length=1000)], ...]
+    pixels_sha256: tuple[Sha256, ...]  # of each image's preprocessed pixels, same order as keys
+
+
+class Source(_Part):
+    """The checkpoint that the variants were made from."""
+
+    sha256: Sha256  # of model.safetensors
+    kind: str
+    arch: str
+    space: str | None = None
+    training: dict[str, Any] = {}
+    data: dict[str, Any] = {}
+    metrics: dict[str, Any] = {}
+
+
+class Licence(_Part):
+    """Terms, as far as the person who exports states them: ``""`` means not stated."""
+
+    model: Annotated[str, Field(max_length=2000)] = ""
+    data: Annotated[str, Field(max_length=2000)] = ""
+
+
+class Provenance(_Part):
+    """Where the bundle comes from."""
+
+    created: Annotated[str, Field(max_length=40)]  # UTC, ISO 8601
+    tool: str
+    source: Source
+    calibration: Calibration | None = None
+    versions: dict[str, str] = {}
+    licence: Licence = Licence()
+
+
+class Manifest(_Part):
+    """The whole of ``bundle.json``."""
+
+    schema_version: Literal[1]
+    name: Annotated[str, Field(min_length=1, max_length=200)]
+    preprocessing: Preprocessing
+    embedding_size: Annotated[int, Field(ge=1, le=MAX_EMBEDDING)]
+    normalisation: Literal["l2"]
+    variants: Annotated[tuple[Variant, ...], Field(min_length=1, max_length=64)]
+    golden: Golden
+    provenance: Provenance
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Manifest:
+        side = self.preprocessing.input_size
+        if side > MAX_SIDE:
+            raise ValueError(f"input size {side} is above {MAX_SIDE}")
+        names = [variant.name for variant in self.variants]
+        files = [file.file.lower() for file in self.files()]
+        for what, values in (("variant name", names), ("file", [*files, BUNDLE_FILE])):
+            twice = sorted({value for value in values if values.count(value) > 1})
+            if twice:
+                raise ValueError(f"{what} {twice[0]!r} stands twice")
+        for variant in self.variants:
+            if variant.input.hwc != (side, side, 3):
+                raise ValueError(f"{variant.name}: input {variant.input.shape} is not {side} x {side} x 3")
+            if variant.output.shape[1] != self.embedding_size:
+                raise ValueError(f"{variant.name}: output {variant.output.shape} is not {self.embedding_size} wide")
+        self._golden_fits(side, names)
+        return self
+
+    def _golden_fits(self, side: int, names: list[str]) -> None:
+        golden = self.golden
+        if len(golden.keys) != golden.count:
+            raise ValueError(f"golden: {len(golden.keys)} keys for {golden.count} images")
+        missing = sorted({*names, "pytorch"} - set(golden.expected))
+        if missing:
+            raise ValueError(f"golden: no expected embeddings of {missing[0]}")
+        wanted = {golden.pixels.file: golden.count * side * side * 3}
+        wanted |= {file.file: golden.count * self.embedding_size * 4 for file in golden.expected.values()}
+        for file in (golden.pixels, *golden.expected.values()):
+            if file.size_bytes != wanted[file.file]:
+                raise ValueError(f"{file.file}: {file.size_bytes} bytes instead of {wanted[file.file]}")
+            if file.size_bytes > MAX_GOLDEN_BYTES:
+                raise ValueError(f"{file.file}: {file.size_bytes} bytes are above {MAX_GOLDEN_BYTES}")
+
+    def files(self) -> tuple[RawFile, ...]:
+        """Every file that the bundle lists, models first."""
+        return (*self.variants, self.golden.pixels, *self.golden.expected.values())
