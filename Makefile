@@ -1,0 +1,33 @@
+# Two commands do all:
+#   make demo    set up, then: pictures -> teacher -> student -> ONNX and TFLite -> report
+#   make test    set up, then run every test
+# On a folder of photos (one folder a class):
+#   make demo DATA=folder:photos TEACHER="--weights imagenet" STUDENT="--weights imagenet"
+
+PYTHON ?= python3
+DATA ?= glyphs
+OUT ?= runs/demo
+TEACHER_RECIPE ?= recipes/glyphs-teacher.yaml
+STUDENT_RECIPE ?= recipes/glyphs-student.yaml
+TEACHER ?=
+STUDENT ?=
+BIN := .venv/bin
+
+.PHONY: demo test clean
+
+demo: .venv/ready
+	@PATH="$(CURDIR)/$(BIN):$$PATH" sh scripts/demo.sh "$(OUT)" "$(DATA)" \
+		"--recipe $(TEACHER_RECIPE) $(TEACHER)" "--recipe $(STUDENT_RECIPE) $(STUDENT)"
+
+test: .venv/ready
+	$(BIN)/python -m pytest
+
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.11 ..." if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv .venv
+	@echo "installing torch, tensorflow and the rest into .venv (some minutes the first time)"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf .venv runs build *.egg-info

@@ -1,0 +1,125 @@
+"""``distill-train``: teacher, student, evaluate."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from distill.console import DebugOption, JsonOption, UsageFailure, make_app, run_app
+from distill.options import read_recipe, with_flags
+from distill.training.config import RunConfig, StudentConfig, TeacherConfig, make_config
+
+__all__ = ["app", "main"]
+
+app = make_app(
+    """Train a compact image-retrieval model from a big teacher.
+
+    **From nothing to a student:**
+
+    - `distill-train teacher --data folder:photos --arch resnet18 --weights imagenet --out runs/teacher`
+    - `distill-train student --data folder:photos --teacher runs/teacher --method relative --out runs/student`
+    - `distill-train evaluate runs/student --data folder:photos`
+
+    `folder:photos` holds one folder of images for each class; `glyphs` needs no files at all.
+    """
+)
+
+OutOption = Annotated[Path, typer.Option("--out", "-o", help="Folder of the run.")]
+RecipeOption = Annotated[Path | None, typer.Option("--recipe", help="YAML file of options; flags win over it.")]
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace a run that --out holds.")]
+
+
+@app.command()
+@with_flags(TeacherConfig)
+def teacher(
+    out: OutOption,
+    given: dict[str, Any],
+    recipe: RecipeOption = None,
+    overwrite: OverwriteOption = False,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Train a teacher with a metric loss.
+
+    - Fine-tune: `distill-train teacher --data folder:photos --arch resnet50 --weights imagenet --lr 1e-4 --out runs/teacher`
+    - Any timm backbone, weights from a file: `--arch timm:tf_efficientnet_lite2 --weights lite2.pth`
+    - Use its pretrained features as they are: `--epochs 0 --embedding-size 0`
+    """
+    _train("teacher", TeacherConfig, given, recipe, out, overwrite, as_json)
+
+
+@app.command()
+@with_flags(StudentConfig)
+def student(
+    out: OutOption,
+    given: dict[str, Any],
+    recipe: RecipeOption = None,
+    overwrite: OverwriteOption = False,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Train a student, from a teacher or alone.
+
+    - Distil: `distill-train student --data folder:photos --teacher runs/teacher --method relative --out runs/student`
+    - With labels too: `--method relative:1+multi_similarity:0.1`
+    - Alone, for comparison: `distill-train student --data folder:photos --method triplet --out runs/alone`
+    """
+    _train("student", StudentConfig, given, recipe, out, overwrite, as_json)
+
+
+@app.command()
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="Folder of a trained run.")],
+    data: Annotated[str | None, typer.Option("--data", help="Images. Default: what it was trained on.")] = None,
+    split: Annotated[str | None, typer.Option("--split", help="As in training. Default: the run's.")] = None,
+    part: Annotated[str, typer.Option("--part", help="test, train, validation or all.")] = "test",
+    gallery_model: Annotated[
+        Path | None, typer.Option("--gallery-model", help="Run that indexes the gallery (asymmetric search).")
+    ] = None,
+    nmi: Annotated[bool, typer.Option("--nmi", help="Also cluster and report NMI (slow).")] = False,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Measure Recall@K and MAP@R on classes that were not trained.
+
+    - `distill-train evaluate runs/student`
+    - Student queries against a gallery that the teacher indexed: `--gallery-model runs/teacher`
+    """
+    from distill.runs import evaluate_run
+
+    metrics = evaluate_run(run, data, split, part, gallery_model, nmi)
+    _print(str(run), metrics, as_json)
+
+
+def _train(
+    kind: str, config_type: type[RunConfig], given: dict[str, Any], recipe: Path | None, out: Path, overwrite: bool, as_json: bool
+) -> None:
+    values = read_recipe(recipe) if recipe else {}
+    make_config(config_type, values, str(recipe))
+    config = make_config(config_type, values | given)
+    if out.resolve() == Path.cwd().resolve():
+        raise UsageFailure("--out is the current folder", "name a new folder, such as runs/student")
+    from distill.runs import train_run
+
+    info = train_run(kind, config, out, overwrite)
+    _print(str(out), info.metrics.get("test", {}), as_json)
+
+
+def _print(name: str, metrics: dict[str, float], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps({"run": name, "metrics": metrics}))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("run", *metrics)
+    table.add_row(name, *(f"{100 * value:.1f} %" for value in metrics.values()))
+    Console().print(table)
+
+
+def main() -> None:
+    """Entry point of ``distill-train``."""
+    raise SystemExit(run_app(app))

@@ -1,0 +1,82 @@
+"""How well a checkpoint retrieves: its embeddings of an image set and what they score."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from distill.console import Failure
+from distill.data.batches import pixel_batches
+from distill.data.imageset import ImageSet
+from distill.data.preprocess import Preprocessing
+from distill.metrics import retrieval_scores
+
+if TYPE_CHECKING:
+    from distill.models.embedder import Embedder
+
+__all__ = ["Embeddings", "embed_images", "score"]
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """Embeddings of the readable images of a set.
+
+    Attributes:
+        rows: float32 [N, D], unit length.
+        labels: int64 [N].
+        indices: int64 [N], positions in the image set.
+    """
+
+    rows: np.ndarray
+    labels: np.ndarray
+    indices: np.ndarray
+
+
+def embed_images(
+    model: Embedder, preprocessing: Preprocessing, images: ImageSet, batch_size: int = 64, label: str = "embedding"
+) -> Embeddings:
+    """Embed ``images`` exactly as a deployed model would: Pillow resize, centre crop, float32.
+
+    Raises:
+        Failure: no readable image, or an embedding that is not finite.
+    """
+    import torch
+
+    device = next(model.parameters()).device
+    was_training = model.training
+    model.eval()
+    rows, indices = [], []
+    with torch.inference_mode():
+        for pixels, numbers in pixel_batches(images, preprocessing, batch_size=batch_size, label=label):
+            scaled = torch.from_numpy(preprocessing.scale(pixels)).to(device).permute(0, 3, 1, 2)
+            rows.append(model(scaled).float().cpu().numpy())
+            indices.append(numbers)
+    model.train(was_training)
+    found = np.concatenate(indices)
+    embeddings = np.concatenate(rows)
+    if not np.isfinite(embeddings).all():
+        raise Failure("the network gives embeddings that are not finite", "train again with a lower --lr or --clip 1")
+    return Embeddings(embeddings, images.labels[found], found)
+
+
+def score(
+    queries: Embeddings, gallery: Embeddings | None = None, ks: tuple[int, ...] = (1, 2, 4, 8), with_nmi: bool = False
+) -> dict[str, float]:
+    """Recall@K, MAP@R and R-precision in 0..1 under the keys of ``model.json``.
+
+    Args:
+        gallery: the embeddings searched; None searches ``queries`` themselves, each query excluded.
+            A gallery of the same images (by ``indices``) by another model excludes each query too.
+    """
+    scores = retrieval_scores(
+        queries.rows, queries.labels, ks, *((gallery.rows, gallery.labels) if gallery is not None else ())
+    )
+    result = {f"recall@{k}": value for k, value in scores.recall.items()}
+    result |= {"map@r": scores.map_at_r, "r_precision": scores.r_precision}
+    if with_nmi:
+        from distill.metrics import nmi
+
+        result["nmi"] = nmi(queries.rows, queries.labels)
+    return result

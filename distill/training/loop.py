@@ -1,0 +1,244 @@
+"""The training loop, the same for teachers and students.
+
+    distill-train student --teacher runs/teacher --data folder:PHOTOS --method relative --out runs/student
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from distill.console import Failure, note, progress
+from distill.evaluation import embed_images, score
+from distill.models.embedder import Embedder
+from distill.training.config import RunConfig, StudentConfig
+from distill.training.data import Batch, load_batches
+from distill.training.gather import gather_rows
+from distill.training.logs import RunLog
+from distill.training.optimiser import lr_factor, make_optimizer
+from distill.training.sampler import ClassBatches
+from distill.training.setup import Setup, prepare
+from distill.training.state import RunFolder
+from distill.training.teacher import to_input
+
+__all__ = ["Outcome", "train_model"]
+
+
+@dataclass
+class Outcome:
+    """What :func:`train_model` hands over: the trained network and what is known of the run."""
+
+    setup: Setup
+    model: Embedder
+    best_epoch: int
+    metrics: dict[str, dict[str, float]] = field(default_factory=dict)
+
+
+class _StudentPass(nn.Module):
+    """Embeddings and stage maps behind one ``forward``, which is what DistributedDataParallel hooks."""
+
+    def __init__(self, model: Embedder) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor, stages: bool) -> tuple[Tensor, list[Tensor]]:
+        return self.model.forward_stages(x) if stages else (self.model(x), [])
+
+
+def train_model(config: RunConfig, run: RunFolder) -> Outcome:
+    """Train by ``config``, going on from ``run``'s state if there is one.
+
+    Raises:
+        Failure: the loss is not finite, or data, weights or teacher cannot be used.
+        KeyboardInterrupt: on Ctrl-C; the state of the last whole epoch stays.
+    """
+    setup = prepare(config, run.path)
+    return _Loop(config, setup, run).run()
+
+
+class _Loop:
+    def __init__(self, config: RunConfig, setup: Setup, run: RunFolder) -> None:
+        self.config = config
+        self.setup = setup
+        self.folder = run
+        self.device = setup.accelerator.device
+        self.model = setup.model.to(self.device, memory_format=torch.channels_last)
+        self.losses = setup.losses.to(self.device)
+        self.views = getattr(self.losses, "views", 1)
+        self.optimizer = make_optimizer(self.model, self.model.linear, self.losses.parameter_groups(config.lr), config)
+        self.step_model = setup.accelerator.prepare_model(_StudentPass(self.model))
+        self.average = (
+            AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(config.ema), use_buffers=True)
+            if config.ema
+            else None
+        )
+        ratio = config.unlabelled_ratio if isinstance(config, StudentConfig) else 0.0
+        self.sampler = ClassBatches(
+            setup.images.labels, config.batch_size, config.images_per_class, config.seed, ratio
+        )
+        self.steps = config.epochs * len(self.sampler)
+        self.best: dict[str, Any] = {"epoch": 0, "recall@1": -1.0, "weights": None}
+        if config.batch_size % setup.accelerator.num_processes:
+            raise Failure(
+                f"--batch-size {config.batch_size} does not divide among {setup.accelerator.num_processes} processes",
+                "choose a multiple",
+            )
+
+    def run(self) -> Outcome:
+        start = self._resume()
+        if start:
+            note(f"going on at epoch {start + 1} of {self.config.epochs}")
+        main = self.setup.accelerator.is_main_process
+        log = RunLog(self.folder.path, start) if main else None
+        try:
+            with progress("training", self.steps) as bar:
+                bar.advance(start * len(self.sampler))
+                for epoch in range(start, self.config.epochs):
+                    row = self._epoch(epoch, bar)
+                    self._validate(epoch, row)
+                    if log:
+                        log.write(row)
+                        self.folder.save(self._state(epoch + 1))
+                    if self._out_of_patience(epoch):
+                        note(f"no better validation Recall@1 for {self.config.patience} epochs: stopped")
+                        break
+        finally:
+            if log:
+                log.close()
+        model = self._deployed()
+        if self.best["weights"] is not None:
+            model.load_state_dict(self.best["weights"])
+        outcome = Outcome(self.setup, model.eval(), self.best["epoch"] or self.config.epochs)
+        if self.best["epoch"]:
+            outcome.metrics["validation"] = {"recall@1": self.best["recall@1"]}
+        return outcome
+
+    def _epoch(self, epoch: int, bar: Any) -> dict[str, float]:
+        config, setup = self.config, self.setup
+        torch.manual_seed((config.seed << 20) + epoch)  # dropout and stochastic depth of timm teachers
+        views = self._views(epoch)
+        if setup.teacher is not None:
+            with setup.accelerator.main_process_first():
+                setup.teacher.prepare(views)
+        self.step_model.train()
+        sums: dict[str, float] = {}
+        began = time.perf_counter()
+        count = 0
+        batches = load_batches(
+            setup.images, self._own_share(epoch), views, setup.rule, setup.preprocessing.input_size,
+            setup.teacher.input_size if setup.teacher else None, setup.degrade, config.workers,
+        )
+        for number, batch in enumerate(batches):
+            step = epoch * len(self.sampler) + number
+            parts = self._step(step, batch)
+            loss = parts["loss"]
+            if not math.isfinite(loss):
+                raise Failure(
+                    f"epoch {epoch + 1}, step {number + 1}: the loss is {loss}", "lower --lr, or limit it with --clip 1"
+                )
+            for name, value in parts.items():
+                sums[name] = sums.get(name, 0.0) + value
+            count += 1
+            bar.advance()
+            bar.status(f"epoch {epoch + 1}/{config.epochs} loss {loss:.4f}")
+        seconds = time.perf_counter() - began
+        row = {"epoch": epoch + 1, "lr": self.optimizer.param_groups[0]["lr"], "seconds": round(seconds, 3)}
+        return row | {name: value / count for name, value in sums.items()}
+
+    def _step(self, step: int, batch: Batch) -> dict[str, float]:
+        setup, losses = self.setup, self.losses
+        factor = lr_factor(step, self.steps, self.config.schedule, self.config.warmup)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["peak_lr"] * factor
+        scaled = to_input(batch.student, setup.preprocessing, self.device)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=setup.autocast):
+            embeddings, maps = self.step_model(scaled, losses.needs_stages)
+        targets, target_maps = setup.teacher(batch, losses.needs_stages) if setup.teacher else (None, None)
+        labels = torch.from_numpy(setup.images.labels[batch.indices]).repeat(self.views).to(self.device)
+        joint_labels = self._joint(labels)
+        parts = losses(
+            self._joint(embeddings.float()),
+            teacher=None if targets is None else self._joint(targets),
+            labels=joint_labels,
+            student_stages=[self._joint(m.float()) for m in maps] or None,
+            teacher_stages=[self._joint(m.float()) for m in target_maps] if target_maps else None,
+            labelled_mask=joint_labels >= 0,
+        )
+        self.optimizer.zero_grad(set_to_none=True)
+        parts["loss"].backward()
+        if self.config.clip:
+            nn.utils.clip_grad_norm_([*self.model.parameters(), *losses.parameters()], self.config.clip)
+        self.optimizer.step()
+        if self.average is not None:
+            self.average.update_parameters(self.model)
+        return {name: float(value.detach()) for name, value in parts.items()}
+
+    def _views(self, epoch: int) -> tuple[int, ...]:
+        """Crop numbers of this epoch; with cached teacher embeddings they come round again."""
+        numbers = range(epoch * self.views, (epoch + 1) * self.views)
+        crops = self.config.teacher_crops if isinstance(self.config, StudentConfig) and self.setup.teacher else 0
+        return tuple(number % max(crops, self.views) if crops else number for number in numbers)
+
+    def _own_share(self, epoch: int) -> Iterator[np.ndarray]:
+        """This process's rows of every batch: equally many for all."""
+        accelerator = self.setup.accelerator
+        for whole in self.sampler.epoch(epoch):
+            even = len(whole) // accelerator.num_processes * accelerator.num_processes
+            yield whole[:even][accelerator.process_index :: accelerator.num_processes]
+
+    def _joint(self, rows: Tensor) -> Tensor:
+        """All processes' rows [V·B, …], view by view, whatever the number of processes."""
+        processes = self.setup.accelerator.num_processes
+        if processes == 1:
+            return rows
+        joint = gather_rows(rows)
+        return joint.unflatten(0, (processes, self.views, -1)).transpose(0, 1).flatten(0, 2)
+
+    def _deployed(self) -> Embedder:
+        """The network that is evaluated and saved: the moving average where there is one."""
+        return self.average.module if self.average is not None else self.model
+
+    def _validate(self, epoch: int, row: dict[str, float]) -> None:
+        if self.setup.validation_set is None:
+            return
+        model = self._deployed()
+        found = embed_images(model, self.setup.preprocessing, self.setup.validation_set, label="validating")
+        row["validation_recall@1"] = score(found, ks=(1,))["recall@1"]
+        if row["validation_recall@1"] > self.best["recall@1"]:
+            weights = copy.deepcopy(model.state_dict())
+            self.best = {"epoch": epoch + 1, "recall@1": row["validation_recall@1"], "weights": weights}
+
+    def _out_of_patience(self, epoch: int) -> bool:
+        return bool(self.config.patience) and epoch + 1 - self.best["epoch"] >= self.config.patience
+
+    def _state(self, epochs_done: int) -> dict[str, Any]:
+        return {
+            "epochs_done": epochs_done,
+            "model": self.model.state_dict(),
+            "losses": self.losses.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "average": self.average.state_dict() if self.average is not None else None,
+            "best": self.best,
+        }
+
+    def _resume(self) -> int:
+        state = self.folder.load(self.device)
+        if state is None:
+            return 0
+        self.model.load_state_dict(state["model"])
+        self.losses.load_state_dict(state["losses"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
+        self.best = state["best"]
+        return int(state["epochs_done"])

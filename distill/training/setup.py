@@ -1,0 +1,136 @@
+"""Everything a run needs, built from its configuration."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+
+from distill.console import Failure, UsageFailure
+from distill.data.imageset import ImageSet
+from distill.data.preprocess import Preprocessing
+from distill.data.spec import open_data
+from distill.data.split import split
+from distill.losses.build import DistillationLoss, build_losses
+from distill.losses.method import parse_method
+from distill.models.backbones import build_backbone
+from distill.models.checkpoint import load_checkpoint
+from distill.models.embedder import Embedder, freeze_batch_norm
+from distill.models.info import CheckpointInfo
+from distill.training.config import RunConfig, StudentConfig
+from distill.training.crops import CropRule
+from distill.training.data import TrainImages
+from distill.training.degrade import Degrade, parse_degrade
+from distill.training.teacher import CachedTeacher, LiveTeacher
+
+__all__ = ["Setup", "native_bfloat16", "prepare"]
+
+
+@dataclass
+class Setup:
+    """The parts of a run; see :func:`prepare`."""
+
+    accelerator: Accelerator
+    autocast: bool
+    model: Embedder
+    preprocessing: Preprocessing
+    losses: DistillationLoss
+    teacher: LiveTeacher | CachedTeacher | None
+    teacher_info: CheckpointInfo | None
+    train_set: ImageSet
+    validation_set: ImageSet | None
+    images: TrainImages
+    rule: CropRule
+    degrade: Degrade | None
+
+
+def native_bfloat16() -> bool:
+    """Whether this processor multiplies bfloat16 in hardware; elsewhere it is slower than float32."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported()
+    capabilities = torch.cpu.get_capabilities()
+    return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
+
+
+def prepare(config: RunConfig, out: Path) -> Setup:
+    """Open the data, build networks and losses.
+
+    Raises:
+        UsageFailure: options that do not go together.
+        Failure: data, weights or teacher that cannot be used.
+    """
+    torch.set_num_threads(config.threads or os.cpu_count() or 1)
+    torch.manual_seed(config.seed)
+    method = parse_method(config.method)
+    student = config if isinstance(config, StudentConfig) else None
+    degrade = parse_degrade(student.student_degrade) if student else None
+    if config.patience and not config.validation:
+        raise UsageFailure("--patience watches the validation classes", "add --validation 0.1")
+
+    accelerator = Accelerator()
+    autocast = config.precision == "bfloat16" or (config.precision == "auto" and native_bfloat16())
+    cache_dir = config.cache_dir or out.parent / "cache"
+    everything = open_data(config.data)
+    train_set = split(everything, config.split, "train", config.validation)
+    validation_set = split(everything, config.split, "validation", config.validation) if config.validation else None
+
+    live, teacher_info = _load_teacher(student, accelerator, autocast)
+    input_size = config.input_size or everything.native_size or 224
+    backbone = build_backbone(config.arch, config.weights)
+    # Images drawn to fill a frame have no margin that a centre crop could cut off.
+    preprocessing = backbone.default_preprocessing(input_size, input_size if everything.native_size else None)
+    model = Embedder(backbone, config.embedding_size)
+    if config.batch_norm == "frozen":
+        freeze_batch_norm(model)
+
+    rule = CropRule(config.crop_scale, train_set.flip if config.flip is None else config.flip, config.seed)
+    sides = [preprocessing.resize_size] + ([live.preprocessing.resize_size] if live else [])
+    with accelerator.main_process_first():
+        images = TrainImages(
+            train_set,
+            open_data(student.unlabelled) if student and student.unlabelled else None,
+            student.labelled_classes if student else 1.0,
+            max(sides),
+            cache_dir,
+        )
+    losses = build_losses(
+        method,
+        embedding_size=model.embedding_size,
+        teacher_size=teacher_info.embedding_size if teacher_info else None,
+        num_classes=images.num_classes,
+        student_stage_channels=backbone.stage_channels,
+        teacher_stage_channels=live.stage_channels if live else None,
+    )
+    _check(config, losses, live)
+    teacher: LiveTeacher | CachedTeacher | None = None
+    if live is not None and losses.needs_teacher:
+        teacher = live
+        if student and student.teacher_crops and not losses.needs_stages and teacher_info is not None:
+            teacher = CachedTeacher(live, teacher_info.weights_sha256, images, rule, cache_dir, config.workers)
+    return Setup(
+        accelerator, autocast, model, preprocessing, losses, teacher, teacher_info,
+        train_set, validation_set, images, rule, degrade,
+    )
+
+
+def _load_teacher(
+    student: StudentConfig | None, accelerator: Accelerator, autocast: bool
+) -> tuple[LiveTeacher | None, CheckpointInfo | None]:
+    if student is None or student.teacher is None:
+        return None, None
+    model, info = load_checkpoint(student.teacher)
+    return LiveTeacher(model, info.preprocessing, accelerator.device, autocast), info
+
+
+def _check(config: RunConfig, losses: DistillationLoss, teacher: LiveTeacher | None) -> None:
+    if losses.needs_teacher and teacher is None:
+        raise UsageFailure(
+            f"--method {config.method} needs a teacher", "add --teacher DIR, or use a metric loss such as triplet"
+        )
+    if losses.needs_labels and config.images_per_class < 2:
+        raise UsageFailure("a metric loss needs positives in the batch", "use --images-per-class 2 or more")
+    if not losses.needs_labels and not losses.needs_teacher:
+        raise Failure(f"--method {config.method} trains nothing", "name at least one loss")

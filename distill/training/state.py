@@ -1,0 +1,83 @@
+"""A run on disk: its configuration, where it stands, and the right to go on."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from distill.console import Failure, UsageFailure
+from distill.files import atomic_path, read_json, write_json
+from distill.training.config import RunConfig
+
+__all__ = ["RunFolder"]
+
+# Where a run keeps things and how many threads it uses do not change what it computes.
+_FREE = {"cache_dir", "threads", "workers"}
+
+
+class RunFolder:
+    """The folder of one run.
+
+    ``config.json`` is written at the start, ``state.pt`` after every epoch (and removed at the
+    end), ``model.safetensors`` and ``model.json`` at the end.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._config = path / "config.json"
+        self._state = path / "state.pt"
+
+    @property
+    def finished(self) -> bool:
+        return (self.path / "model.json").exists()
+
+    def begin(self, config: RunConfig, overwrite: bool) -> None:
+        """Claim the folder for ``config``.
+
+        Raises:
+            UsageFailure: it holds a finished run, another run's start, or files that are not a run's.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise UsageFailure(f"{self.path} is a file", "choose another --out")
+        if overwrite and (self._config.exists() or self.finished):
+            shutil.rmtree(self.path)
+        if self.finished:
+            raise UsageFailure(f"{self.path} holds a finished run", "choose another --out, or --overwrite it")
+        wanted = config.model_dump(mode="json")
+        if self._config.exists():
+            saved = read_json(self._config)
+            changed = [name for name in wanted if name not in _FREE and saved.get(name) != wanted[name]]
+            if changed:
+                was = ", ".join(f"--{n.replace('_', '-')} was {saved.get(n)}, is {wanted[n]}" for n in changed)
+                raise UsageFailure(
+                    f"{self.path} holds an unfinished run with other options: {was}",
+                    "use the same options to go on, another --out, or --overwrite",
+                )
+        elif self.path.exists() and any(self.path.iterdir()):
+            raise UsageFailure(f"{self.path} is not empty and not a run", "choose another --out")
+        write_json(self._config, wanted)
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Write the training state, whole or not at all."""
+        with atomic_path(self._state) as temporary:
+            torch.save(state, temporary)
+
+    def load(self, device: torch.device) -> dict[str, Any] | None:
+        """The state to go on from, or None at the start.
+
+        Raises:
+            Failure: the state is damaged.
+        """
+        if not self._state.exists():
+            return None
+        try:
+            return torch.load(self._state, map_location=device, weights_only=True)
+        except Exception as error:
+            raise Failure(f"{self._state}: damaged training state: {error}", "start again with --overwrite") from None
+
+    def finish(self) -> None:
+        """Forget the training state: the run is done."""
+        self._state.unlink(missing_ok=True)

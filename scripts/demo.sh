@@ -1,0 +1,35 @@
+#!/bin/sh
+# From pictures to a measured int8 model; each line is a command you can run by itself.
+#   sh scripts/demo.sh runs/demo glyphs "--recipe recipes/glyphs-teacher.yaml" "--recipe recipes/glyphs-student.yaml"
+# Interrupted? Run it again: finished stages are kept, training goes on where it stopped.
+set -eu
+out=$1 data=$2 teacher=$3 student=$4
+began=$(date +%s)
+
+stage() { # stage FOLDER COMMAND...: run the command unless its folder is finished
+    folder=$1
+    shift
+    if [ -e "$folder/model.json" ]; then
+        echo "== $folder is finished, kept (rm -r $folder to train it again)"
+    else
+        echo "== $*"
+        "$@"
+    fi
+}
+
+# shellcheck disable=SC2086  # the option strings are meant to be split into words
+stage "$out/teacher" distill-train teacher --data "$data" $teacher --out "$out/teacher"
+# shellcheck disable=SC2086
+stage "$out/student" distill-train student --data "$data" --teacher "$out/teacher" $student --out "$out/student"
+# shellcheck disable=SC2086
+stage "$out/alone" distill-train student --data "$data" $student --method multi_similarity --out "$out/alone"
+
+echo "== distill-export $out/student --target all --quantize none,int8 --calibration-data $data --out $out/bundle --overwrite"
+distill-export "$out/student" --target all --quantize none,int8 --calibration-data "$data" --out "$out/bundle" --overwrite
+
+echo "== distill-bench $out/bundle --device host --data $data --checkpoint $out/student ..."
+distill-bench "$out/bundle" --device host --data "$data" --checkpoint "$out/student" \
+    --reference "teacher=$out/teacher" --reference "student trained alone=$out/alone" \
+    --json "$out/report.json" --html "$out/report.html"
+
+echo "== done in $(($(date +%s) - began)) s: open $out/report.html"
