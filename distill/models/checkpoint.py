@@ -1,0 +1,79 @@
+"""Checkpoint folders: ``model.safetensors`` and ``model.json``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from distill.console import Failure
+from distill.files import atomic_path, sha256_file, write_json
+from distill.models.backbones import build_backbone
+from distill.models.embedder import Embedder
+from distill.models.info import INFO_FILE, WEIGHTS_FILE, CheckpointInfo, read_info, verify_weights
+from distill.models.weights_file import load_matching, read_state_dict
+
+__all__ = ["load_checkpoint", "save_checkpoint"]
+
+
+def save_checkpoint(folder: str | Path, model: Embedder, info: CheckpointInfo) -> CheckpointInfo:
+    """Write a checkpoint folder; an older checkpoint there is replaced.
+
+    The weights go first, then ``model.json`` with their hash: a kill between the two leaves a pair
+    that ``load_checkpoint`` refuses.
+
+    Args:
+        folder: made if need be; other files in it stay.
+        model: weights are saved as float32, contiguous.
+        info: ``arch``, ``embedding_size``, ``weights`` and ``weights_sha256`` are taken from the model.
+
+    Returns:
+        ``info`` as written, so that ``.id`` is known.
+    """
+    from safetensors.torch import save_file
+
+    folder = Path(folder)
+    tensors = {}
+    for name, value in model.state_dict().items():
+        value = value.detach().cpu()
+        tensors[name] = (value.float() if value.is_floating_point() else value).contiguous()
+    with atomic_path(folder / WEIGHTS_FILE) as temporary:
+        save_file(tensors, temporary)
+        digest = sha256_file(temporary)
+    info = info.model_copy(
+        update={
+            "arch": model.backbone.arch,
+            "embedding_size": model.embedding_size,
+            "weights": info.weights or model.backbone.weights,
+            "weights_sha256": digest,
+        }
+    )
+    write_json(folder / INFO_FILE, info.model_dump(mode="json"))
+    return info
+
+
+def load_checkpoint(folder: str | Path, device: str | torch.device = "cpu") -> tuple[Embedder, CheckpointInfo]:
+    """Load a checkpoint folder. The pretrained weights it started from are not needed.
+
+    Returns:
+        The model in evaluation mode, and its ``model.json``.
+
+    Raises:
+        Failure: missing, half-written or changed files, or weights that do not fit ``arch``.
+    """
+    info = read_info(folder)
+    path = verify_weights(folder, info)
+    state = read_state_dict(path)
+    backbone = build_backbone(info.arch)
+    backbone.weights = dict(info.weights)
+    backbone.mean, backbone.std = info.preprocessing.mean, info.preprocessing.std
+    head = "linear.weight" in state
+    size = state["linear.weight"].shape[0] if head else backbone.feature_size
+    if size != info.embedding_size:
+        raise Failure(
+            f"{folder}: {INFO_FILE} says embeddings of {info.embedding_size}, the weights make {size}",
+            "the folder was edited: copy it again",
+        )
+    model = Embedder(backbone, size if head else 0)
+    load_matching(model, state, str(path))
+    return model.to(device).eval(), info

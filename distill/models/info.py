@@ -1,0 +1,117 @@
+"""What a checkpoint says of itself: ``model.json``. Free of torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from distill.console import Failure
+from distill.data.preprocess import Preprocessing
+from distill.files import read_json, sha256_file
+
+__all__ = ["INFO_FILE", "SCHEMA_VERSION", "WEIGHTS_FILE", "CheckpointInfo", "read_info", "verify_weights"]
+
+INFO_FILE = "model.json"
+WEIGHTS_FILE = "model.safetensors"
+SCHEMA_VERSION = 1
+AGAIN = "train again, or copy the whole folder again"
+
+
+class CheckpointInfo(BaseModel):
+    """The contents of ``model.json``.
+
+    Attributes:
+        schema_version: of this file.
+        kind: teacher or student.
+        arch: backbone name for ``build_backbone``.
+        embedding_size: D, the length of an embedding (never 0 in a saved checkpoint).
+        preprocessing: what images go through before the network.
+        training: the configuration of the run.
+        data: spec, split, fingerprint and classes of the training images.
+        space: id of the teacher whose embedding space the student shares, so that its queries can
+            be looked up in a gallery the teacher indexed; ``None`` if it shares none.
+        metrics: measured when it was saved, fractions in 0..1.
+        versions: of the programs that made it.
+        weights: where the backbone's first weights came from (file name, hash, layout).
+        licence: what is known of the licence of data and weights.
+        weights_sha256: of ``model.safetensors``, 64 hex digits; filled in by ``save_checkpoint``.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    schema_version: int = SCHEMA_VERSION
+    kind: Literal["teacher", "student"]
+    arch: str = Field(min_length=1)
+    embedding_size: int = Field(ge=0)
+    preprocessing: Preprocessing
+    training: dict[str, Any] = {}
+    data: dict[str, Any] = {}
+    space: str | None = None
+    metrics: dict[str, Any] = {}
+    versions: dict[str, str] = {}
+    weights: dict[str, str] = {}
+    licence: str | None = None
+    weights_sha256: str = Field(default="", pattern="^([0-9a-f]{64})?$")
+
+    @property
+    def id(self) -> str:
+        """16 hex digits that stand for the embedding function: weights, network and preprocessing.
+
+        The key for everything derived from it (cached embeddings, ``space``). The folder's name,
+        metrics and the like do not enter.
+
+        Raises:
+            ValueError: not saved yet.
+        """
+        if not self.weights_sha256:
+            raise ValueError("a checkpoint has an id only once it is saved")
+        parts = [self.arch, self.embedding_size, self.preprocessing.model_dump(mode="json"), self.weights_sha256]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def read_info(folder: str | Path) -> CheckpointInfo:
+    """Read ``model.json`` of a checkpoint folder, without its weights.
+
+    Raises:
+        Failure: no checkpoint there, damaged, or of a newer version.
+    """
+    folder = Path(folder)
+    path = folder / INFO_FILE
+    if not folder.is_dir():
+        raise Failure(f"{folder}: no such checkpoint folder", "check the path")
+    if not path.is_file():
+        unfinished = (folder / WEIGHTS_FILE).exists()
+        what = "saving was interrupted, model.json is missing" if unfinished else "no checkpoint here (no model.json)"
+        raise Failure(f"{folder}: {what}", AGAIN if unfinished else "give the --out folder of distill-train")
+    content = read_json(path)
+    version = content.get("schema_version") if isinstance(content, dict) else None
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise Failure(
+            f"{path}: schema version {version}, this program reads up to {SCHEMA_VERSION}", "update distill-to-phone"
+        )
+    try:
+        return CheckpointInfo.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "top level"
+        raise Failure(f"{path}: {place}: {first['msg']}", AGAIN) from None
+
+
+def verify_weights(folder: str | Path, info: CheckpointInfo) -> Path:
+    """The path of ``model.safetensors``, once its hash is the one ``info`` records.
+
+    Raises:
+        Failure: it is missing or another file.
+    """
+    path = Path(folder) / WEIGHTS_FILE
+    if not path.is_file():
+        raise Failure(f"{path}: no such file", AGAIN)
+    if sha256_file(path) != info.weights_sha256:
+        raise Failure(
+            f"{path}: not the weights that {INFO_FILE} describes (saving was interrupted, or the file changed)", AGAIN
+        )
+    return path

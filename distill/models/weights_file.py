@@ -1,0 +1,134 @@
+"""Pretrained weights from a file, matched to a network key by key."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from distill.console import Failure, UsageFailure
+
+__all__ = ["load_matching", "read_state_dict", "strip_prefixes"]
+
+# Where training programs put the weights within what they save.
+NESTS = ("state_dict", "model_state_dict", "model", "net", "module")
+# What wrappers (DataParallel, torch.compile, Lightning, our own Embedder) put before the names.
+PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.", "net.", "encoder.")
+# The last layer under its usual names; an embedding has no use for it.
+CLASSIFIERS = ("fc", "_fc", "classifier", "head", "head_dist", "last_linear", "linear")
+SHOWN = 4
+
+
+def read_state_dict(path: str | Path) -> dict[str, Tensor]:
+    """The tensors of a ``.safetensors``, ``.pth`` or ``.pt`` file, on the CPU.
+
+    PyTorch files are read with ``weights_only=True``: no code in them runs.
+
+    Raises:
+        Failure: missing, truncated or hostile file, or one without tensors.
+        UsageFailure: another kind of file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise Failure(f"{path}: no such file", "check --weights")
+    suffix = path.suffix.lower()
+    if suffix == ".safetensors":
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            return load_file(path)
+        except (SafetensorError, OSError, ValueError) as error:
+            raise Failure(f"{path}: not a whole safetensors file: {_line(error)}", "get the file again") from None
+    if suffix not in (".pth", ".pt"):
+        raise UsageFailure(
+            f"{path}: unknown kind of weights file '{suffix}'",
+            "give .safetensors, .pth or .pt, or Keras' .h5 for MobileNetV1",
+        )
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise Failure(
+            f"{path}: holds more than tensors, or is damaged: {_line(error)}",
+            "save only the state_dict(): nothing else is loaded from a .pth, for safety",
+        ) from None
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, AttributeError, TypeError) as error:
+        raise Failure(f"{path}: not a whole PyTorch file: {_line(error)}", "get the file again") from None
+    return _tensors(content, path)
+
+
+def _tensors(content: Any, path: Path) -> dict[str, Tensor]:
+    for _ in range(3):
+        if not isinstance(content, Mapping):
+            break
+        tensors = {k: v for k, v in content.items() if isinstance(k, str) and isinstance(v, Tensor)}
+        if tensors:
+            return tensors
+        content = next((content[nest] for nest in NESTS if isinstance(content.get(nest), Mapping)), None)
+    raise Failure(f"{path}: holds no named tensors", "save the model's state_dict() in it")
+
+
+def strip_prefixes(state: Mapping[str, Tensor], known: Collection[str]) -> dict[str, Tensor]:
+    """Drop wrapper prefixes that all names (but the classifier's) share and ``known`` lacks."""
+    state = dict(state)
+    stripped = True
+    while stripped:
+        stripped = False
+        for prefix in PREFIXES:
+            body = [key for key in state if not _is_classifier(key)]
+            if body and all(key.startswith(prefix) for key in body) and not any(k.startswith(prefix) for k in known):
+                state = {key.removeprefix(prefix): value for key, value in state.items()}
+                stripped = True
+    return state
+
+
+def load_matching(network: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
+    """Load ``state`` into ``network``: every name and shape has to fit, the classifier aside.
+
+    Args:
+        network: filled in place.
+        state: names to tensors; ``num_batches_tracked`` may be absent.
+        where: file name for the message.
+
+    Raises:
+        Failure: names are missing or unknown, shapes differ, or values are not finite.
+    """
+    wanted = network.state_dict()
+    counters = {key for key in wanted if key.endswith("num_batches_tracked")}
+    missing = [key for key in wanted if key not in state and key not in counters]
+    unexpected = [
+        key for key in state if key not in wanted and not _is_classifier(key) and not key.endswith("num_batches_tracked")
+    ]
+    cure = "is --arch the architecture of these weights?"
+    if missing or unexpected:
+        parts = [f"lacks {_first(missing)}"] if missing else []
+        parts += [f"has unknown {_first(unexpected)}"] if unexpected else []
+        raise Failure(f"{where}: does not fit the network: {'; '.join(parts)}", cure)
+    shapes = [
+        f"{key} {list(state[key].shape)} instead of {list(value.shape)}"
+        for key, value in wanted.items()
+        if key in state and state[key].shape != value.shape
+    ]
+    if shapes:
+        raise Failure(f"{where}: does not fit the network: {_first(shapes)}", cure)
+    broken = [key for key in wanted if key in state and not torch.isfinite(state[key]).all()]
+    if broken:
+        raise Failure(f"{where}: NaN or infinite values in {_first(broken)}", "get the file again")
+    network.load_state_dict({key: state.get(key, value) for key, value in wanted.items()})
+
+
+def _is_classifier(key: str) -> bool:
+    return key.split(".", 1)[0] in CLASSIFIERS
+
+
+def _first(names: list[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
+
+
+def _line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
