@@ -1,0 +1,35 @@
+"""How well embeddings retrieve, and how sure that is: NumPy only, no torch, no faiss.
+
+Example:
+    >>> import numpy as np
+    >>> from distill.metrics import recall_at_k
+    >>> embeddings = np.array([[1, 0], [0.9, 0.1], [0, 1], [0.1, 0.9]], dtype=np.float32)
+    >>> recall_at_k(embeddings, [0, 0, 1, 1], ks=(1,))
+    {1: 1.0}
+"""
+
+from distill.metrics.bootstrap import Drop, bootstrap_ci, paired_drop_ci
+from distill.metrics.inputs import counted_queries, unit_rows
+from distill.metrics.mcnemar import McNemar, mcnemar_exact
+from distill.metrics.neighbours import nearest
+from distill.metrics.nmi import nmi
+from distill.metrics.ranking import RetrievalScores, map_at_r, r_precision, retrieval_scores
+from distill.metrics.recall import hits_at_k, recall_at_k
+
+__all__ = [
+    "Drop",
+    "McNemar",
+    "RetrievalScores",
+    "bootstrap_ci",
+    "counted_queries",
+    "hits_at_k",
+    "map_at_r",
+    "mcnemar_exact",
+    "nearest",
+    "nmi",
+    "paired_drop_ci",
+    "r_precision",
+    "recall_at_k",
+    "retrieval_scores",
+    "unit_rows",
+]

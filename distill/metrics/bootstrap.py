@@ -1,0 +1,122 @@
+"""How far a mean over queries could be off, given that the test classes are a sample."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from distill.console.errors import Failure
+
+__all__ = ["Drop", "bootstrap_ci", "paired_drop_ci"]
+
+_DRAWS = 4 * 1024 * 1024
+
+
+class Drop(NamedTuple):
+    """Reference minus variant.
+
+    Attributes:
+        value: the drop, −1..1 for recall; positive: the variant is worse.
+        ci95: (low, high), the 95 % interval.
+    """
+
+    value: float
+    ci95: tuple[float, float]
+
+
+def bootstrap_ci(
+    values: ArrayLike,
+    labels: ArrayLike,
+    resamples: int = 2000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> tuple[float, float]:
+    """Confidence interval of the mean of ``values``, by resampling whole classes.
+
+    Queries of one class succeed and fail together, so single queries are not independent; the
+    classes are (cluster bootstrap: Davison and Hinkley, "Bootstrap Methods and their
+    Application", 1997, section 3.8). Each resample draws as many classes as there are, with
+    replacement, and takes the mean over all their queries; the interval is that of the percentiles.
+
+    Args:
+        values: ``[N]`` one number per query: hits, average precisions, differences.
+        labels: ``[N]`` class of each query.
+        resamples: at least 1.
+        seed: of the draws.
+        level: share of the resamples within the interval, between 0 and 1.
+
+    Returns:
+        ``(low, high)`` in the unit of ``values``.
+
+    Raises:
+        Failure: lengths differ, fewer than two classes, a value is not finite.
+    """
+    numbers = np.asarray(values, dtype=np.float64)
+    classes = np.asarray(labels)
+    if numbers.ndim != 1 or classes.shape != numbers.shape:
+        raise Failure(
+            f"bootstrap: {numbers.shape} values and {classes.shape} labels do not match", "pass one label per value"
+        )
+    if resamples < 1 or not 0 < level < 1:
+        raise Failure(f"bootstrap: {resamples} resamples at level {level}", "use 2000 resamples at level 0.95")
+    if not np.isfinite(numbers).all():
+        raise Failure("bootstrap: a value is NaN or infinite", "leave that query out")
+    _, code = np.unique(classes, return_inverse=True)
+    sizes = np.bincount(code.reshape(-1)).astype(np.float64)
+    if len(sizes) < 2:
+        raise Failure(f"bootstrap: {len(sizes)} classes, at least 2 needed", "use a test set of more classes")
+    sums = np.bincount(code.reshape(-1), weights=numbers)
+
+    random = np.random.default_rng(seed)
+    means = np.empty(resamples)
+    step = max(1, _DRAWS // len(sizes))
+    for start in range(0, resamples, step):
+        drawn = random.integers(0, len(sizes), size=(min(step, resamples - start), len(sizes)), dtype=np.int32)
+        means[start : start + step] = sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def paired_drop_ci(
+    reference_hits: ArrayLike,
+    hits: ArrayLike,
+    labels: ArrayLike,
+    resamples: int = 2000,
+    seed: int = 0,
+    counted: ArrayLike | None = None,
+) -> Drop:
+    """Drop from a reference to a variant on the same queries, with its 95 % interval.
+
+    Paired: what both get right or wrong cancels, so the interval is far narrower than the
+    difference of two intervals.
+
+    Args:
+        reference_hits: ``[Q]`` of the reference (bool, or any score per query).
+        hits: ``[Q]`` of the variant, same queries in the same order.
+        labels: ``[Q]``.
+        resamples, seed: as in :func:`bootstrap_ci`.
+        counted: bool ``[Q]``, queries to use. None: all whose class has two or more of them.
+
+    Raises:
+        Failure: lengths differ, fewer than two classes left.
+    """
+    before = np.asarray(reference_hits, dtype=np.float64)
+    after = np.asarray(hits, dtype=np.float64)
+    classes = np.asarray(labels)
+    if before.ndim != 1 or before.shape != after.shape or classes.shape != before.shape:
+        raise Failure(
+            f"paired drop: shapes {before.shape}, {after.shape} and labels {classes.shape} differ",
+            "measure both models on the same queries",
+        )
+    if counted is None:
+        _, code, size = np.unique(classes, return_inverse=True, return_counts=True)
+        keep = size[code.reshape(-1)] > 1
+    else:
+        keep = np.asarray(counted, dtype=bool)
+        if keep.shape != before.shape:
+            raise Failure(f"paired drop: mask of shape {keep.shape} for {before.shape} queries", "pass one flag per query")
+    difference = (before - after)[keep]
+    interval = bootstrap_ci(difference, classes[keep], resamples, seed)
+    return Drop(float(difference.mean()), interval)

@@ -1,0 +1,119 @@
+"""MAP@R and R-precision: measures that see the whole ranking, not only its first image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from distill.console.errors import Failure
+from distill.metrics.inputs import checked_ks, labels_pair, relevant_counts
+from distill.metrics.neighbours import nearest_chunks
+
+__all__ = ["RetrievalScores", "map_at_r", "r_precision", "retrieval_scores"]
+
+
+@dataclass(frozen=True)
+class RetrievalScores:
+    """Recall@K, MAP@R and R-precision from one search.
+
+    Attributes:
+        recall: K → 0..1.
+        map_at_r: 0..1.
+        r_precision: 0..1.
+        hits: K → bool ``[Q]``.
+        average_precision: float64 ``[Q]``, the terms of MAP@R, 0 where not counted.
+        precision: float64 ``[Q]``, the terms of R-precision, 0 where not counted.
+        counted: bool ``[Q]``, the queries that the means are taken over.
+    """
+
+    recall: dict[int, float]
+    map_at_r: float
+    r_precision: float
+    hits: dict[int, np.ndarray]
+    average_precision: np.ndarray
+    precision: np.ndarray
+    counted: np.ndarray
+
+
+def retrieval_scores(
+    embeddings: ArrayLike,
+    labels: ArrayLike,
+    ks: Sequence[int] = (1, 2, 4, 8),
+    gallery: ArrayLike | None = None,
+    gallery_labels: ArrayLike | None = None,
+) -> RetrievalScores:
+    """All retrieval measures with one search; see :func:`map_at_r` for the arguments.
+
+    Raises:
+        Failure: wrong shapes, NaN or infinity, no query that can be answered.
+    """
+    values = checked_ks(ks)
+    count = len(np.asarray(embeddings))
+    own, others = labels_pair(labels, count, gallery_labels, None if gallery is None else len(np.asarray(gallery)))
+    relevant = relevant_counts(own, others, gallery is None)
+    counted = relevant > 0
+    if count and not counted.any():
+        raise Failure("retrieval: no query has another image of its class in the gallery", "use classes of two images or more")
+    available = len(others) - int(gallery is None)
+    depth = min(max(values[-1], int(relevant.max(initial=1))), max(available, 1))
+    position = np.arange(1, depth + 1)
+
+    hits = {k: np.zeros(count, dtype=bool) for k in values}
+    average = np.zeros(count)
+    precision = np.zeros(count)
+    for start, found, _ in nearest_chunks(embeddings, gallery, depth):
+        part = slice(start, start + len(found))
+        same = others[found] == own[part, None]
+        first = np.where(same.any(axis=1), same.argmax(axis=1), depth)
+        for k in values:
+            hits[k][part] = first < k
+        r = np.maximum(relevant[part], 1)
+        same &= position <= r[:, None]
+        average[part] = (np.cumsum(same, axis=1) * same / position).sum(axis=1) / r
+        precision[part] = same.sum(axis=1) / r
+    return RetrievalScores(
+        recall={k: float(hit[counted].mean()) for k, hit in hits.items()},
+        map_at_r=float(average[counted].mean()),
+        r_precision=float(precision[counted].mean()),
+        hits=hits,
+        average_precision=average,
+        precision=precision,
+        counted=counted,
+    )
+
+
+def map_at_r(
+    embeddings: ArrayLike,
+    labels: ArrayLike,
+    gallery: ArrayLike | None = None,
+    gallery_labels: ArrayLike | None = None,
+) -> float:
+    """Mean average precision at R, 0..1.
+
+    For a query with R images of its class in the gallery: ``1/R · Σ_{i=1..R} P(i) · rel(i)``,
+    P(i) the precision among the first i and rel(i) whether the i-th has the query's class.
+    Musgrave, Belongie, Lim, "A Metric Learning Reality Check", ECCV 2020, section 3.2.
+
+    Args:
+        embeddings: ``[Q, D]`` of the queries; normalised here.
+        labels: ``[Q]``.
+        gallery: ``[G, D]``, or None: the queries are the gallery, each query itself excluded.
+        gallery_labels: ``[G]``, with ``gallery``.
+
+    Raises:
+        Failure: wrong shapes, NaN or infinity, no query that can be answered.
+    """
+    return retrieval_scores(embeddings, labels, (1,), gallery, gallery_labels).map_at_r
+
+
+def r_precision(
+    embeddings: ArrayLike,
+    labels: ArrayLike,
+    gallery: ArrayLike | None = None,
+    gallery_labels: ArrayLike | None = None,
+) -> float:
+    """R-precision, 0..1: of the R nearest, the share that has the query's class, R as in :func:`map_at_r`."""
+    return retrieval_scores(embeddings, labels, (1,), gallery, gallery_labels).r_precision
