@@ -12,6 +12,7 @@ from distill.console import Failure
 from distill.data.preprocess import Preprocessing
 from export.bundle.read import Bundle
 from export.bundle.schema import InputSpec, OutputSpec, Variant
+from export.bundle.tflite_file import interpreter_for
 
 __all__ = ["VariantRunner", "input_table", "open_file", "open_variant"]
 
@@ -130,11 +131,8 @@ class _TfliteRunner(VariantRunner):
         self, path: Path, spec: InputSpec, output: OutputSpec, preprocessing: Preprocessing, threads: int
     ) -> None:
         super().__init__(spec, output, preprocessing)
-        Interpreter = _interpreter_class()
         # From memory: a file that is replaced while it is mapped would crash the process.
-        self._content = path.read_bytes()
-        self._interpreter = Interpreter(model_content=self._content, num_threads=threads)
-        self._interpreter.allocate_tensors()
+        self._interpreter = interpreter_for(path.read_bytes(), threads)
         details = self._interpreter.get_input_details(), self._interpreter.get_output_details()
         _agree(path, [(d["shape"], d["dtype"], d["quantization"]) for side in details for d in side], spec, output)
         self._input, self._output = details[0][0]["index"], details[1][0]["index"]
@@ -227,14 +225,6 @@ def open_file(path: Path, variant: Variant, preprocessing: Preprocessing, thread
     except Exception as error:  # the engines raise all kinds of types on a bad file
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise Failure(f"{path}: the engine refuses it: {first}", "export it again") from error
-
-
-def _interpreter_class() -> type:
-    try:
-        from ai_edge_litert.interpreter import Interpreter
-    except ImportError:
-        raise Failure("ai-edge-litert is not installed", "pip install 'distill-to-phone[run]'") from None
-    return Interpreter
 
 
 def _shape(shape: list[int | str | None]) -> list[int]:

@@ -223,10 +223,12 @@ class Calibration(_Part):
 class Source(_Part):
     """The checkpoint that the variants were made from."""
 
+    id: str  # stands for weights, network and preprocessing together
     sha256: Sha256  # of model.safetensors
     kind: str
     arch: str
     space: str | None = None
+    weights: dict[str, Any] = {}
     training: dict[str, Any] = {}
     data: dict[str, Any] = {}
     metrics: dict[str, Any] = {}

@@ -1,0 +1,73 @@
+"""What a TFLite file says of itself, read with ai-edge-litert alone."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from distill.console import Failure
+from export.bundle.quiet import quiet_stderr
+from export.bundle.schema import InputSpec, Operator, OutputSpec
+
+__all__ = ["count_operators", "describe_tflite", "interpreter_for"]
+
+
+def interpreter_for(content: bytes, threads: int = 1, delegates: bool = True) -> Any:
+    """A TFLite interpreter over the file's content, with XNNPACK unless ``delegates`` is off.
+
+    Raises:
+        Failure: ai-edge-litert is not installed.
+    """
+    try:
+        from ai_edge_litert.interpreter import Interpreter, OpResolverType
+    except ImportError:
+        raise Failure("ai-edge-litert is not installed", "pip install 'distill-to-phone[run]'") from None
+    options = {} if delegates else {"experimental_op_resolver_type": OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES}
+    with quiet_stderr():
+        interpreter = Interpreter(model_content=content, num_threads=threads, **options)
+        interpreter.allocate_tensors()
+    return interpreter
+
+
+def count_operators(names: list[str]) -> tuple[Operator, ...]:
+    """Operators with their counts, in order of first appearance."""
+    return tuple(Operator(name=name, count=count) for name, count in Counter(names).items())
+
+
+def describe_tflite(path: Path) -> tuple[InputSpec, OutputSpec, tuple[Operator, ...]]:
+    """The tensors at the border and the operators as they stand in the file.
+
+    Raises:
+        Failure: not one input and one output, or types that a bundle does not know.
+    """
+    # Without delegates: XNNPACK would show as one DELEGATE operator.
+    interpreter = interpreter_for(path.read_bytes(), delegates=False)
+    inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
+    if len(inputs) != 1 or len(outputs) != 1:
+        raise Failure(f"{path}: {len(inputs)} inputs and {len(outputs)} outputs", "a bundle takes one of each")
+    operators = count_operators([operator["op_name"] for operator in interpreter._get_ops_details()])
+    unit = any(operator.name == "L2_NORMALIZATION" for operator in operators)
+    first, last = _tensor(inputs[0]), _tensor(outputs[0])
+    # Int8 L2_NORMALIZATION has a fixed scale of 1/128: rows of length 0.985 to 1.017.
+    exact = unit and last["dtype"] == "float32"
+    return (
+        InputSpec(layout="NHWC", **first),
+        OutputSpec(unit_norm=exact, renormalise=not exact, **last),
+        operators,
+    )
+
+
+def _tensor(details: dict[str, Any]) -> dict[str, Any]:
+    dtype = np.dtype(details["dtype"]).name
+    scale, zero_point = details["quantization"]
+    quantised = dtype != "float32"
+    return {
+        "name": details["name"],
+        "shape": tuple(int(side) for side in details["shape"]),
+        "dtype": dtype,
+        "scale": float(scale) if quantised else None,
+        "zero_point": int(zero_point) if quantised else None,
+    }

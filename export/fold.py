@@ -1,0 +1,74 @@
+"""From a MobileNetV1 embedder in PyTorch to plain constants: batch norm folded, nothing else changed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from distill.console import Failure
+from export.graph import Convolution, FoldedGraph, L2Norm, Layer, Linear, MeanPool
+
+if TYPE_CHECKING:
+    from distill.models.embedder import Embedder
+
+__all__ = ["can_fold", "fold"]
+
+
+def can_fold(model: Embedder) -> bool:
+    """Whether ``fold`` knows this backbone: ``mobilenet_v1_*``."""
+    from distill.models.mobilenet_v1 import MobileNetV1
+
+    return isinstance(model.backbone, MobileNetV1)
+
+
+def fold(model: Embedder, side: int) -> FoldedGraph:
+    """Fold each batch norm into the convolution before it.
+
+    With ``s = gamma / sqrt(variance + epsilon)``: ``kernel * s`` and ``beta - mean * s``
+    (Jacob et al., arXiv 1712.05877, equation 14), in float64, rounded to float32 once.
+
+    Args:
+        model: an ``Embedder`` in evaluation mode.
+        side: input size, pixels.
+
+    Raises:
+        Failure: another backbone than MobileNetV1, or weights that are not finite.
+    """
+    if not can_fold(model):
+        raise Failure(
+            f"{model.backbone.arch}: no folded TFLite route for this architecture yet",
+            "export it with --target onnx, or distil a mobilenet_v1_025, _050, _075 or _100",
+        )
+    layers: list[Layer] = [_convolution(layer) for layer in model.backbone.layers()]
+    layers.append(MeanPool("pool"))
+    if model.linear is not None:
+        weight = np.ascontiguousarray(_numpy(model.linear.weight).T)
+        layers.append(Linear("projection", weight.astype(np.float32), _numpy(model.linear.bias).astype(np.float32)))
+    layers.append(L2Norm("l2"))
+    for layer in layers:
+        for values in (getattr(layer, "kernel", None), getattr(layer, "weight", None), getattr(layer, "bias", None)):
+            if values is not None and not np.isfinite(values).all():
+                raise Failure(f"{layer.name}: weights that are not finite after folding", "train the student again")
+    return FoldedGraph(side=side, layers=tuple(layers))
+
+
+def _convolution(layer: Any) -> Convolution:
+    norm = layer.bn
+    scale = _numpy(norm.weight) / np.sqrt(_numpy(norm.running_var) + norm.eps)
+    kernel = _numpy(layer.conv.weight) * scale[:, None, None, None]  # [out, in / groups, h, w]
+    bias = _numpy(norm.bias) - _numpy(norm.running_mean) * scale
+    depthwise = layer.kind == "depthwise"
+    order = (2, 3, 0, 1) if depthwise else (2, 3, 1, 0)
+    return Convolution(
+        name=layer.name,
+        kernel=np.ascontiguousarray(kernel.transpose(order)).astype(np.float32),
+        bias=bias.astype(np.float32),
+        stride=layer.stride,
+        relu6=True,
+        depthwise=depthwise,
+    )
+
+
+def _numpy(tensor: Any) -> np.ndarray:
+    return tensor.detach().cpu().double().numpy()

@@ -1,0 +1,202 @@
+"""ONNX files: built layer by layer from the folded constants, or by ``torch.onnx`` for any other network.
+
+Input ``image``: float32 ``[batch, 3, side, side]``, scaled; output ``embedding``: float32
+``[batch, D]``, unit rows. The batch axis is free.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from distill.console import Failure, progress
+from export.bundle.quiet import quiet_stderr
+from export.bundle.schema import InputSpec, Operator, OutputSpec
+from export.bundle.tflite_file import count_operators
+from export.calibration import CalibrationImages
+from export.graph import Convolution, FoldedGraph, L2Norm, Layer, Linear, MeanPool, same_padding
+
+if TYPE_CHECKING:
+    import onnx
+
+    from distill.models.embedder import Embedder
+
+__all__ = ["describe_onnx", "graph_to_onnx", "module_to_onnx", "quantise_onnx"]
+
+INPUT, OUTPUT = "image", "embedding"
+OPSET = 17  # onnxruntime on phones has read it since 1.12
+IR_VERSION = 8
+
+
+def graph_to_onnx(graph: FoldedGraph) -> onnx.ModelProto:
+    """The folded network: one Conv (padding inside) and one Clip a layer, then mean, Gemm, L2."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    nodes, constants = [], []
+
+    def constant(name: str, value: np.ndarray) -> str:
+        constants.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+        return name
+
+    def node(kind: str, inputs: list[str], output: str, **attributes: Any) -> str:
+        nodes.append(helper.make_node(kind, inputs, [output], name=output, **attributes))
+        return output
+
+    limits = [constant("zero", np.float32(0)), constant("six", np.float32(6))]
+    values, side = INPUT, graph.side
+    for layer in graph.layers:
+        last = layer is graph.layers[-1]
+        values, side = _node(layer, values, side, OUTPUT if last else layer.name, node, constant, limits)
+    shape = ["batch", 3, graph.side, graph.side]
+    onnx_graph = helper.make_graph(
+        nodes,
+        "embedder",
+        [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["batch", graph.embedding_size])],
+        constants,
+    )
+    return helper.make_model(
+        onnx_graph, producer_name="distill-export", ir_version=IR_VERSION, opset_imports=[helper.make_opsetid("", OPSET)]
+    )
+
+
+def _node(
+    layer: Layer, values: str, side: int, output: str, node: Any, constant: Any, limits: list[str]
+) -> tuple[str, int]:
+    name = layer.name
+    match layer:
+        case Convolution():
+            kernel = layer.kernel.transpose(2, 3, 0, 1) if layer.depthwise else layer.kernel.transpose(3, 2, 0, 1)
+            size = layer.kernel.shape[0]
+            before, after = same_padding(side, size, layer.stride)
+            inputs = [values, constant(f"{name}.weight", kernel), constant(f"{name}.bias", layer.bias)]
+            result = node(
+                "Conv", inputs, f"{name}.conv" if layer.relu6 else output,
+                kernel_shape=[size, size], strides=[layer.stride] * 2, pads=[before, before, after, after],
+                group=layer.channels if layer.depthwise else 1,
+            )  # fmt: skip
+            if layer.relu6:
+                result = node("Clip", [result, *limits], output)
+            return result, -(-side // layer.stride)
+        case MeanPool():
+            return node("ReduceMean", [values], output, axes=[2, 3], keepdims=0), 1
+        case Linear():
+            inputs = [values, constant(f"{name}.weight", layer.weight.T), constant(f"{name}.bias", layer.bias)]
+            return node("Gemm", inputs, output, transB=1), 1
+        case L2Norm():
+            return node("LpNormalization", [values], output, axis=1, p=2), 1
+    raise TypeError(type(layer))
+
+
+def module_to_onnx(model: Embedder, side: int, debug: bool = False) -> onnx.ModelProto:
+    """Any embedder, through ``torch.onnx``'s exporter and optimiser.
+
+    Raises:
+        Failure: the exporter gave up on this network.
+    """
+    import onnx
+    import torch
+
+    try:
+        # Two images: a batch of one would be taken for a constant.
+        with _quiet_exporter(debug):
+            program = torch.onnx.export(
+                model,
+                (torch.zeros(2, 3, side, side),),
+                input_names=[INPUT],
+                output_names=[OUTPUT],
+                dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=4096)},),
+                opset_version=18,
+                dynamo=True,
+                optimize=True,
+                verbose=False,
+            )
+            buffer = io.BytesIO()
+            onnx.save_model(program.model_proto, buffer)
+    except Exception as error:  # the exporter raises its own types and passes others through
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise Failure(
+            f"{model.backbone.arch}: torch.onnx gave up: {first}", "run again with --debug and report it"
+        ) from error
+    return onnx.load_model_from_string(buffer.getvalue())
+
+
+@contextmanager
+def _quiet_exporter(debug: bool) -> Iterator[None]:
+    with quiet_stderr(not debug), warnings.catch_warnings():
+        if not debug:
+            warnings.simplefilter("ignore")
+            logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+            logging.getLogger("onnxscript").setLevel(logging.ERROR)
+        yield
+
+
+def quantise_onnx(source: Path, target: Path, calibration: CalibrationImages, debug: bool = False) -> None:
+    """Write ``source`` as int8 with QuantizeLinear/DequantizeLinear pairs, min/max ranges.
+
+    Weights symmetric per channel (QInt8). The mean and all before it, and the linear layer, are
+    quantised; the L2 norm stays float, and so do input and output.
+
+    Raises:
+        Failure: onnxruntime's quantiser gave up.
+    """
+    from onnxruntime.quantization import CalibrationMethod, QuantFormat, quantize_static
+
+    with progress("calibrating ONNX", total=len(calibration)) as bar, _quiet_exporter(debug):
+        try:
+            quantize_static(
+                str(source),
+                str(target),
+                _Reader(calibration, bar),
+                quant_format=QuantFormat.QDQ,
+                per_channel=True,
+                calibrate_method=CalibrationMethod.MinMax,
+                **_quantiser(),
+            )
+        except (RuntimeError, ValueError) as error:
+            first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise Failure(
+                f"onnxruntime's quantiser gave up: {first}", "run again with --debug and report it"
+            ) from error
+
+
+def _quantiser() -> dict[str, Any]:
+    from onnxruntime.quantization import QuantType
+
+    return {"activation_type": QuantType.QUInt8, "weight_type": QuantType.QInt8}
+
+
+class _Reader:
+    """onnxruntime's calibration protocol: one feed at a time, then ``None``."""
+
+    def __init__(self, calibration: CalibrationImages, bar: Any) -> None:
+        self._images = calibration.scaled()
+        self._bar = bar
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        image = next(self._images, None)
+        if image is None:
+            return None
+        self._bar.advance()
+        return {INPUT: np.ascontiguousarray(image.transpose(0, 3, 1, 2))}
+
+
+def describe_onnx(path: Path) -> tuple[InputSpec, OutputSpec, tuple[Operator, ...]]:
+    """The tensors at the border and the operators as they stand in the file."""
+    import onnx
+
+    model = onnx.load_model(path)
+    side = model.graph.input[0].type.tensor_type.shape.dim[2].dim_value
+    size = model.graph.output[0].type.tensor_type.shape.dim[1].dim_value
+    return (
+        InputSpec(name=INPUT, shape=(1, 3, side, side), layout="NCHW", dtype="float32", dynamic_batch=True),
+        OutputSpec(name=OUTPUT, shape=(1, size), dtype="float32", unit_norm=True, renormalise=False),
+        count_operators([node.op_type for node in model.graph.node]),
+    )

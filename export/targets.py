@@ -1,0 +1,191 @@
+"""What can be exported: a table. A new target is one more row and its builder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from distill.console import Failure, UsageFailure, note, suggest
+from export.bundle.schema import InputSpec, Operator, OutputSpec, Scheme, Tolerance
+
+if TYPE_CHECKING:
+    from distill.data.preprocess import Preprocessing
+    from distill.models.embedder import Embedder
+    from export.calibration import CalibrationImages
+    from export.graph import FoldedGraph
+
+__all__ = ["TARGETS", "Built", "Job", "Target", "select_targets"]
+
+ALL = "all"
+
+
+@dataclass
+class Job:
+    """What builders draw on. The folded graph is made once, when the first of them asks."""
+
+    model: Embedder
+    preprocessing: Preprocessing
+    calibration: CalibrationImages | None
+    scratch: Path
+    debug: bool = False
+
+    @cached_property
+    def graph(self) -> FoldedGraph:
+        """The folded network.
+
+        Raises:
+            Failure: an architecture that has no folded route.
+        """
+        from export.fold import fold
+
+        return fold(self.model, self.preprocessing.input_size)
+
+
+@dataclass(frozen=True)
+class Built:
+    """What a builder says of the file it wrote."""
+
+    input: InputSpec
+    output: OutputSpec
+    operators: tuple[Operator, ...]
+    producer: str
+
+
+@dataclass(frozen=True)
+class Target:
+    """One kind of model file.
+
+    Attributes:
+        format: file format, also the suffix; one of ``--target``.
+        quantize: one of ``--quantize``.
+        scheme: what ``quantize`` stands for, spelled out.
+        build: writes the file and describes it.
+        tolerance: how far it may be from PyTorch.
+        golden_min_cosine: how near another machine must come to the golden embeddings.
+        needs_calibration: whether ``build`` reads calibration images.
+    """
+
+    format: str
+    quantize: str
+    scheme: Scheme
+    build: Callable[[Job, Path], Built]
+    tolerance: Tolerance
+    golden_min_cosine: float
+    needs_calibration: bool = False
+    name: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        word = "float32" if self.quantize == "none" else self.quantize
+        object.__setattr__(self, "name", f"{self.format}-{word}")
+
+    @property
+    def precision(self) -> str:
+        """The last part of the name."""
+        return self.name.partition("-")[2]
+
+
+def _tflite(weights: str) -> Callable[[Job, Path], Built]:
+    def build(job: Job, path: Path) -> Built:
+        from importlib.metadata import version
+
+        from export.bundle.tflite_file import describe_tflite
+        from export.tflite import check_input_scale, to_tflite
+
+        path.write_bytes(to_tflite(job.graph, weights, job.calibration, job.debug))
+        facts = describe_tflite(path)
+        if weights == "int8":
+            check_input_scale(facts[0], job.preprocessing)
+        return Built(*facts, producer=f"TFLiteConverter, tensorflow {version('tensorflow')}")
+
+    return build
+
+
+def _onnx_float32(job: Job, path: Path) -> Built:
+    from importlib.metadata import version
+
+    import onnx
+
+    from export.fold import can_fold
+    from export.onnx_route import describe_onnx, graph_to_onnx, module_to_onnx
+
+    if can_fold(job.model):
+        model, maker = graph_to_onnx(job.graph), f"folded graph, onnx {onnx.__version__}"
+    else:
+        side = job.preprocessing.input_size
+        model, maker = module_to_onnx(job.model, side, job.debug), f"torch.onnx, torch {version('torch')}"
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save_model(model, path)
+    return Built(*describe_onnx(path), producer=maker)
+
+
+def _onnx_int8(job: Job, path: Path) -> Built:
+    import onnxruntime
+
+    from export.onnx_route import describe_onnx, quantise_onnx
+
+    source = job.scratch / "onnx-float32.onnx"
+    _onnx_float32(job, source)
+    if not job.calibration:
+        raise Failure("int8 needs calibration images", "give --calibration-data")
+    quantise_onnx(source, path, job.calibration, job.debug)
+    return Built(*describe_onnx(path), producer=f"quantize_static, onnxruntime {onnxruntime.__version__}")
+
+
+_FLOAT32 = Scheme(weights="float32", activations="float32")
+_FLOAT16 = Scheme(weights="float16", activations="float32")
+_INT8 = Scheme(weights="int8", activations="int8", granularity="channel", method="post_training")
+_UINT8 = Scheme(weights="int8", activations="uint8", granularity="channel", method="post_training")
+_EXACT = Tolerance(max_abs_diff=1e-4)
+_HALF = Tolerance(min_cosine=0.999)
+_QUANTISED = Tolerance(min_cosine=0.90, mean_cosine=0.97)
+
+TARGETS: dict[str, Target] = {
+    target.name: target
+    for target in (
+        Target("tflite", "none", _FLOAT32, _tflite("float32"), _EXACT, 0.99999),
+        Target("tflite", "float16", _FLOAT16, _tflite("float16"), _HALF, 0.9999),
+        Target("tflite", "int8", _INT8, _tflite("int8"), _QUANTISED, 0.99, needs_calibration=True),
+        Target("onnx", "none", _FLOAT32, _onnx_float32, _EXACT, 0.99999),
+        # Wider: processors without VNNI saturate 16-bit sums of two products.
+        Target("onnx", "int8", _UINT8, _onnx_int8, _QUANTISED, 0.95, needs_calibration=True),
+    )
+}
+
+
+def select_targets(formats: str, precisions: str) -> list[Target]:
+    """The rows that ``--target`` and ``--quantize`` ask for, in the table's order.
+
+    Args:
+        formats: ``"tflite"``, ``"onnx"``, ``"all"``, or several with commas.
+        precisions: ``"none"``, ``"float16"``, ``"int8"``, ``"all"``, or several with commas.
+
+    Raises:
+        UsageFailure: an unknown word, or a pair that was named and does not exist. A pair that
+            only ``all`` covers is left out with a notice.
+    """
+    wanted_formats = _words("--target", formats, [target.format for target in TARGETS.values()])
+    wanted_precisions = _words("--quantize", precisions, [target.quantize for target in TARGETS.values()])
+    found = {(target.format, target.quantize): target for target in TARGETS.values()}
+    pairs = [(form, precision) for form in wanted_formats for precision in wanted_precisions]
+    missing = [f"{form} {precision}" for form, precision in pairs if (form, precision) not in found]
+    chosen = [target for pair, target in found.items() if pair in pairs]
+    explicit = ALL not in formats.split(",") and ALL not in precisions.split(",")
+    if missing and (explicit or not chosen):
+        raise UsageFailure(f"no target is {missing[0]}", f"known: {', '.join(TARGETS)}")
+    if missing:
+        note(f"left out, there is no such target: {', '.join(missing)}")
+    return chosen
+
+
+def _words(option: str, text: str, known: list[str]) -> list[str]:
+    known = list(dict.fromkeys(known))
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    if not words:
+        raise UsageFailure(f"{option} is empty", f"known: {', '.join([*known, ALL])}")
+    for word in words:
+        if word not in [*known, ALL]:
+            raise UsageFailure(f"{option}: unknown '{word}'", suggest(word, [*known, ALL]))
+    return known if ALL in words else list(dict.fromkeys(words))

@@ -1,0 +1,132 @@
+"""TFLite files with the fewest operators: folded constants, one ``tf.function``, TFLiteConverter.
+
+SAME padding belongs to the convolutions, so no PAD is left over; mean, fully connected and
+L2 are one operator each: 30 in all for MobileNetV1, as the Keras model of the same network.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from distill.console import Failure, progress
+from distill.data.preprocess import Preprocessing
+from export.bundle.quiet import quiet_stderr
+from export.bundle.schema import InputSpec
+from export.calibration import CalibrationImages
+from export.graph import Convolution, FoldedGraph, L2Norm, Linear, MeanPool
+
+__all__ = ["check_input_scale", "to_function", "to_tflite"]
+
+
+def to_tflite(graph: FoldedGraph, weights: str, calibration: CalibrationImages | None = None, debug: bool = False) -> bytes:
+    """Convert to a TFLite file with a fixed float32 or int8 input ``[1, side, side, 3]``.
+
+    Args:
+        graph: the folded network.
+        weights: ``"float32"``; ``"float16"``: weights held at half precision, arithmetic in
+            float32; ``"int8"``: weights (per channel, symmetric) and activations, with int8
+            input and output.
+        calibration: images that set the int8 ranges.
+        debug: let TensorFlow speak.
+
+    Raises:
+        Failure: int8 without calibration images, or the converter gave up.
+    """
+    with quiet_stderr(not debug):
+        tf = _import_tensorflow()
+        function = to_function(graph, tf)
+        # The converter reads constants out of the function; `holder` keeps it alive.
+        holder = tf.Module()
+        holder.function = function
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([function.get_concrete_function()], holder)
+        if weights != "float32":
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        if weights == "float16":
+            converter.target_spec.supported_types = [tf.float16]
+        if weights == "int8":
+            if not calibration:
+                raise Failure("int8 needs calibration images", "give --calibration-data")
+            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+            converter.inference_input_type = tf.int8
+            converter.inference_output_type = tf.int8
+            converter.representative_dataset = lambda: _one_by_one(calibration)
+        try:
+            return bytes(converter.convert())
+        except (RuntimeError, ValueError) as error:
+            first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise Failure(f"TFLiteConverter gave up: {first}", "run again with --debug and report it") from error
+
+
+def to_function(graph: FoldedGraph, tf: Any) -> Any:
+    """The network as a ``tf.function`` of one float32 image ``[1, side, side, 3]``."""
+
+    @tf.function(input_signature=[tf.TensorSpec([1, graph.side, graph.side, 3], tf.float32, name="image")])
+    def embedding(image: Any) -> Any:
+        values = image
+        for layer in graph.layers:
+            values = _layer(tf, layer, values)
+        return values
+
+    return embedding
+
+
+def _layer(tf: Any, layer: Any, values: Any) -> Any:
+    match layer:
+        case Convolution():
+            kernel = tf.constant(layer.kernel)
+            strides = [1, layer.stride, layer.stride, 1]
+            convolve = tf.nn.depthwise_conv2d if layer.depthwise else tf.nn.conv2d
+            values = convolve(values, kernel, strides, "SAME", name=layer.name)
+            values = tf.nn.bias_add(values, tf.constant(layer.bias))
+            return tf.nn.relu6(values) if layer.relu6 else values
+        case MeanPool():
+            return tf.reduce_mean(values, [1, 2])
+        case Linear():
+            return tf.nn.bias_add(tf.linalg.matmul(values, tf.constant(layer.weight)), tf.constant(layer.bias))
+        case L2Norm():
+            return tf.math.l2_normalize(values, axis=-1)
+    raise TypeError(type(layer))
+
+
+def _one_by_one(images: CalibrationImages) -> Iterator[list[np.ndarray]]:
+    with progress("calibrating TFLite", total=len(images)) as bar:
+        for image in images.scaled():
+            yield [image]
+            bar.advance()
+
+
+def _import_tensorflow() -> Any:
+    """TensorFlow on the CPU, without its start-up messages."""
+    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+    try:
+        import tensorflow as tf
+    except ImportError:
+        raise Failure("tensorflow is not installed", "pip install 'distill-to-phone[export]'") from None
+    tf.get_logger().setLevel(logging.ERROR)
+    return tf
+
+
+def check_input_scale(spec: InputSpec, preprocessing: Preprocessing) -> None:
+    """The int8 input must span exactly what pixels can hold.
+
+    From the smallest to the largest scaled pixel in 255 steps: 1/128 with zero point 0 for
+    mean = std = 128. Otherwise the host's ``pixel - 128`` would not be what the file means.
+
+    Raises:
+        Failure: the converter chose another range.
+    """
+    ends = preprocessing.scale(np.array([[0, 0, 0], [255, 255, 255]], np.uint8)).astype(np.float64)
+    low, high = min(float(ends.min()), 0.0), max(float(ends.max()), 0.0)
+    scale = (high - low) / 255
+    zero_point = round(-128 - low / scale)
+    if spec.scale is None or abs(spec.scale / scale - 1) > 1e-6 or spec.zero_point != zero_point:
+        raise Failure(
+            f"the int8 input has scale {spec.scale} and zero point {spec.zero_point}, "
+            f"not {scale:.8g} and {zero_point}",
+            "report it: the converter did not see the whole range of pixels",
+        )
