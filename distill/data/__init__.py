@@ -1,0 +1,6 @@
+"""Images by one spec string, class-disjoint splits, and the preprocessing that a phone repeats.
+
+Nothing here needs torch or TensorFlow. Import from the modules: ``distill.data.spec.open_data``,
+``distill.data.split.split``, ``distill.data.preprocess.Preprocessing``,
+``distill.data.batches.pixel_batches``, ``distill.data.store.PixelStore``.
+"""

@@ -1,0 +1,151 @@
+"""A labelled set of images: what every opener returns and every later stage reads."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+import PIL.Image
+
+__all__ = ["ImageSet", "UnreadableImage"]
+
+
+class UnreadableImage(Exception):
+    """One image could not be decoded; callers skip it and count it.
+
+    Args:
+        key: the image's key in its set.
+        reason: what is wrong with it, in a few words.
+    """
+
+    def __init__(self, key: str, reason: str) -> None:
+        self.key = key
+        self.reason = reason
+        super().__init__(f"{key}: {reason}")
+
+
+class ImageSet(ABC):
+    """Images with class labels. Immutable; ``select`` makes smaller ones.
+
+    Args:
+        spec: the spec string that opened it.
+        kind: the kind of source ("folder", "glyphs", ...); part of the fingerprint, the path is not.
+        keys: one unique name per image. All that a subclass needs to find the image again.
+        class_names: one class name per image, in the order of ``keys``.
+        flip: whether a mirrored image keeps its class.
+        official: class name -> "train" or "test" where the data set has its own class-disjoint
+            split, else None.
+
+    Attributes:
+        classes: class names in code-point order, only those that have an image.
+        labels: int64 [N], index into ``classes``.
+    """
+
+    spec: str
+    kind: str
+    keys: tuple[str, ...]
+    classes: tuple[str, ...]
+    labels: np.ndarray
+    flip: bool
+    official: Mapping[str, str] | None
+    # Side in pixels of images drawn to fill a square frame; None for photos, which have a margin to crop.
+    native_size: int | None = None
+
+    def __init__(
+        self,
+        spec: str,
+        kind: str,
+        keys: Sequence[str],
+        class_names: Sequence[str],
+        flip: bool = True,
+        official: Mapping[str, str] | None = None,
+    ) -> None:
+        if len(keys) != len(class_names):
+            raise ValueError(f"{len(keys)} keys but {len(class_names)} class names")
+        self.spec = spec
+        self.kind = kind
+        self.keys = tuple(keys)
+        self.classes = tuple(sorted(set(class_names)))
+        index = {name: label for label, name in enumerate(self.classes)}
+        self.labels = np.fromiter((index[name] for name in class_names), np.int64, len(self.keys))
+        self.labels.flags.writeable = False
+        self.flip = flip
+        self.official = official
+        self._fingerprint: str | None = None
+        if len(set(self.keys)) != len(self.keys):
+            raise ValueError("keys are not unique")
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.spec}: {len(self)} images, {len(self.classes)} classes>"
+
+    @abstractmethod
+    def read(self, index: int) -> PIL.Image.Image:
+        """Decode one image: 8-bit RGB, upright (EXIF orientation applied), alpha over white.
+
+        Safe to call from several threads.
+
+        Raises:
+            UnreadableImage: missing, damaged, not an image, or too large to decode safely.
+        """
+
+    def read_bytes(self, index: int) -> bytes | None:
+        """The encoded file, or None where images are not files.
+
+        Raises:
+            UnreadableImage: the file cannot be read.
+        """
+        return None
+
+    def select(self, indices: Iterable[int] | np.ndarray) -> ImageSet:
+        """The images at ``indices`` (or where a boolean mask is true), in that order.
+
+        Classes without an image left are dropped and labels renumbered.
+
+        Raises:
+            IndexError: an index is out of range.
+            ValueError: an index is given twice.
+        """
+        chosen = np.asarray(indices if isinstance(indices, np.ndarray) else list(indices))
+        if chosen.dtype == bool:
+            if chosen.shape != (len(self),):
+                raise IndexError(f"mask of shape {chosen.shape} for {len(self)} images")
+            chosen = np.flatnonzero(chosen)
+        chosen = chosen.astype(np.int64).reshape(-1)
+        if len(chosen) and (chosen.min() < 0 or chosen.max() >= len(self)):
+            raise IndexError(f"index out of range for {len(self)} images")
+        if len(np.unique(chosen)) != len(chosen):
+            raise ValueError("an index is given twice")
+        subset = copy.copy(self)
+        subset.keys = tuple(self.keys[i] for i in chosen)
+        present, labels = np.unique(self.labels[chosen], return_inverse=True)
+        subset.classes = tuple(self.classes[i] for i in present)
+        subset.labels = labels.astype(np.int64).reshape(-1)
+        subset.labels.flags.writeable = False
+        subset._fingerprint = None
+        return subset
+
+    def fingerprint(self) -> str:
+        """SHA-256 (64 hex digits) over the kind, the keys, the class names and the content.
+
+        The same data in another folder has the same fingerprint; a changed, added, removed,
+        renamed or moved image has not. What counts as content is the subclass's ``_content``.
+        """
+        if self._fingerprint is None:
+            digest = hashlib.sha256()
+            for text in (self.kind, *self.classes):
+                digest.update(text.encode("utf-8", "surrogateescape") + b"\0")
+            for key, label, content in zip(self.keys, self.labels, self._content(), strict=True):
+                # A key is a path at most: it never holds a NUL, so the fields cannot run together.
+                digest.update(key.encode("utf-8", "surrogateescape") + b"\0%d\0" % label + content)
+            self._fingerprint = digest.hexdigest()
+        return self._fingerprint
+
+    @abstractmethod
+    def _content(self) -> Iterable[bytes]:
+        """One fixed-length digest per image."""

@@ -1,0 +1,200 @@
+"""Decoded pictures in one memory-mapped file: an epoch reads pixels, not JPEGs.
+
+Layout of a store in the cache folder (format version 1): ``pixels-KEY.bin``, the pictures one after
+another as uint8 [h, w, 3], and ``pixels-KEY.json``, the index, written last. KEY is made of the
+image set's fingerprint and the size.
+"""
+
+from __future__ import annotations
+
+import errno
+import time
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL
+import PIL.Image
+
+from distill.console.errors import Failure
+from distill.console.progress import progress
+from distill.data.batches import read_ahead, warn_unreadable
+from distill.data.imageset import ImageSet, UnreadableImage
+from distill.files import atomic_path, read_json, write_json
+
+__all__ = ["PixelStore"]
+
+FORMAT_VERSION = 1
+
+_PROBES = 64
+_PROBE_BYTES = 4096
+_STALE_SECONDS = 3600
+
+
+class PixelStore:
+    """Pixels of an image set, shorter side at most ``size``; made by :meth:`open`.
+
+    Attributes:
+        size: the limit of the shorter side, pixels.
+        shapes: int64 [N, 2], height and width of each picture (0, 0 where unreadable).
+        readable: bool [N]; the caller leaves out the images where it is false.
+    """
+
+    def __init__(self, path: Path, size: int, shapes: np.ndarray) -> None:
+        self.path = path
+        self.size = size
+        self.shapes = shapes
+        self.readable = shapes[:, 0] > 0
+        self._offsets = np.concatenate([[0], np.cumsum(shapes.prod(1) * 3)])
+        self._flat = np.memmap(path, np.uint8, "r")
+
+    @classmethod
+    def open(cls, images: ImageSet, size: int, cache_dir: str | Path, workers: int = 2) -> PixelStore:
+        """Reuse the store of ``images`` at ``size`` in ``cache_dir``, or build it.
+
+        A store that is damaged, truncated, or made by another version of this format or of Pillow
+        is built again. Several processes may do so at once: each writes a file of its own, and the
+        last one renamed stays. Unreadable images are counted in one warning.
+
+        Args:
+            images: what to decode.
+            size: pictures whose shorter side is above it are reduced to it (Pillow's antialiased
+                bilinear, longer side ``longer * size // shorter``); smaller ones stay as they are.
+            cache_dir: folder, created if need be.
+            workers: decoding threads.
+
+        Raises:
+            Failure: no image is readable, or the cache cannot be written (disk full, no right).
+            ValueError: size below 1.
+        """
+        if size < 1:
+            raise ValueError(f"size {size} must be at least 1")
+        cache_dir = Path(cache_dir)
+        stem = f"pixels-{images.fingerprint()[:20]}-{size}"
+        index_path, pixel_path = cache_dir / f"{stem}.json", cache_dir / f"{stem}.bin"
+        index = _valid_index(index_path, pixel_path, images, size)
+        if index is None:
+            try:
+                _remove_stale(cache_dir, stem)
+                index = _build(images, size, index_path, pixel_path, workers)
+            except OSError as error:
+                full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+                cure = "free some space, or choose another cache folder" if full else "choose another cache folder"
+                raise Failure(f"{cache_dir}: cannot write decoded images: {error.strerror or error}", cure) from None
+        warn_unreadable(images, [UnreadableImage(key, reason) for key, reason in index["unreadable"]])
+        return cls(pixel_path, size, np.array(index["shapes"], np.int64).reshape(-1, 2))
+
+    def __len__(self) -> int:
+        return len(self.shapes)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        """One picture: uint8 [h, w, 3], RGB, a read-only view of the file.
+
+        Raises:
+            IndexError: out of range.
+            UnreadableImage: ``readable[index]`` is false.
+        """
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"picture {index} of {len(self)}")
+        index %= len(self)
+        height, width = self.shapes[index]
+        if not height:
+            raise UnreadableImage(str(index), "was unreadable when the store was built")
+        return self._flat[self._offsets[index] : self._offsets[index + 1]].reshape(height, width, 3)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Data loader processes map the file again; a pickled memmap would carry all pixels.
+        return type(self), (self.path, self.size, self.shapes)
+
+
+def _build(images: ImageSet, size: int, index_path: Path, pixel_path: Path, workers: int) -> dict[str, Any]:
+    def load(i: int) -> np.ndarray | UnreadableImage:
+        try:
+            return np.asarray(_reduced(images.read(i), size))
+        except UnreadableImage as problem:
+            return problem
+
+    shapes: list[tuple[int, int]] = []
+    problems: list[UnreadableImage] = []
+    with atomic_path(pixel_path) as temporary, progress("decoding", len(images)) as bar:
+        with open(temporary, "wb") as file:
+            for result in read_ahead(load, range(len(images)), workers, 16 * workers):
+                bar.advance()
+                if isinstance(result, UnreadableImage):
+                    problems.append(result)
+                    shapes.append((0, 0))
+                else:
+                    shapes.append(result.shape[:2])
+                    file.write(np.ascontiguousarray(result).data)
+            total = file.tell()
+        if not total:
+            warn_unreadable(images, problems)
+        index = {
+            "format_version": FORMAT_VERSION,
+            "pillow": PIL.__version__,
+            "fingerprint": images.fingerprint(),
+            "size": size,
+            "bytes": total,
+            "probes": _probe(temporary, total),
+            "unreadable": [(problem.key, problem.reason) for problem in problems],
+            "shapes": shapes,
+        }
+        # An index of an older build must not meet the new pixels.
+        index_path.unlink(missing_ok=True)
+    write_json(index_path, index)
+    return index
+
+
+def _reduced(image: PIL.Image.Image, size: int) -> PIL.Image.Image:
+    width, height = image.size
+    shorter = min(width, height)
+    if shorter <= size:
+        return image
+    scaled = (width * size // shorter, height * size // shorter)
+    return image.resize(scaled, PIL.Image.Resampling.BILINEAR)
+
+
+def _valid_index(index_path: Path, pixel_path: Path, images: ImageSet, size: int) -> dict[str, Any] | None:
+    """The index, or None where there is none that fits, for whatever reason."""
+    if not index_path.is_file() or not pixel_path.is_file():
+        return None
+    try:
+        index = read_json(index_path)
+        shapes = np.array(index["shapes"], np.int64).reshape(-1, 2)
+        whole = (
+            index["format_version"] == FORMAT_VERSION
+            and index["pillow"] == PIL.__version__
+            and index["fingerprint"] == images.fingerprint()
+            and index["size"] == size
+            and len(shapes) == len(images)
+            and int(shapes.min()) >= 0
+            and int(shapes.prod(1).sum()) * 3 == index["bytes"] == pixel_path.stat().st_size > 0
+            and all(isinstance(key, str) and isinstance(reason, str) for key, reason in index["unreadable"])
+            and index["probes"] == _probe(pixel_path, index["bytes"])
+        )
+    except (Failure, OSError, KeyError, TypeError, ValueError, OverflowError):
+        return None
+    return index if whole else None
+
+
+def _probe(path: Path, total: int) -> list[int]:
+    """CRC-32 of 64 blocks spread over the file: cheap, and finds pages that never reached the disk."""
+    starts: Sequence[int] = sorted({i * max(0, total - _PROBE_BYTES) // (_PROBES - 1) for i in range(_PROBES)})
+    sums = []
+    with open(path, "rb") as file:
+        for start in starts:
+            file.seek(start)
+            sums.append(zlib.crc32(file.read(_PROBE_BYTES)))
+    return sums
+
+
+def _remove_stale(cache_dir: Path, stem: str) -> None:
+    """Remove what killed builders left behind; a living one has written within the hour."""
+    for leftover in cache_dir.glob(f".{stem}-*"):
+        try:
+            if time.time() - leftover.stat().st_mtime > _STALE_SECONDS:
+                leftover.unlink()
+        except OSError:
+            continue
