@@ -7,8 +7,22 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator
+from typing import Any
 
 __all__ = ["quiet_stderr"]
+
+
+class _Forward:
+    """A text stream that passes everything on to ``target``.
+
+    Whoever keeps it (a logging handler made meanwhile) still has a stream that works afterwards.
+    """
+
+    def __init__(self, target: Any) -> None:
+        self.target = target
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.target, name)
 
 
 @contextlib.contextmanager
@@ -22,27 +36,26 @@ def quiet_stderr(quiet: bool = True) -> Iterator[None]:
         yield
         return
     stderr = sys.stderr
-    with tempfile.TemporaryFile() as sink:
-        kept = os.dup(2)
+    ours = _is_descriptor_2(stderr)  # otherwise a test's capture, a notebook: nothing to bypass
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as sink, open(kept, "w", 1, "utf-8", "replace", closefd=True) as bypass:
         # Progress bars and warnings go to sys.stderr: let them bypass the sink.
-        bypass = open(kept, "w", buffering=1, encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115
-        ours = _is_descriptor_2(stderr)
+        forward = _Forward(bypass)
         if ours:
             stderr.flush()
-            sys.stderr = bypass
+            sys.stderr = forward  # type: ignore[assignment]
         os.dup2(sink.fileno(), 2)
         try:
             yield
         finally:
-            bypass.close()
+            os.dup2(kept, 2)
+            forward.target = stderr
             if ours:
                 sys.stderr = stderr
-            os.dup2(kept, 2)
-            os.close(kept)
 
 
 def _is_descriptor_2(stream: object) -> bool:
     try:
         return stream.fileno() == 2  # type: ignore[attr-defined]
     except (AttributeError, OSError, ValueError):
-        return False  # a test's capture, a notebook: not what native code writes to
+        return False

@@ -1,0 +1,254 @@
+"""The export itself: build every target, compare it with PyTorch, pack the bundle."""
+
+from __future__ import annotations
+
+import datetime
+import shutil
+import tempfile
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from distill.console import Failure, UsageFailure, note
+from distill.files import atomic_dir, sha256_file, write_json
+from export.bundle.read import load_bundle
+from export.bundle.runtime import open_file
+from export.bundle.schema import (
+    BUNDLE_FILE,
+    SCHEMA_VERSION,
+    Golden,
+    GoldenVectors,
+    Licence,
+    Manifest,
+    Provenance,
+    RawFile,
+    Source,
+    Tolerance,
+    Variant,
+)
+from export.calibration import Samples, choose_samples
+from export.check import check_embeddings, reference_embeddings, why_failed
+from export.targets import Job, Target
+
+if TYPE_CHECKING:
+    from distill.models.embedder import Embedder
+    from distill.models.info import CheckpointInfo
+
+__all__ = ["GOLDEN_IMAGES", "Export", "Options", "Outcome", "export_bundle", "failed_folder", "refuse_existing"]
+
+GOLDEN_IMAGES = 8
+PACKAGES = ("torch", "tensorflow", "onnx", "onnxruntime", "ai-edge-litert", "numpy", "pillow")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user chose besides the checkpoint."""
+
+    calibration_data: str | None = None
+    calibration_images: int = 200
+    seed: int = 0
+    tolerances: dict[str, Tolerance] | None = None
+    name: str = ""
+    licence: Licence = Licence()
+    overwrite: bool = False
+    debug: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One target's fate: ``passed``; ``failed`` its check; ``broken``: no file came out."""
+
+    target: Target
+    variant: Variant | None
+    expected: np.ndarray | None  # golden embeddings of this variant
+    problem: str = ""
+
+    @property
+    def state(self) -> str:
+        """One of passed, failed, broken."""
+        if self.variant is None:
+            return "broken"
+        return "failed" if self.problem else "passed"
+
+
+@dataclass(frozen=True)
+class Export:
+    """What was written where. ``folder`` is ``None`` where no target gave a file."""
+
+    outcomes: tuple[Outcome, ...]
+    folder: Path | None
+
+    @property
+    def passed(self) -> bool:
+        """Whether every target did."""
+        return all(outcome.state == "passed" for outcome in self.outcomes)
+
+
+def failed_folder(out: Path) -> Path:
+    """Where an export that failed its check is left for inspection: beside ``out``, never in it."""
+    return out.with_name(f"{out.name}.failed")
+
+
+def export_bundle(checkpoint: Path, targets: list[Target], out: Path, options: Options) -> Export:
+    """Export a checkpoint folder.
+
+    Every target is tried, whatever happened to the others. ``out`` is written only if all
+    passed; otherwise the files that exist go to ``OUT.failed``.
+
+    Raises:
+        UsageFailure: ``out`` exists and is not ours to replace.
+        Failure: the checkpoint or the data cannot be read.
+    """
+    refuse_existing(out, options.overwrite)
+    from distill.models.checkpoint import load_checkpoint
+
+    model, info = load_checkpoint(checkpoint)
+    calibrating = any(target.needs_calibration for target in targets)
+    samples = choose_samples(
+        info.preprocessing,
+        info.data,
+        options.calibration_data,
+        options.calibration_images if calibrating else 0,
+        options.seed,
+    )
+    reference = reference_embeddings(model, samples.check_pixels, info.preprocessing)
+    with tempfile.TemporaryDirectory(prefix="distill-export-") as scratch:
+        job = Job(model, info.preprocessing, samples.calibration, Path(scratch), options.debug)
+        outcomes = tuple(_try(target, job, samples, reference, options) for target in targets)
+        manifest_parts = (info, samples, reference, options, checkpoint)
+        folder = _pack(outcomes, out, Path(scratch), *manifest_parts)
+    return Export(outcomes, folder)
+
+
+def refuse_existing(out: Path, overwrite: bool) -> None:
+    """Only a bundle of ours may be replaced, and only on request; an empty folder is no loss.
+
+    Raises:
+        UsageFailure: anything else.
+    """
+    for folder in (out, failed_folder(out)):
+        if not folder.exists() and not folder.is_symlink():
+            continue
+        if folder.is_dir() and not folder.is_symlink() and not any(folder.iterdir()):
+            continue
+        if folder.is_symlink() or not (folder / BUNDLE_FILE).is_file():
+            raise UsageFailure(f"{folder}: exists and is not a bundle", "choose another --out")
+        if not overwrite and folder == out:
+            raise UsageFailure(f"{folder}: exists", "give --overwrite to replace this bundle, or another --out")
+
+
+def _try(target: Target, job: Job, samples: Samples, reference: np.ndarray, options: Options) -> Outcome:
+    note(f"building {target.name}")
+    path = job.scratch / "out" / f"{target.name}.{target.format}"
+    path.parent.mkdir(exist_ok=True)
+    try:
+        built = target.build(job, path)
+        variant = Variant(
+            name=target.name,
+            format=target.format,
+            file=path.name,
+            size_bytes=path.stat().st_size,
+            sha256=sha256_file(path),
+            scheme=target.scheme,
+            input=built.input,
+            output=built.output,
+            operators=built.operators,
+            producer=built.producer,
+        )
+        embeddings = open_file(path, variant, job.preprocessing).embed(samples.check_pixels)
+    except Failure as failure:
+        return Outcome(target, None, None, str(failure))
+    chosen = options.tolerances or {}
+    tolerance = chosen.get(target.name) or chosen.get(target.precision) or target.tolerance
+    check = check_embeddings(reference, embeddings, tolerance, samples.data)
+    variant = variant.model_copy(update={"check": check})
+    return Outcome(target, variant, np.nan_to_num(embeddings[:GOLDEN_IMAGES]), why_failed(check))
+
+
+def _pack(
+    outcomes: tuple[Outcome, ...], out: Path, scratch: Path, info: CheckpointInfo, samples: Samples,
+    reference: np.ndarray, options: Options, checkpoint: Path,
+) -> Path | None:  # fmt: skip
+    made = [outcome for outcome in outcomes if outcome.variant is not None]
+    if not made:
+        return None
+    whole = all(outcome.state == "passed" for outcome in outcomes)
+    folder = out if whole else failed_folder(out)
+    with atomic_dir(folder) as temporary:
+        for outcome in made:
+            shutil.copyfile(scratch / "out" / outcome.variant.file, temporary / outcome.variant.file)
+        manifest = Manifest(
+            schema_version=SCHEMA_VERSION,
+            name=options.name or checkpoint.resolve().name,
+            preprocessing=info.preprocessing,
+            embedding_size=reference.shape[1],
+            normalisation="l2",
+            variants=tuple(outcome.variant for outcome in made),
+            golden=_write_golden(temporary, made, samples, reference),
+            provenance=_provenance(info, samples, options),
+        )
+        write_json(temporary / BUNDLE_FILE, manifest.model_dump(mode="json"))
+        load_bundle(temporary)  # what we hand out is what we would accept
+    stale = failed_folder(out)
+    if whole and (stale / BUNDLE_FILE).is_file() and not stale.is_symlink():
+        shutil.rmtree(stale)
+    return folder
+
+
+def _write_golden(folder: Path, made: list[Outcome], samples: Samples, reference: np.ndarray) -> Golden:
+    (folder / "golden").mkdir()
+    pixels = samples.check_pixels[:GOLDEN_IMAGES]
+    expected = {"pytorch": (reference[:GOLDEN_IMAGES], 0.99999)}
+    expected |= {outcome.target.name: (outcome.expected, outcome.target.golden_min_cosine) for outcome in made}
+    return Golden(
+        count=len(pixels),
+        keys=samples.check_keys[:GOLDEN_IMAGES],
+        pixels=RawFile(**_write(folder, "golden/pixels.u8", pixels.astype("u1"))),
+        expected={
+            name: GoldenVectors(**_write(folder, f"golden/{name}.f32", rows.astype("<f4")), min_cosine=cosine)
+            for name, (rows, cosine) in expected.items()
+        },
+    )
+
+
+def _write(folder: Path, name: str, values: np.ndarray) -> dict[str, str | int]:
+    path = folder / name
+    values.tofile(path)
+    return {"file": name, "size_bytes": path.stat().st_size, "sha256": sha256_file(path)}
+
+
+def _provenance(info: CheckpointInfo, samples: Samples, options: Options) -> Provenance:
+    versions = {package: metadata.version(package) for package in PACKAGES if _installed(package)}
+    data = {key: value for key, value in info.data.items() if key != "classes"}
+    if "classes" in info.data:  # thousands of names tell an app nothing
+        classes = info.data["classes"]
+        data["classes"] = len(classes) if isinstance(classes, (list, tuple, dict)) else classes
+    return Provenance(
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        tool=f"distill-export {metadata.version('distill-to-phone')}",
+        source=Source(
+            id=info.id,
+            sha256=info.weights_sha256,
+            kind=info.kind,
+            arch=info.arch,
+            space=info.space,
+            weights=info.weights,
+            training=info.training,
+            data=data,
+            metrics=info.metrics,
+        ),
+        calibration=samples.record,
+        versions=versions,
+        licence=Licence(model=options.licence.model or info.licence or "", data=options.licence.data),
+    )
+
+
+def _installed(package: str) -> bool:
+    try:
+        metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return False
+    return True

@@ -1,0 +1,141 @@
+"""Tables for the terminal, and the same as JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from export.bundle.read import Bundle
+from export.bundle.schema import Check, Operator, Variant
+from export.bundle.verify import Verdict
+from export.pipeline import Export, Outcome
+
+__all__ = ["export_json", "print_bundle", "print_export", "print_verdicts"]
+
+_STYLE = {"passed": "green", "failed": "red", "broken": "red", "unchecked": "yellow"}
+
+
+def print_export(export: Export) -> None:
+    """One row a target, on stdout."""
+    console = _console()
+    table = _variant_table()
+    for outcome in export.outcomes:
+        table.add_row(*_cells(outcome.target.name, outcome.variant, outcome.state))
+    console.print(table)
+    for outcome in export.outcomes:
+        if outcome.problem:
+            console.print(f"{outcome.target.name}: {outcome.problem}", markup=False, soft_wrap=True)
+
+
+def export_json(export: Export) -> dict[str, Any]:
+    """``{"bundle": …, "passed": …, "variants": [{"name", "state", "problem", …}]}``."""
+    return {
+        "bundle": str(export.folder) if export.folder else None,
+        "passed": export.passed,
+        "variants": [_outcome_json(outcome) for outcome in export.outcomes],
+    }
+
+
+def _outcome_json(outcome: Outcome) -> dict[str, Any]:
+    row: dict[str, Any] = {"name": outcome.target.name, "state": outcome.state, "problem": outcome.problem}
+    if outcome.variant is not None:
+        row |= outcome.variant.model_dump(mode="json", exclude={"name"})
+    return row
+
+
+def print_bundle(bundle: Bundle) -> None:
+    """All that a bundle says, for people, on stdout."""
+    manifest, console = bundle.manifest, _console()
+    pre, origin = manifest.preprocessing, manifest.provenance
+    facts = Table(show_header=False, box=None, title=f"bundle {manifest.name}", title_justify="left")
+    source = origin.source
+    rows = {
+        "input": f"{pre.input_size} x {pre.input_size} {pre.colour_order}, shorter side to {pre.resize_size} "
+        f"({pre.resize_rule}), {pre.crop} crop",
+        "scaling": f"(pixel - {_triple(pre.mean)}) / {_triple(pre.std)}",
+        "embedding": f"{manifest.embedding_size} values, {manifest.normalisation} normalised",
+        "made from": f"{source.kind} {source.arch}, id {source.id}, weights {source.sha256[:16]}…",
+        "trained on": str(source.data.get("spec", "not recorded")),
+        "space of": source.space or "its own",
+        "calibration": f"{c.count} images of {c.data}{f', {c.part} part' if c.part else ''}, seed {c.seed}"
+        if (c := origin.calibration)
+        else "none",
+        "golden": f"{manifest.golden.count} images, {len(manifest.golden.expected)} sets of embeddings",
+        "made": f"{origin.created} by {origin.tool}",
+        "versions": ", ".join(f"{name} {version}" for name, version in origin.versions.items()),
+        "licence": f"model: {origin.licence.model or 'not stated'}; data: {origin.licence.data or 'not stated'}",
+    }
+    for label, value in rows.items():
+        facts.add_row(label, _escape(value))
+    console.print(facts)
+    table = _variant_table()
+    for variant in manifest.variants:
+        state = "unchecked" if variant.check is None else ("passed" if variant.check.passed else "failed")
+        table.add_row(*_cells(variant.name, variant, state))
+    console.print(table)
+    for variant in manifest.variants:
+        console.print(f"{variant.name}: {_operators(variant.operators)}", markup=False, soft_wrap=True)
+        console.print(f"  takes {_tensor(variant.input)}, gives {_tensor(variant.output)}", markup=False, soft_wrap=True)
+
+
+def print_verdicts(verdicts: list[Verdict]) -> None:
+    """One row a variant, on stdout."""
+    table = Table("variant", "min cosine", "limit", "max diff", "state")
+    for verdict in verdicts:
+        cosine = "" if verdict.min_cosine is None else f"{verdict.min_cosine:.6f}"
+        difference = "" if verdict.max_abs_diff is None else f"{verdict.max_abs_diff:.2g}"
+        state = "passed" if verdict.passed else "failed"
+        table.add_row(verdict.variant, cosine, f"{verdict.limit:g}", difference, f"[{_STYLE[state]}]{state}[/]")
+    console = _console()
+    console.print(table)
+    for verdict in verdicts:
+        if verdict.problem:
+            console.print(f"{verdict.variant}: {verdict.problem}", markup=False, soft_wrap=True)
+
+
+def _console() -> Console:
+    return Console(highlight=False)
+
+
+def _variant_table() -> Table:
+    table = Table()
+    table.add_column("variant", no_wrap=True)
+    for column in ("size, kB", "operators", "max diff", "min cosine", "mean cosine"):
+        table.add_column(column, justify="right")
+    table.add_column("state")
+    return table
+
+
+def _cells(name: str, variant: Variant | None, state: str) -> list[str]:
+    word = f"[{_STYLE[state]}]{state}[/]"
+    if variant is None:
+        return [name, "", "", "", "", "", word]
+    count = sum(operator.count for operator in variant.operators)
+    return [name, f"{variant.size_bytes / 1000:.1f}", str(count), *_numbers(variant.check), word]
+
+
+def _numbers(check: Check | None) -> list[str]:
+    if check is None:
+        return ["", "", ""]
+    return [f"{check.max_abs_diff:.1e}", f"{check.min_cosine:.6f}", f"{check.mean_cosine:.6f}"]
+
+
+def _operators(operators: tuple[Operator, ...]) -> str:
+    return ", ".join(f"{operator.count} {operator.name}" for operator in operators) or "operators not listed"
+
+
+def _tensor(spec: Any) -> str:
+    scale = "" if spec.scale is None else f" scale {spec.scale:g} zero point {spec.zero_point}"
+    return f"{spec.dtype} {list(spec.shape)}{scale}"
+
+
+def _triple(values: tuple[float, ...]) -> str:
+    return f"{values[0]:g}" if len(set(values)) == 1 else "[" + ", ".join(f"{v:g}" for v in values) + "]"
+
+
+def _escape(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)
