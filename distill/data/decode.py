@@ -15,8 +15,8 @@ from distill.data.imageset import UnreadableImage
 __all__ = ["FORMATS", "decode"]
 
 # Only these decoders are offered the file: Pillow knows dozens, some of which start programs.
-# MPO is what many phones write under the name .jpg.
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP")
+# MPO, which many phones write under the name .jpg, is opened by the JPEG decoder and registers no own one.
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
 
 # Longer : shorter side. Beyond it a resize of the shorter side makes a strip that fills the memory.
 MAX_ELONGATION = 64
