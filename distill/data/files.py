@@ -93,20 +93,20 @@ def walk_images(folder: Path) -> Iterator[str]:
     """Paths of the image files below ``folder`` (any depth), relative, with ``/``, sorted.
 
     Hidden files and folders (a leading dot) are ignored. Links to folders are followed, but no
-    folder is entered twice on the way down, so that a loop of links ends.
+    folder is entered twice, so that loops of links end.
     """
-    yield from sorted(_walk(folder, "", (os.path.realpath(folder),)))
+    yield from sorted(_walk(folder, "", {os.path.realpath(folder)}))
 
 
-def _walk(folder: Path | str, prefix: str, above: tuple[str, ...]) -> Iterator[str]:
+def _walk(folder: Path | str, prefix: str, entered: set[str]) -> Iterator[str]:
     with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            if entry.is_dir():
-                real = os.path.realpath(entry.path) if entry.is_symlink() else os.path.join(above[-1], entry.name)
-                if real not in above:
-                    yield from _walk(entry.path, f"{prefix}{entry.name}/", (*above, real))
-            elif os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES:
-                # Broken links stay in: they are reported as unreadable, not lost in silence.
-                yield prefix + entry.name
+        visible = sorted((e for e in entries if not e.name.startswith(".")), key=lambda e: e.name)
+    for entry in visible:
+        if entry.is_dir():
+            real = os.path.realpath(entry.path)
+            if real not in entered:
+                entered.add(real)
+                yield from _walk(entry.path, f"{prefix}{entry.name}/", entered)
+        elif os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES:
+            # Broken links stay in: they are reported as unreadable, not lost in silence.
+            yield prefix + entry.name

@@ -61,6 +61,11 @@ KINDS: dict[str, Kind] = {
         "characters in 12 typefaces, rendered on the fly (no download)",
     ),
     "folder": Kind("distill.data.folder:open_folder", "a folder", _FILES, "one folder a class"),
+    "csv": Kind("distill.data.csv_file:open_csv", "a file", _FILES, "a table with the columns path, class[, split]"),
+    "cub200": Kind("distill.data.cub200:open_cub200", "a folder", _PUBLISHED, "CUB-200-2011"),
+    "cars196": Kind("distill.data.cars196:open_cars196", "a folder", _PUBLISHED, "Stanford Cars"),
+    "sop": Kind("distill.data.sop:open_sop", "a folder", _PUBLISHED, "Stanford Online Products"),
+    "lfw": Kind("distill.data.lfw:open_lfw", "a folder", _PUBLISHED, "Labeled Faces in the Wild"),
 }
 
 
@@ -72,7 +77,8 @@ def open_data(spec: str) -> ImageSet:
     A path that exists as written is never cut at a question mark; ``~`` is the home folder.
 
     Options of every kind with a path: ``flip`` (yes, no: whether a mirrored image keeps its class)
-    and ``min_images`` (classes with fewer are dropped).
+    and ``min_images`` (classes with fewer are dropped); of the published data sets also ``counts``
+    (strict, any: whether an incomplete copy is refused or taken with a warning).
 
     Raises:
         UsageFailure: unknown kind or option, or a value out of range.

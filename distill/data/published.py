@@ -1,0 +1,157 @@
+"""What the openers of published data sets share: lists against files, counts, how to get the data.
+
+Policy: a figure on a published data set only means something on the whole of it. So a copy whose
+counts differ is refused (``Failure``); ``?counts=any`` in the spec takes it with a warning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from distill.console.errors import Failure
+from distill.console.progress import warn
+from distill.data.files import FileImageSet, walk_images
+from distill.data.imageset import ImageSet
+
+__all__ = ["Counts", "Published", "check_counts", "find_root", "from_list", "read_lines"]
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Numbers of classes and images."""
+
+    classes: int
+    images: int
+
+    def __str__(self) -> str:
+        return f"{self.images:,} images of {self.classes:,} classes"
+
+
+@dataclass(frozen=True)
+class Published:
+    """A published data set.
+
+    Args:
+        name: for messages.
+        whole: what all of it counts.
+        get: how to get it, as the cure of an error.
+        parts: counts of the official "train" and "test" parts.
+    """
+
+    name: str
+    whole: Counts
+    get: str
+    parts: Mapping[str, Counts] = field(default_factory=dict)
+
+
+def check_counts(images: ImageSet, published: Published, counts: Literal["strict", "any"] = "strict") -> None:
+    """Compare the counts of ``images`` with the published ones.
+
+    Args:
+        images: the data set as found.
+        published: what it should be. Parts are compared only where ``images.official`` is known.
+        counts: what to do about a difference: fail, or warn.
+
+    Raises:
+        Failure: they differ and ``counts`` is "strict".
+    """
+    wrong = [
+        f"{what}{found} instead of {expected}"
+        for what, found, expected in _compared(images, published)
+        if found != expected
+    ]
+    if not wrong:
+        return
+    text = f"{images.spec}: not the whole of {published.name}: {'; '.join(wrong)}"
+    if counts == "strict":
+        raise Failure(text, f"{published.get}; or add ?counts=any to take it as it is")
+    warn(f"{text}; figures from it do not compare with published ones")
+
+
+def _compared(images: ImageSet, published: Published) -> list[tuple[str, Counts, Counts]]:
+    rows = [("", Counts(len(images.classes), len(images)), published.whole)]
+    if images.official is not None:
+        per_class = np.bincount(images.labels, minlength=len(images.classes))
+        for part, expected in published.parts.items():
+            chosen = np.array([images.official.get(name) == part for name in images.classes], bool)
+            rows.append((f"{part} ", Counts(int(chosen.sum()), int(per_class[chosen].sum())), expected))
+    return rows
+
+
+def find_root(root: Path, markers: Sequence[str], published: Published, below: Sequence[str] = ()) -> Path:
+    """The folder that holds one of ``markers``: ``root`` itself or one of the folders ``below`` it.
+
+    Raises:
+        Failure: none does.
+    """
+    for candidate in (root, *(root / name for name in below)):
+        if any((candidate / marker).exists() for marker in markers):
+            return candidate
+    raise Failure(f"{root}: this is not {published.name}: no {' or '.join(markers)} in it", published.get)
+
+
+def read_lines(path: Path, fields: int | None, published: Published) -> list[list[str]]:
+    """Whitespace-separated fields of each line that is not blank; the last field may hold blanks.
+
+    Args:
+        path: a text file, UTF-8.
+        fields: how many fields each line must have, None for any number.
+        published: says how to get a whole copy.
+
+    Raises:
+        Failure: missing, not text, or a line with another number of fields.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise Failure(f"{path}: not a text file", published.get) from None
+    except OSError as error:
+        raise Failure(f"{path}: {error.strerror}", published.get) from None
+    rows = []
+    for number, line in enumerate(text.splitlines(), 1):
+        row = line.split(None, fields - 1 if fields else -1)
+        if not row:
+            continue
+        if fields and len(row) != fields:
+            raise Failure(f"{path}: line {number}: expected {fields} fields, got {len(row)}", published.get)
+        rows.append([word.strip() for word in row])
+    return rows
+
+
+def from_list(
+    spec: str,
+    kind: str,
+    root: Path,
+    listed: Mapping[str, str],
+    official: Mapping[str, str] | None,
+    published: Published,
+    flip: bool,
+    counts: Literal["strict", "any"],
+) -> FileImageSet:
+    """An image set from the data set's own list, after a look at which files are there.
+
+    Args:
+        listed: key (path below ``root``) -> class name, in the order the images shall have.
+
+    Raises:
+        Failure: files are missing and ``counts`` is "strict", or all of them are.
+    """
+    present = set(walk_images(root))
+    found = [key for key in listed if key in present]
+    missing = len(listed) - len(found)
+    if missing:
+        example = next(key for key in listed if key not in present)
+        text = f"{spec}: {missing:,} of {len(listed):,} listed images are missing, e.g. {example}"
+        if counts == "strict" or not found:
+            raise Failure(text, published.get)
+        warn(f"{text}; left out")
+    if not found:
+        raise Failure(f"{spec}: its lists name no image", published.get)
+    images = FileImageSet(spec, kind, root, found, [listed[key] for key in found], flip, official)
+    check_counts(images, published, counts)
+    return images
