@@ -84,5 +84,7 @@ def _to_rgb(image: PIL.Image.Image) -> PIL.Image.Image:
     return image.convert("RGB")
 
 
-# Between one and two times its limit Pillow only warns; such photographs exist and are read.
+# Between one and two times its limit Pillow only warns; such photographs exist and are read. Damaged
+# metadata is no news either: the pixels are what counts.
 warnings.filterwarnings("ignore", category=PIL.Image.DecompressionBombWarning)
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
