@@ -53,7 +53,8 @@ def open_csv(spec: str, file: Path, flip: bool = True) -> FileImageSet:
             if "split" in columns:
                 _note_part(file, line, name, part.lower(), official)
     except csv.Error as error:
-        raise Failure(f"{file}: line {reader.line_num}: {error}", "check the file") from None
+        # The row was not finished: its line is not yet in reader.line_num.
+        raise Failure(f"{file}: line {reader.reader.line_num}: {error}", "check the file") from None
     if not keys:
         raise Failure(f"{file}: lists no image", _CURE)
     images = FileImageSet(spec, "csv", file.parent, keys, class_names, flip, official or None)
