@@ -32,7 +32,10 @@ def open_csv(spec: str, file: Path, flip: bool = True) -> FileImageSet:
         Failure: not such a table, an empty or contradictory row (with its line), or no file exists.
     """
     reader = _reader(file)
-    columns = _find_columns(file, reader.fieldnames or [])
+    try:
+        columns = _find_columns(file, reader.fieldnames or [])
+    except csv.Error as error:
+        raise Failure(f"{file}: line 1: {error}", _CURE) from None
     keys: list[str] = []
     class_names: list[str] = []
     official: dict[str, str] = {}
