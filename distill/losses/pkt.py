@@ -1,0 +1,54 @@
+"""Probabilistic knowledge transfer: the same chances of being neighbours."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from distill.losses.pairs import checked_pair
+
+__all__ = ["PktLoss"]
+
+
+class PktLoss(nn.Module):
+    """Kullback-Leibler divergence between the two networks' neighbour probabilities.
+
+    Similarity ``k(i,j) = (cos(s_i, s_j) + 1)/2``, probability ``p(j|i) = k(i,j) / Σ_{m≠i} k(i,m)``::
+
+        L = 1/n · Σ_i Σ_{j≠i} p_T(j|i) · log( p_T(j|i) / p_S(j|i) )
+
+    Passalis and Tefas, "Learning Deep Representations with Probabilistic Knowledge Transfer",
+    ECCV 2018, with its cosine kernel; their sum over i is a mean here, so that
+    the weight does not depend on the batch size.
+
+    | input | shape | |
+    |---|---|---|
+    | student | [n, d] | embeddings; their length does not matter |
+    | teacher | [n, D] | of the same images; D may differ from d |
+
+    Returns:
+        Scalar ≥ 0, 0 where the probabilities agree.
+
+    Example:
+        >>> import torch
+        >>> rows = torch.rand(4, 8)
+        >>> round(PktLoss()(3 * rows, rows).item(), 6)
+        0.0
+    """
+
+    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
+        own, other = checked_pair(student, teacher)
+        learned, target = _log_probabilities(own), _log_probabilities(other)
+        return (target.exp() * (target - learned)).sum() / len(own)
+
+
+def _log_probabilities(rows: Tensor) -> Tensor:
+    """``log p(j|i)`` as ``[n, n − 1]``: the diagonal left out."""
+    n = len(rows)
+    unit = functional.normalize(rows, dim=1, eps=1e-6)
+    kernel = (unit @ unit.T + 1) / 2
+    others = kernel[~torch.eye(n, dtype=torch.bool, device=rows.device)].view(n, n - 1)
+    # Opposite embeddings have similarity 0; the floor keeps the logarithm and its slope finite.
+    others = others.clamp(min=1e-6)
+    return (others / others.sum(dim=1, keepdim=True)).log()

@@ -1,0 +1,109 @@
+"""Relational knowledge distillation: distances up to scale, and angles."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from distill.losses.pairs import checked_pair, pairwise_distances, safe_sqrt
+
+__all__ = ["RkdAngleLoss", "RkdDistanceLoss", "RkdLoss"]
+
+
+class RkdDistanceLoss(nn.Module):
+    """Distances between images, each network's measured in its own mean distance.
+
+    ``L = 1/n² · Σ_ij huber( d_S(i,j)/μ_S − d_T(i,j)/μ_T )``, μ the mean of the positive
+    distances, ``huber(x) = x²/2`` for |x| ≤ 1 and ``|x| − 1/2`` beyond.
+
+    Park et al., "Relational Knowledge Distillation", CVPR 2019, distance-wise loss; the sum is a
+    mean over all ordered pairs, i = j included, as their weights assume.
+
+    | input | shape | |
+    |---|---|---|
+    | student | [n, d] | embeddings as given |
+    | teacher | [n, D] | of the same images; D may differ from d |
+
+    Returns:
+        Scalar ≥ 0.
+
+    Example:
+        >>> import torch
+        >>> rows = torch.tensor([[0.0], [1.0], [3.0]])
+        >>> RkdDistanceLoss()(10 * rows, rows).item()
+        0.0
+    """
+
+    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
+        own, other = checked_pair(student, teacher)
+        return functional.smooth_l1_loss(_in_means(pairwise_distances(own)), _in_means(pairwise_distances(other)))
+
+
+def _in_means(distances: Tensor) -> Tensor:
+    positive = distances > 0
+    mean = distances.sum() / positive.sum().clamp(min=1)
+    # All rows equal: there is no scale to divide by.
+    return distances / torch.where(mean > 0, mean, 1.0)
+
+
+class RkdAngleLoss(nn.Module):
+    """Angles that triples of images form.
+
+    ``L = 1/n³ · Σ_ijk huber( cos ∠ s_i s_j s_k − cos ∠ t_i t_j t_k )``, the cosine being
+    ``⟨e_ij, e_kj⟩`` with ``e_ij = (s_i − s_j)/‖s_i − s_j‖₂`` (0 where s_i = s_j).
+
+    Park et al., "Relational Knowledge Distillation", CVPR 2019, angle-wise loss; the sum is a
+    mean over all ordered triples. Memory grows with n³ + n²·d.
+
+    | input | shape | |
+    |---|---|---|
+    | student | [n, d] | embeddings as given |
+    | teacher | [n, D] | of the same images; D may differ from d |
+
+    Returns:
+        Scalar, 0..1.5.
+
+    Example:
+        >>> import torch
+        >>> corner = torch.tensor([[1.0, 0.0], [0.0, 0.0], [0.0, 1.0]])
+        >>> RkdAngleLoss()(5 * corner + 1, corner).item()
+        0.0
+    """
+
+    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
+        own, other = checked_pair(student, teacher)
+        return functional.smooth_l1_loss(_cosines(own), _cosines(other))
+
+
+def _cosines(rows: Tensor) -> Tensor:
+    """``[n, n, n]``: at vertex j, the cosine between the directions to i and to k."""
+    edges = rows.unsqueeze(0) - rows.unsqueeze(1)
+    lengths = safe_sqrt(edges.square().sum(dim=2, keepdim=True))
+    directions = edges / torch.where(lengths > 0, lengths, 1.0)
+    return directions @ directions.transpose(1, 2)
+
+
+class RkdLoss(nn.Module):
+    """``rkd_distance + 2 · rkd_angle``, the combination of Park et al., "Relational Knowledge Distillation", CVPR 2019.
+
+    | input | shape | |
+    |---|---|---|
+    | student | [n, d] | embeddings as given |
+    | teacher | [n, D] | of the same images; D may differ from d |
+
+    Example:
+        >>> import torch
+        >>> rows = torch.rand(4, 8)
+        >>> RkdLoss()(rows, rows).item()
+        0.0
+    """
+
+    def __init__(self, angle_weight: float = 2.0) -> None:
+        super().__init__()
+        self.distance = RkdDistanceLoss()
+        self.angle = RkdAngleLoss()
+        self.angle_weight = angle_weight
+
+    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
+        return self.distance(student, teacher) + self.angle_weight * self.angle(student, teacher)
