@@ -53,6 +53,8 @@ Examples:
     distill-export runs/student --quantize int8 --tolerance int8=0.8 --out b
 """
 
+CALIBRATE = "calibrate with more images of the kind the app will see, widen --tolerance, or leave it out"
+
 app = make_app(HELP, default_command="run")
 
 
@@ -85,17 +87,17 @@ def run(
 ) -> None:
     from export.bundle.schema import Licence
     from export.check import parse_tolerances
-    from export.pipeline import Options, export_bundle, failed_folder, refuse_existing
+    from export.pipeline import Options, export_bundle, failed_folder
     from export.show import export_json, print_export
-    from export.targets import TARGETS, select_targets
+    from export.targets import TARGETS
 
-    targets = select_targets(target, quantize)
     known = list(dict.fromkeys([*TARGETS, *(row.precision for row in TARGETS.values())]))
     tolerances = parse_tolerances(tolerance or [], known)
-    refuse_existing(out, overwrite)  # before seconds of imports
     if out.resolve() == checkpoint.resolve():
         raise UsageFailure(f"--out {out}: is the checkpoint itself", "choose another --out")
     options = Options(
+        target=target,
+        quantize=quantize,
         calibration_data=calibration_data,
         calibration_images=calibration_images,
         seed=seed,
@@ -105,17 +107,18 @@ def run(
         overwrite=overwrite,
         debug=debug,
     )
-    export = export_bundle(checkpoint, targets, out, options)
+    export = export_bundle(checkpoint, out, options)
     if as_json:
         typer.echo(json.dumps(export_json(export), indent=2))
     else:
         print_export(export)
     if not export.passed:
-        bad = [f"{o.target.name} {o.state}: {o.problem}" for o in export.outcomes if o.problem]
+        bad = [outcome for outcome in export.outcomes if outcome.problem]
         left = f"; see {failed_folder(out)}" if export.folder else ""
+        what = f"{bad[0].target.name} {bad[0].state}: {bad[0].problem}"
         raise Failure(
-            f"{len(bad)} of {len(export.outcomes)} variants not fit for use: {bad[0]}{left}",
-            "calibrate with more images of the kind the app will see, widen --tolerance, or leave it out",
+            f"{len(bad)} of {len(export.outcomes)} variants are not fit for use: {what}{left}",
+            CALIBRATE if bad[0].state == "failed" else "leave that variant out",
         )
     note(f"wrote {export.folder}")
 

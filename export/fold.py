@@ -12,7 +12,7 @@ from export.graph import Convolution, FoldedGraph, L2Norm, Layer, Linear, MeanPo
 if TYPE_CHECKING:
     from distill.models.embedder import Embedder
 
-__all__ = ["can_fold", "fold"]
+__all__ = ["can_fold", "cannot_fold", "fold"]
 
 
 def can_fold(model: Embedder) -> bool:
@@ -20,6 +20,14 @@ def can_fold(model: Embedder) -> bool:
     from distill.models.mobilenet_v1 import MobileNetV1
 
     return isinstance(model.backbone, MobileNetV1)
+
+
+def cannot_fold(model: Embedder) -> Failure:
+    """What to tell who asks for it nevertheless."""
+    return Failure(
+        f"{model.backbone.arch}: no TFLite route for this architecture yet",
+        "export it with --target onnx, or distil a mobilenet_v1_025, _050, _075 or _100",
+    )
 
 
 def fold(model: Embedder, side: int) -> FoldedGraph:
@@ -36,10 +44,7 @@ def fold(model: Embedder, side: int) -> FoldedGraph:
         Failure: another backbone than MobileNetV1, or weights that are not finite.
     """
     if not can_fold(model):
-        raise Failure(
-            f"{model.backbone.arch}: no folded TFLite route for this architecture yet",
-            "export it with --target onnx, or distil a mobilenet_v1_025, _050, _075 or _100",
-        )
+        raise cannot_fold(model)
     layers: list[Layer] = [_convolution(layer) for layer in model.backbone.layers()]
     layers.append(MeanPool("pool"))
     if model.linear is not None:

@@ -25,6 +25,7 @@ from export.graph import Convolution, FoldedGraph, L2Norm, Layer, Linear, MeanPo
 
 if TYPE_CHECKING:
     import onnx
+    import torch
 
     from distill.models.embedder import Embedder
 
@@ -98,6 +99,8 @@ def _node(
 def module_to_onnx(model: Embedder, side: int, debug: bool = False) -> onnx.ModelProto:
     """Any embedder, through ``torch.onnx``'s exporter and optimiser.
 
+    The L2 norm is added afterwards as one node: exported, it becomes six.
+
     Raises:
         Failure: the exporter gave up on this network.
     """
@@ -105,13 +108,12 @@ def module_to_onnx(model: Embedder, side: int, debug: bool = False) -> onnx.Mode
     import torch
 
     try:
-        # Two images: a batch of one would be taken for a constant.
         with _quiet_exporter(debug):
             program = torch.onnx.export(
-                model,
-                (torch.zeros(2, 3, side, side),),
+                _without_norm(model),
+                (torch.zeros(2, 3, side, side),),  # two images: a batch of one would be taken for a constant
                 input_names=[INPUT],
-                output_names=[OUTPUT],
+                output_names=[_RAW],
                 dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=4096)},),
                 opset_version=18,
                 dynamo=True,
@@ -125,7 +127,29 @@ def module_to_onnx(model: Embedder, side: int, debug: bool = False) -> onnx.Mode
         raise Failure(
             f"{model.backbone.arch}: torch.onnx gave up: {first}", "run again with --debug and report it"
         ) from error
-    return onnx.load_model_from_string(buffer.getvalue())
+    exported = onnx.load_model_from_string(buffer.getvalue())
+    norm = onnx.helper.make_node("LpNormalization", [_RAW], [OUTPUT], name="l2", axis=1, p=2)
+    exported.graph.node.append(norm)
+    exported.graph.output[0].name = OUTPUT
+    return exported
+
+
+_RAW = "raw_embedding"
+
+
+def _without_norm(model: Embedder) -> torch.nn.Module:
+    import torch
+
+    class Raw(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.backbone, self.linear = model.backbone, model.linear
+
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            pooled = self.backbone(image).mean(dim=(2, 3))
+            return pooled if self.linear is None else self.linear(pooled)
+
+    return Raw().eval()
 
 
 @contextmanager

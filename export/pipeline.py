@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import shutil
 import tempfile
+import time
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -31,7 +32,7 @@ from export.bundle.schema import (
 )
 from export.calibration import Samples, choose_samples
 from export.check import check_embeddings, reference_embeddings, why_failed
-from export.targets import Job, Target
+from export.targets import Job, Target, leave_out_unfit, select_targets
 
 if TYPE_CHECKING:
     from distill.models.embedder import Embedder
@@ -47,6 +48,8 @@ PACKAGES = ("torch", "tensorflow", "onnx", "onnxruntime", "ai-edge-litert", "num
 class Options:
     """What the user chose besides the checkpoint."""
 
+    target: str = "all"
+    quantize: str = "none,int8"
     calibration_data: str | None = None
     calibration_images: int = 200
     seed: int = 0
@@ -65,6 +68,7 @@ class Outcome:
     variant: Variant | None
     expected: np.ndarray | None  # golden embeddings of this variant
     problem: str = ""
+    seconds: float = 0.0  # of the building alone
 
     @property
     def state(self) -> str:
@@ -92,20 +96,23 @@ def failed_folder(out: Path) -> Path:
     return out.with_name(f"{out.name}.failed")
 
 
-def export_bundle(checkpoint: Path, targets: list[Target], out: Path, options: Options) -> Export:
+def export_bundle(checkpoint: Path, out: Path, options: Options) -> Export:
     """Export a checkpoint folder.
 
     Every target is tried, whatever happened to the others. ``out`` is written only if all
     passed; otherwise the files that exist go to ``OUT.failed``.
 
     Raises:
-        UsageFailure: ``out`` exists and is not ours to replace.
-        Failure: the checkpoint or the data cannot be read.
+        UsageFailure: no such target, or ``out`` exists and is not ours to replace.
+        Failure: the checkpoint or the data cannot be read, or a target was named that cannot
+            take this network.
     """
+    targets = select_targets(options.target, options.quantize)
     refuse_existing(out, options.overwrite)
-    from distill.models.checkpoint import load_checkpoint
+    from distill.models.checkpoint import load_checkpoint  # torch: only now that the command is right
 
     model, info = load_checkpoint(checkpoint)
+    targets = leave_out_unfit(targets, model, options.target)
     calibrating = any(target.needs_calibration for target in targets)
     samples = choose_samples(
         info.preprocessing,
@@ -118,8 +125,7 @@ def export_bundle(checkpoint: Path, targets: list[Target], out: Path, options: O
     with tempfile.TemporaryDirectory(prefix="distill-export-") as scratch:
         job = Job(model, info.preprocessing, samples.calibration, Path(scratch), options.debug)
         outcomes = tuple(_try(target, job, samples, reference, options) for target in targets)
-        manifest_parts = (info, samples, reference, options, checkpoint)
-        folder = _pack(outcomes, out, Path(scratch), *manifest_parts)
+        folder = _pack(outcomes, out, Path(scratch), info, samples, reference, options, checkpoint)
     return Export(outcomes, folder)
 
 
@@ -144,8 +150,10 @@ def _try(target: Target, job: Job, samples: Samples, reference: np.ndarray, opti
     note(f"building {target.name}")
     path = job.scratch / "out" / f"{target.name}.{target.format}"
     path.parent.mkdir(exist_ok=True)
+    started = time.perf_counter()
     try:
         built = target.build(job, path)
+        seconds = time.perf_counter() - started
         variant = Variant(
             name=target.name,
             format=target.format,
@@ -165,7 +173,7 @@ def _try(target: Target, job: Job, samples: Samples, reference: np.ndarray, opti
     tolerance = chosen.get(target.name) or chosen.get(target.precision) or target.tolerance
     check = check_embeddings(reference, embeddings, tolerance, samples.data)
     variant = variant.model_copy(update={"check": check})
-    return Outcome(target, variant, np.nan_to_num(embeddings[:GOLDEN_IMAGES]), why_failed(check))
+    return Outcome(target, variant, np.nan_to_num(embeddings[:GOLDEN_IMAGES]), why_failed(check), seconds)
 
 
 def _pack(

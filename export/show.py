@@ -40,6 +40,7 @@ def export_json(export: Export) -> dict[str, Any]:
 
 def _outcome_json(outcome: Outcome) -> dict[str, Any]:
     row: dict[str, Any] = {"name": outcome.target.name, "state": outcome.state, "problem": outcome.problem}
+    row["build_seconds"] = round(outcome.seconds, 3)
     if outcome.variant is not None:
         row |= outcome.variant.model_dump(mode="json", exclude={"name"})
     return row
@@ -82,7 +83,7 @@ def print_bundle(bundle: Bundle) -> None:
 
 def print_verdicts(verdicts: list[Verdict]) -> None:
     """One row a variant, on stdout."""
-    table = Table("variant", "min cosine", "limit", "max diff", "state")
+    table = Table("variant", "min cos", "limit", "max diff", "state")
     for verdict in verdicts:
         cosine = "" if verdict.min_cosine is None else f"{verdict.min_cosine:.6f}"
         difference = "" if verdict.max_abs_diff is None else f"{verdict.max_abs_diff:.2g}"
@@ -102,8 +103,8 @@ def _console() -> Console:
 def _variant_table() -> Table:
     table = Table()
     table.add_column("variant", no_wrap=True)
-    for column in ("size, kB", "operators", "max diff", "min cosine", "mean cosine"):
-        table.add_column(column, justify="right")
+    for column in ("size, kB", "ops", "max diff", "min cos", "mean cos"):
+        table.add_column(column, justify="right", no_wrap=True)
     table.add_column("state")
     return table
 

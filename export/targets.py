@@ -12,19 +12,21 @@ from distill.console import Failure, UsageFailure, note, suggest
 from export.bundle.schema import InputSpec, Operator, OutputSpec, Scheme, Tolerance
 
 if TYPE_CHECKING:
+    import onnx
+
     from distill.data.preprocess import Preprocessing
     from distill.models.embedder import Embedder
     from export.calibration import CalibrationImages
     from export.graph import FoldedGraph
 
-__all__ = ["TARGETS", "Built", "Job", "Target", "select_targets"]
+__all__ = ["TARGETS", "Built", "Job", "Target", "leave_out_unfit", "select_targets"]
 
 ALL = "all"
 
 
 @dataclass
 class Job:
-    """What builders draw on. The folded graph is made once, when the first of them asks."""
+    """What builders draw on. What several share is made once, when the first of them asks."""
 
     model: Embedder
     preprocessing: Preprocessing
@@ -42,6 +44,24 @@ class Job:
         from export.fold import fold
 
         return fold(self.model, self.preprocessing.input_size)
+
+    @cached_property
+    def onnx_float32(self) -> tuple[onnx.ModelProto, str]:
+        """The float32 ONNX model, checked, and who made it."""
+        from importlib.metadata import version
+
+        import onnx
+
+        from export.fold import can_fold
+        from export.onnx_route import graph_to_onnx, module_to_onnx
+
+        if can_fold(self.model):
+            model, maker = graph_to_onnx(self.graph), f"folded graph, onnx {onnx.__version__}"
+        else:
+            side = self.preprocessing.input_size
+            model, maker = module_to_onnx(self.model, side, self.debug), f"torch.onnx, torch {version('torch')}"
+        onnx.checker.check_model(model, full_check=True)
+        return model, maker
 
 
 @dataclass(frozen=True)
@@ -66,6 +86,7 @@ class Target:
         tolerance: how far it may be from PyTorch.
         golden_min_cosine: how near another machine must come to the golden embeddings.
         needs_calibration: whether ``build`` reads calibration images.
+        needs_folding: whether ``build`` takes only networks that ``export.fold`` knows.
     """
 
     format: str
@@ -75,6 +96,7 @@ class Target:
     tolerance: Tolerance
     golden_min_cosine: float
     needs_calibration: bool = False
+    needs_folding: bool = False
     name: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -104,32 +126,25 @@ def _tflite(weights: str) -> Callable[[Job, Path], Built]:
 
 
 def _onnx_float32(job: Job, path: Path) -> Built:
-    from importlib.metadata import version
-
     import onnx
 
-    from export.fold import can_fold
-    from export.onnx_route import describe_onnx, graph_to_onnx, module_to_onnx
+    from export.onnx_route import describe_onnx
 
-    if can_fold(job.model):
-        model, maker = graph_to_onnx(job.graph), f"folded graph, onnx {onnx.__version__}"
-    else:
-        side = job.preprocessing.input_size
-        model, maker = module_to_onnx(job.model, side, job.debug), f"torch.onnx, torch {version('torch')}"
-    onnx.checker.check_model(model, full_check=True)
+    model, maker = job.onnx_float32
     onnx.save_model(model, path)
     return Built(*describe_onnx(path), producer=maker)
 
 
 def _onnx_int8(job: Job, path: Path) -> Built:
+    import onnx
     import onnxruntime
 
     from export.onnx_route import describe_onnx, quantise_onnx
 
-    source = job.scratch / "onnx-float32.onnx"
-    _onnx_float32(job, source)
     if not job.calibration:
         raise Failure("int8 needs calibration images", "give --calibration-data")
+    source = job.scratch / "float32.onnx"
+    onnx.save_model(job.onnx_float32[0], source)
     quantise_onnx(source, path, job.calibration, job.debug)
     return Built(*describe_onnx(path), producer=f"quantize_static, onnxruntime {onnxruntime.__version__}")
 
@@ -145,9 +160,11 @@ _QUANTISED = Tolerance(min_cosine=0.85, mean_cosine=0.95)
 TARGETS: dict[str, Target] = {
     target.name: target
     for target in (
-        Target("tflite", "none", _FLOAT32, _tflite("float32"), _EXACT, 0.99999),
-        Target("tflite", "float16", _FLOAT16, _tflite("float16"), _HALF, 0.9999),
-        Target("tflite", "int8", _INT8, _tflite("int8"), _QUANTISED, 0.99, needs_calibration=True),
+        Target("tflite", "none", _FLOAT32, _tflite("float32"), _EXACT, 0.99999, needs_folding=True),
+        Target("tflite", "float16", _FLOAT16, _tflite("float16"), _HALF, 0.9999, needs_folding=True),
+        Target(
+            "tflite", "int8", _INT8, _tflite("int8"), _QUANTISED, 0.99, needs_calibration=True, needs_folding=True
+        ),
         Target("onnx", "none", _FLOAT32, _onnx_float32, _EXACT, 0.99999),
         Target("onnx", "int8", _INT8, _onnx_int8, _QUANTISED, 0.99, needs_calibration=True),
     )
@@ -177,6 +194,23 @@ def select_targets(formats: str, precisions: str) -> list[Target]:
     if missing:
         note(f"left out, there is no such target: {', '.join(missing)}")
     return chosen
+
+
+def leave_out_unfit(targets: list[Target], model: Embedder, formats: str) -> list[Target]:
+    """Drop targets that cannot take this network where only ``all`` covers them.
+
+    Raises:
+        Failure: one was asked for by name, or none is left.
+    """
+    from export.fold import can_fold, cannot_fold
+
+    unfit = [target for target in targets if target.needs_folding and not can_fold(model)]
+    fit = [target for target in targets if target not in unfit]
+    if unfit and (ALL not in formats.split(",") or not fit):
+        raise cannot_fold(model)
+    if unfit:
+        note(f"left out: {', '.join(target.name for target in unfit)}: {cannot_fold(model)}")
+    return fit
 
 
 def _words(option: str, text: str, known: list[str]) -> list[str]:
