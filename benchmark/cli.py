@@ -1,0 +1,199 @@
+"""``distill-bench``: how fast, how large, and does it still retrieve?"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from distill.console import DebugOption, Failure, JsonOption, UsageFailure, make_app, note, run_app
+
+__all__ = ["app", "main"]
+
+HELP = """Measure a bundle: latency, size and Recall@K of every variant, against PyTorch.
+
+Examples:
+
+    distill-bench BUNDLE --data folder:photos
+
+    distill-bench BUNDLE --checkpoint runs/student --json result.json --html report.html
+
+    distill-bench BUNDLE --checkpoint runs/student --reference teacher=runs/teacher --max-recall-drop 1
+
+    distill-bench show result.json
+
+    distill-bench devices
+"""
+
+RUN_HELP = """Measure a bundle (the command taken when none is named).
+
+Latency of all variants is taken in turns; Recall@1/2/4/8 and MAP@R come from each variant's own
+embeddings of the test images. With --checkpoint also the drop against PyTorch, with its
+confidence interval. Exit code 1 when a limit is exceeded; the files are written all the same.
+
+Examples:
+
+    distill-bench BUNDLE --data glyphs --html report.html
+
+    distill-bench BUNDLE --checkpoint runs/student --reference teacher=runs/teacher
+
+    distill-bench BUNDLE --data folder:photos --limit 2000 --threads 4
+
+    distill-bench BUNDLE --checkpoint runs/student --max-latency-ms 5 --max-size-kb 400 --max-recall-drop 1
+"""
+
+app = make_app(HELP, default_command="run")
+
+DATA, COMPARE, LATENCY, GATES, OUTPUT = "Images", "Comparison", "Latency", "Limits", "Output"
+BUNDLE = typer.Argument(help="Folder made by distill-export.", show_default=False)
+
+
+@app.command(help=RUN_HELP)
+def run(
+    bundle: Annotated[Path, BUNDLE],
+    device: Annotated[str, typer.Option(help="Where to run it, see: distill-bench devices.")] = "host",
+    data: Annotated[str | None, typer.Option(
+        help="Images: glyphs, folder:PATH, csv:FILE, cub200:PATH, … Default: what the model was trained on.",
+        rich_help_panel=DATA, show_default=False)] = None,
+    split: Annotated[str | None, typer.Option(
+        help="Which classes are for training: half, a number, a fraction, official. Default: as trained.",
+        rich_help_panel=DATA, show_default=False)] = None,
+    part: Annotated[str, typer.Option(help="test, train or all.", rich_help_panel=DATA)] = "test",
+    limit: Annotated[int | None, typer.Option(
+        min=2, help="About this many images, as whole classes.", rich_help_panel=DATA, show_default=False)] = None,
+    checkpoint: Annotated[Path | None, typer.Option(
+        help="The PyTorch checkpoint the bundle was made from: gives the drop.",
+        rich_help_panel=COMPARE, show_default=False)] = None,
+    reference: Annotated[list[str] | None, typer.Option(
+        help="Another checkpoint to show beside it, DIR or NAME=DIR (teacher, student trained alone). Repeatable.",
+        rich_help_panel=COMPARE, show_default=False)] = None,
+    variant: Annotated[list[str] | None, typer.Option(
+        help="Only this variant. Repeatable. Default: all.", rich_help_panel=COMPARE, show_default=False)] = None,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads of each variant.", rich_help_panel=LATENCY)] = 1,
+    seconds: Annotated[float, typer.Option(
+        min=0, help="Time for latency; every variant gets 100 samples even if it takes longer.",
+        rich_help_panel=LATENCY)] = 10.0,
+    seed: Annotated[int, typer.Option(
+        min=0, help="Of the order of variants, the sample of --limit, the bootstrap and the pictures.",
+        rich_help_panel=LATENCY)] = 0,
+    candidate: Annotated[str | None, typer.Option(
+        help="The variant that the limits judge. Default: tflite-int8 where there is one.",
+        rich_help_panel=GATES, show_default=False)] = None,
+    max_latency_ms: Annotated[float | None, typer.Option(
+        min=0, help="Limit of the 90th percentile.", rich_help_panel=GATES, show_default=False)] = None,
+    max_size_kb: Annotated[float | None, typer.Option(
+        min=0, help="Limit of the model file, kB of 1000 bytes.", rich_help_panel=GATES, show_default=False)] = None,
+    max_recall_drop: Annotated[float | None, typer.Option(
+        help="Limit of the drop of Recall@1 in points (1 = one query in a hundred). Needs --checkpoint.",
+        rich_help_panel=GATES, show_default=False)] = None,
+    json_file: Annotated[Path | None, typer.Option(
+        "--json", help="Write the result here.", rich_help_panel=OUTPUT, show_default=False)] = None,
+    html_file: Annotated[Path | None, typer.Option(
+        "--html", help="Write a report with pictures here: one file, works offline.",
+        rich_help_panel=OUTPUT, show_default=False)] = None,
+    debug: DebugOption = False,
+) -> int:
+    for path in (json_file, html_file):
+        _check_target(path, bundle)
+
+    from benchmark.gates import Limits
+    from benchmark.latency import Plan
+    from benchmark.result import write_result
+    from benchmark.run import Options, measure
+    from benchmark.table import print_result
+
+    options = Options(
+        bundle=bundle, device=device, data=data, split=split, part=part, limit=limit,
+        checkpoint=checkpoint, references=reference or (), variants=variant or (), candidate=candidate,
+        limits=Limits(max_latency_ms, max_size_kb, max_recall_drop),
+        plan=Plan(threads=threads, seconds=seconds, seed=seed),
+        command=shlex.join(["distill-bench", *sys.argv[1:]]),
+    )
+    result, evidence = measure(options)
+    print_result(result)  # before the files: a full disk must not cost the figures
+    if json_file:
+        write_result(json_file, result)
+        note(f"result: {json_file}")
+    if html_file:
+        from benchmark.report.html import write_report
+        from benchmark.report.pictures import gallery
+
+        write_report(html_file, result, gallery(evidence, result.verdict.candidate, seed))
+        note(f"report: {html_file}")
+    return 0 if result.verdict.passed else 1
+
+
+@app.command()
+def show(
+    result: Annotated[Path, typer.Argument(help="A file written with --json.", show_default=False)],
+    html_file: Annotated[Path | None, typer.Option(
+        "--html", help="Also write the report, without the pictures.", show_default=False)] = None,
+    debug: DebugOption = False,
+) -> None:
+    """Print the tables of an earlier result.
+
+    Example:
+
+        distill-bench show result.json --html report.html
+    """
+    from benchmark.result import read_result
+    from benchmark.table import print_result
+
+    _check_target(html_file, None)
+    found = read_result(result)
+    print_result(found)
+    if html_file:
+        from benchmark.report.html import write_report
+
+        write_report(html_file, found, None)
+        note(f"report: {html_file}")
+
+
+@app.command()
+def devices(as_json: JsonOption = False, debug: DebugOption = False) -> None:
+    """List where a bundle can be measured."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from benchmark.devices import DEVICES, PLANNED, open_device
+
+    rows = []
+    for name in DEVICES:
+        machine = open_device(name).describe()
+        rows.append({"name": name, "status": "ready", "what": f"{machine.cpu}, {machine.cores} cores, {machine.os}"})
+    rows += [{"name": name, "status": "not built yet", "what": what} for name, what in PLANNED.items()]
+    if as_json:
+        print(json.dumps(rows, indent=2))
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("device", "status", ""):
+        table.add_column(heading)
+    for row in rows:
+        table.add_row(*row.values(), style="" if row["status"] == "ready" else "dim")
+    Console(highlight=False).print(table)
+
+
+def _check_target(path: Path | None, bundle: Path | None) -> None:
+    """Refuse an output that cannot be written before minutes of work, not after."""
+    if path is None:
+        return
+    if path.is_dir():
+        raise UsageFailure(f"{path}: is a folder", "give the name of a file")
+    if bundle is not None and path.resolve().is_relative_to(bundle.resolve()):
+        raise UsageFailure(f"{path}: lies in the bundle, which must stay as it was exported", "write it elsewhere")
+    parent = next(folder for folder in path.resolve().parents if folder.exists())
+    if not parent.is_dir():
+        raise Failure(f"{parent}: not a folder", "choose another place to write to")
+
+
+def main() -> None:
+    """Entry point of ``distill-bench``."""
+    raise SystemExit(run_app(app))
+
+
+if __name__ == "__main__":
+    main()

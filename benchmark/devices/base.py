@@ -1,0 +1,79 @@
+"""The interface of a device.
+
+A device runs the variants of a bundle and nothing more: which images, which statistics and
+which limits is decided outside. Two calls carry all the work, and each takes *everything* at
+once (all variants, all images), so that a device behind a cable can pack, push, run and pull
+in whichever pieces suit it. Such a device (``adb``, ``ssh``) will split them into
+``push(files)``, ``run(job)``, ``pull(results)`` behind these same two calls; ``host`` needs
+no such split and has none.
+
+A variant that the device cannot run is a result with an ``error``, never an exception: the
+others still get measured.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from benchmark.latency import Plan, Samples
+from benchmark.result import LatencyRun, Machine
+from export.bundle import Bundle
+
+__all__ = ["Device", "Embedded", "Timing"]
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Latency of one variant; ``error`` says why there is none."""
+
+    samples: Samples | None = None
+    init_ms: float | None = None
+    first_run_ms: float | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """Embeddings of one variant, float32 [N, D], unit rows, in the order of the images."""
+
+    embeddings: np.ndarray | None = None
+    error: str | None = None
+
+
+class Device(ABC):
+    """One place where bundles run."""
+
+    name: ClassVar[str]
+    emulated: ClassVar[bool] = False  # True: numerics are reported, latency is withheld
+
+    @abstractmethod
+    def describe(self) -> Machine:
+        """What the device is made of."""
+
+    @abstractmethod
+    def measure_latency(
+        self, bundle: Bundle, variants: Sequence[str], pixels: np.ndarray, plan: Plan
+    ) -> tuple[dict[str, Timing], LatencyRun | None]:
+        """Time the variants in turns, see :mod:`benchmark.latency`.
+
+        Args:
+            pixels: uint8 [N, H, W, 3], preprocessed, N >= 1.
+
+        Returns:
+            every variant's timing, and how they were taken (``None``: nothing could be timed).
+        """
+
+    @abstractmethod
+    def embed(
+        self, bundle: Bundle, variants: Sequence[str], batches: Iterable[np.ndarray], threads: int
+    ) -> dict[str, Embedded]:
+        """Embed all images with all variants.
+
+        Args:
+            batches: uint8 [B, H, W, 3] each, preprocessed; gone through once.
+        """

@@ -1,0 +1,121 @@
+"""Limits that a release must keep, and the verdict they give on one variant, the candidate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from benchmark.result import Gate, Machine, Reference, Variant, Verdict
+from benchmark.text import percent, points
+from distill.console import UsageFailure, suggest
+
+__all__ = ["Limits", "choose_candidate", "judge"]
+
+# What goes on the phone by default: the first of these that the bundle has.
+PREFERRED = ("tflite-int8", "tflite-float16", "tflite-float32")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """``None``: no such gate."""
+
+    max_latency_ms: float | None = None  # of the 90th percentile, as MLPerf Mobile counts
+    max_size_kb: float | None = None  # 1 kB = 1000 bytes
+    max_recall_drop: float | None = None  # points (hundredths) of Recall@1 below PyTorch
+
+
+def choose_candidate(names: Sequence[str], wanted: str | None = None) -> str:
+    """The variant that the gates judge.
+
+    Raises:
+        UsageFailure: ``wanted`` is not in the bundle.
+    """
+    if wanted is not None:
+        if wanted not in names:
+            raise UsageFailure(f"--candidate {wanted}: no such variant in the bundle", suggest(wanted, names))
+        return wanted
+    return next((name for name in PREFERRED if name in names), names[0])
+
+
+def judge(
+    candidate: Variant, variants: Sequence[Variant], pytorch: Reference | None, machine: Machine,
+    limits: Limits, warnings: Sequence[str] = (),
+) -> Verdict:
+    """Hold the candidate against the limits.
+
+    The recall gate compares the measured drop itself; its interval is in the text, so a limit
+    inside the interval is visible as undecided. A gate whose value is missing fails.
+    """
+    gates = list(_gates(candidate, limits))
+    passed = candidate.status == "ok" and all(gate.passed for gate in gates)
+    warnings = [*warnings, *_warnings(variants, machine)]
+    drop = candidate.recall_drop[1] if candidate.recall_drop else None
+    if drop and limits.max_recall_drop is not None and drop.ci95[0] < limits.max_recall_drop / 100 < drop.ci95[1]:
+        warnings.append(
+            f"the limit of {limits.max_recall_drop:g} points lies inside the 95 % interval of the drop: "
+            "more test images would decide it"
+        )
+    return Verdict(
+        passed=passed, candidate=candidate.name, gates=gates, warnings=warnings,
+        text=_sentence(candidate, pytorch, gates, passed),
+    )
+
+
+def _gates(candidate: Variant, limits: Limits) -> list[Gate]:
+    drop = candidate.recall_drop[1].value * 100 if candidate.recall_drop else None
+    latency = candidate.latency_ms.p90 if candidate.latency_ms else None
+    rows = [
+        ("latency p90", limits.max_latency_ms, latency, "ms"),
+        ("size", limits.max_size_kb, candidate.size_bytes / 1000, "kB"),
+        ("drop of Recall@1", limits.max_recall_drop, drop, "points"),
+    ]
+    return [
+        Gate(name=name, limit=limit, value=value, unit=unit, passed=value is not None and value <= limit)
+        for name, limit, value, unit in rows
+        if limit is not None
+    ]
+
+
+def _warnings(variants: Sequence[Variant], machine: Machine) -> list[str]:
+    found = [f"{variant.name} failed: {variant.error}" for variant in variants if variant.status == "failed"]
+    run = machine.latency
+    if run and run.drift_flagged:
+        found.append(
+            f"{run.drift_variant} was {abs(run.drift):.0%} {'slower' if run.drift > 0 else 'faster'} "
+            "at the end than at the start: the machine was busy or throttled, trust ratios more than times"
+        )
+    unstable = [v.name for v in variants if v.warmup_stable is False]
+    if unstable:
+        found.append(f"warm-up did not settle for {', '.join(unstable)}: the machine was busy")
+    thin = [v.name for v in variants if v.latency_ms and v.latency_ms.samples < 100]
+    if thin:
+        found.append(f"p99 rests on fewer than 100 samples for {', '.join(thin)}")
+    return found
+
+
+def _sentence(candidate: Variant, pytorch: Reference | None, gates: Sequence[Gate], passed: bool) -> str:
+    if candidate.status == "failed":
+        return f"{candidate.name} could not be measured: {candidate.error}"
+    parts = []
+    if candidate.recall:
+        text = f"Recall@1 {percent(candidate.recall[1])} %"
+        if candidate.recall_drop and pytorch:
+            drop = candidate.recall_drop[1]
+            text += (
+                f" against {percent(pytorch.recall[1])} % in PyTorch "
+                f"(drop {points(drop.value)} points, 95 % interval {points(drop.ci95[0])} to {points(drop.ci95[1])})"
+            )
+        else:
+            text += " (no drop: give --checkpoint to compare with PyTorch)"
+        parts.append(text)
+    if candidate.latency_ms:
+        parts.append(f"{candidate.latency_ms.p50:.2f} ms median, {candidate.latency_ms.p90:.2f} ms at p90")
+    parts.append(f"{candidate.size_bytes / 1000:,.0f} kB")
+    if not gates:
+        end = "No limits were set."
+    elif passed:
+        end = "Every limit is kept."
+    else:
+        failed = [gate.name for gate in gates if not gate.passed]
+        end = f"Over the limit: {', '.join(failed)}."
+    return f"{candidate.name}: {'; '.join(parts)}. {end}"

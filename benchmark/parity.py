@@ -1,0 +1,155 @@
+"""Is Recall@K still there? Every variant's own embeddings, scored and held against PyTorch's.
+
+The images are read and preprocessed once for all models that share the bundle's geometry
+(resize, crop, size, colour order); a checkpoint with another geometry gets its own pass, with
+its own preprocessing. So a bundle that records the wrong preprocessing shows as a drop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from benchmark.devices import Device, Embedded
+from benchmark.pytorch import TorchModel
+from benchmark.result import Cosine, Flips, RecallDrop
+from benchmark.text import plain
+from distill.console import Failure
+from distill.data.batches import pixel_batches
+from distill.data.imageset import ImageSet
+from distill.data.preprocess import Preprocessing
+from distill.metrics import (
+    RetrievalScores,
+    bootstrap_ci,
+    mcnemar_exact,
+    paired_drop_ci,
+    retrieval_scores,
+    unit_rows,
+)
+from export.bundle import Bundle
+
+__all__ = ["KS", "Comparison", "Embeddings", "compare", "embed_all", "geometry", "recall_intervals", "score"]
+
+KS = (1, 2, 4, 8)
+BATCH = 64
+FLIP_KEYS = 50
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """Embeddings of the readable images by every model.
+
+    Attributes:
+        indices: int64 [N], positions in the image set.
+        variants: by name, see :class:`Embedded`.
+        models: name of the checkpoint -> float32 [N, D].
+    """
+
+    indices: np.ndarray
+    variants: dict[str, Embedded]
+    models: dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One variant against PyTorch on the same queries."""
+
+    recall_drop: dict[int, RecallDrop]
+    mcnemar_p: float
+    cosine: Cosine | None  # None: the two spaces have different dimensions
+    lost: np.ndarray  # int64: rows whose nearest neighbour is right in PyTorch only
+    gained: np.ndarray
+
+    def flips(self, keys: Sequence[str]) -> Flips:
+        """The flipped queries as the data set names them; ``keys`` [N] in the order of the rows."""
+        return Flips(
+            lost=len(self.lost), gained=len(self.gained),
+            lost_keys=[plain(keys[row]) for row in self.lost[:FLIP_KEYS]],
+            gained_keys=[plain(keys[row]) for row in self.gained[:FLIP_KEYS]],
+        )
+
+
+def geometry(preprocessing: Preprocessing) -> dict[str, object]:
+    """What decides the pixels; the scaling (mean, std) comes after them."""
+    return preprocessing.model_dump(exclude={"mean", "std"})
+
+
+def embed_all(
+    device: Device, bundle: Bundle, variants: Sequence[str], images: ImageSet,
+    models: Sequence[TorchModel], threads: int,
+) -> Embeddings:
+    """Embed ``images`` with every variant on the device and every checkpoint in PyTorch.
+
+    Raises:
+        Failure: no image is readable, or a checkpoint gives NaN.
+    """
+    own = bundle.manifest.preprocessing
+    sharing = [model for model in models if geometry(model.preprocessing) == geometry(own)]
+    indices: list[np.ndarray] = []
+
+    def batches() -> Iterator[np.ndarray]:
+        for pixels, where in pixel_batches(images, own, batch_size=BATCH, label="embedding"):
+            indices.append(where)
+            for model in sharing:
+                model.add(pixels)
+            yield pixels
+
+    embedded = device.embed(bundle, variants, batches(), threads)
+    if not indices:
+        raise Failure("no variant could be opened", "; ".join(f"{n}: {e.error}" for n, e in embedded.items()))
+    rows = np.concatenate(indices)
+    for model in models:
+        if model in sharing:
+            continue
+        found = []
+        for pixels, where in pixel_batches(images, model.preprocessing, batch_size=BATCH, label=model.name):
+            found.append(where)
+            model.add(pixels)
+        if not np.array_equal(np.concatenate(found), rows):
+            raise Failure(f"{images.spec}: images changed while they were being read", "run again")
+    return Embeddings(rows, embedded, {model.name: model.embeddings() for model in models})
+
+
+def score(embeddings: np.ndarray, labels: np.ndarray) -> RetrievalScores:
+    """Recall@1/2/4/8, MAP@R and the hits of each query, every image against all others."""
+    return retrieval_scores(embeddings, labels, KS)
+
+
+def recall_intervals(scores: RetrievalScores, labels: np.ndarray, seed: int = 0) -> dict[int, tuple[float, float]]:
+    """95 % bootstrap interval of each recall, classes resampled."""
+    counted = scores.counted
+    return {
+        k: bootstrap_ci(hits[counted].astype(float), labels[counted], seed=seed) for k, hits in scores.hits.items()
+    }
+
+
+def compare(
+    reference: np.ndarray, reference_scores: RetrievalScores, variant: np.ndarray, scores: RetrievalScores,
+    labels: np.ndarray, seed: int = 0,
+) -> Comparison:
+    """Hold a variant against PyTorch.
+
+    Args:
+        reference: PyTorch's embeddings, float32 [N, D].
+        variant: the variant's, same images, same order.
+        labels: int64 [N].
+    """
+    counted = reference_scores.counted
+    drops = {}
+    for k, hits in scores.hits.items():
+        drop = paired_drop_ci(reference_scores.hits[k], hits, labels, seed=seed, counted=counted)
+        drops[k] = RecallDrop(value=drop.value, ci95=drop.ci95)
+    before, after = reference_scores.hits[1], scores.hits[1]
+    cosine = None
+    if reference.shape == variant.shape:
+        values = np.einsum("nd,nd->n", unit_rows(reference), unit_rows(variant), dtype=np.float64)
+        cosine = Cosine(mean=float(values.mean()), min=float(values.min()))
+    return Comparison(
+        recall_drop=drops,
+        mcnemar_p=mcnemar_exact(before[counted], after[counted]).p_value,
+        cosine=cosine,
+        lost=np.flatnonzero(before & ~after & counted),
+        gained=np.flatnonzero(after & ~before & counted),
+    )

@@ -1,0 +1,77 @@
+"""Write the report: one HTML file that needs no network and runs no script."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from benchmark.report import charts
+from benchmark.report.pictures import Gallery
+from benchmark.result import Result
+from benchmark.table import KS
+from benchmark.text import kilobytes, percent, points
+from distill.console import Failure
+from distill.files import atomic_path
+
+__all__ = ["render", "write_report"]
+
+HERE = Path(__file__).parent
+
+
+def render(result: Result, gallery: Gallery | None) -> str:
+    """The page as text. Everything that comes from the result is escaped by the template engine.
+
+    Raises:
+        Failure: jinja2 is not installed.
+    """
+    try:
+        from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    except ImportError:
+        raise Failure("--html needs jinja2", "pip install 'distill-to-phone[run]'") from None
+    environment = Environment(
+        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"percent": percent, "kilobytes": kilobytes, "ms": _ms, "points": points, "p_value": _p_value}
+    return environment.get_template("template.html").render(**_context(result, gallery))
+
+
+def write_report(path: str | Path, result: Result, gallery: Gallery | None) -> None:
+    """Render and write, atomically.
+
+    Args:
+        gallery: the pictures; ``None`` leaves them out (a result read back from JSON has none).
+    """
+    text = render(result, gallery)
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def _context(result: Result, gallery: Gallery | None) -> dict[str, Any]:
+    rows, zero, limit, ticks = charts.intervals(result)
+    candidate = result.variant(result.verdict.candidate)
+    others = [v for v in result.variants if v.status == "ok" and v.name != candidate.name]
+    return {
+        "result": result,
+        "candidate": candidate,
+        "yardstick": next((v for v in others if v.name == "tflite-float32"), None),
+        "css": (HERE / "style.css").read_text(encoding="utf-8"),
+        "gallery": gallery,
+        "bars": charts.bars(result),
+        "distribution": charts.distribution(result),
+        "drops": {"rows": rows, "zero": zero, "limit": limit, "ticks": ticks},
+        "scatters": [s for s in (charts.scatter(result, 760, 380), charts.scatter(result, 360, 330)) if s],
+        "ks": KS,
+        "source": result.bundle.provenance.get("source") or {},
+        "versions": result.bundle.provenance.get("versions") or {},
+    }
+
+
+def _ms(value: float | None) -> str:
+    """Three significant digits, but never more than microseconds."""
+    if value is None:
+        return "–"
+    return f"{value:.3f}" if value < 1 else f"{value:.2f}" if value < 100 else f"{value:.0f}"
+
+
+def _p_value(value: float | None) -> str:
+    return "–" if value is None else "< 0.001" if value < 0.001 else f"{value:.3f}"

@@ -1,0 +1,249 @@
+"""What a benchmark found, as one JSON file: the schema, reading and writing.
+
+Recall, MAP@R, cosines and drops are fractions (0..1, drops -1..1); only printed text uses
+percent. Times are milliseconds, sizes bytes. Unknown fields are refused, so a mistyped
+field cannot pass for a missing one; a change of meaning raises ``SCHEMA_VERSION``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from distill.console import Failure
+from distill.files import read_json, write_json
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "BundleFacts",
+    "Cosine",
+    "Data",
+    "Flips",
+    "Gate",
+    "Latency",
+    "LatencyRun",
+    "Machine",
+    "Recall",
+    "RecallDrop",
+    "Reference",
+    "Result",
+    "Variant",
+    "Verdict",
+    "read_result",
+    "write_result",
+]
+
+SCHEMA_VERSION = 1
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Recall = dict[int, Fraction]  # K -> share of the queries with a hit among the K nearest
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, populate_by_name=True)
+
+
+class Latency(_Part):
+    """Wall-clock times of single inferences, milliseconds. Percentiles interpolate linearly."""
+
+    p50: float
+    p90: float
+    p99: float
+    mean: float
+    min: float
+    samples: int = Field(ge=1)
+    raw: list[float]  # every sample in the order it was taken, rounded to 0.1 microseconds
+
+    @model_validator(mode="after")
+    def _counts_agree(self) -> Latency:
+        if len(self.raw) != self.samples:
+            raise ValueError(f"samples is {self.samples} but raw holds {len(self.raw)} values")
+        return self
+
+
+class RecallDrop(_Part):
+    """PyTorch's Recall@K minus the variant's on the same queries (positive: the variant is worse)."""
+
+    value: float = Field(ge=-1, le=1)
+    ci95: tuple[float, float]  # paired bootstrap over classes
+
+
+class Cosine(_Part):
+    """Cosine between the variant's and PyTorch's embedding of the same image, over all images."""
+
+    mean: float
+    min: float
+
+
+class Flips(_Part):
+    """Queries whose first neighbour is right in PyTorch only (lost) or in the variant only (gained)."""
+
+    lost: int = Field(ge=0)
+    gained: int = Field(ge=0)
+    lost_keys: list[str] = []  # the first few, as the data set names them
+    gained_keys: list[str] = []
+
+
+class Variant(_Part):
+    """One model file of the bundle. Fields that were not measured are null."""
+
+    name: str
+    status: Literal["ok", "failed"] = "ok"
+    error: str | None = None
+    size_bytes: int = Field(ge=0)
+    latency_ms: Latency | None = None  # invoke alone, the input already in place
+    end_to_end_ms: Latency | None = None  # setting the input from uint8 pixels, then invoke
+    init_ms: float | None = None  # opening the file, runtime library already loaded
+    first_run_ms: float | None = None
+    warmup_runs: int | None = None
+    warmup_stable: bool | None = None
+    recall: Recall | None = None
+    recall_ci95: dict[int, tuple[float, float]] | None = None
+    map_at_r: Fraction | None = None
+    cosine: Cosine | None = None
+    recall_drop: dict[int, RecallDrop] | None = None
+    mcnemar_p: Fraction | None = None
+    flips: Flips | None = None
+
+
+class Reference(_Part):
+    """A PyTorch checkpoint measured on the same images with its own preprocessing."""
+
+    name: str
+    path: str
+    arch: str
+    kind: str
+    embedding_size: int
+    parameters: int
+    recall: Recall
+    recall_ci95: dict[int, tuple[float, float]] | None = None
+    map_at_r: Fraction
+    latency_ms: Latency | None = None
+
+
+class LatencyRun(_Part):
+    """How the latencies were taken, and whether the machine stayed the same meanwhile."""
+
+    threads: int
+    seed: int
+    rounds: int
+    seconds: float
+    timer_overhead_ns: float  # one empty measurement; not subtracted from any latency
+    drift_variant: str
+    drift: float  # last / first median of the same variant, minus 1
+    drift_flagged: bool  # more than DRIFT_LIMIT either way
+    load_before: float | None = None  # 1-minute load average
+    load_after: float | None = None
+
+
+class Machine(_Part):
+    """Where the numbers come from."""
+
+    device: str
+    emulated: bool = False  # numerics count, latency does not
+    cpu: str
+    cores: int
+    virtual: bool | None = None
+    governor: str | None = None
+    max_mhz: float | None = None
+    ram_bytes: int | None = None
+    os: str
+    python: str
+    packages: dict[str, str]
+    latency: LatencyRun | None = None
+
+
+class Data(_Part):
+    """The images every figure was computed on."""
+
+    spec: str
+    split: str
+    part: str
+    images: int  # used, after skipping
+    classes: int
+    fingerprint: str  # of the images selected, before skipping
+    skipped: int  # unreadable
+    available: int  # images of this part before --limit
+
+
+class BundleFacts(_Part):
+    """Which bundle was measured. ``provenance`` is copied from its ``bundle.json``."""
+
+    path: str
+    name: str
+    embedding_size: int
+    input_size: int
+    sha256: dict[str, str]  # of each variant's file
+    provenance: dict[str, Any]
+
+
+class Gate(_Part):
+    """One limit. ``value`` is null where the thing could not be measured (then it fails)."""
+
+    name: str
+    limit: float
+    value: float | None
+    unit: str
+    passed: bool = Field(alias="pass")
+
+
+class Verdict(_Part):
+    """The answer in one sentence, and the gates behind it."""
+
+    passed: bool = Field(alias="pass")
+    candidate: str  # the variant the gates judge
+    gates: list[Gate]
+    text: str
+    warnings: list[str] = []
+
+
+class Result(_Part):
+    """Everything one ``distill-bench`` run found."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    bundle: BundleFacts
+    variants: list[Variant]
+    pytorch: Reference | None = None
+    references: list[Reference] = []
+    machine: Machine
+    data: Data
+    verdict: Verdict
+    created: str  # ISO 8601, UTC
+    command: str
+
+    def variant(self, name: str) -> Variant:
+        """The variant of that name (KeyError if there is none)."""
+        for variant in self.variants:
+            if variant.name == name:
+                return variant
+        raise KeyError(name)
+
+
+def write_result(path: str | Path, result: Result) -> None:
+    """Write ``result`` as JSON, atomically."""
+    write_json(path, result.model_dump(mode="json", by_alias=True))
+
+
+def read_result(path: str | Path) -> Result:
+    """Read and validate a result file.
+
+    Raises:
+        Failure: missing, not JSON, another schema version, or a field that does not fit.
+    """
+    value = read_json(path)
+    version = value.get("schema_version") if isinstance(value, dict) else None
+    if version != SCHEMA_VERSION:
+        raise Failure(
+            f"{path}: not a benchmark result of schema version {SCHEMA_VERSION} (found {version!r})",
+            "measure again with distill-bench BUNDLE --json FILE",
+        )
+    try:
+        return Result.model_validate(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise Failure(
+            f"{path}: {where}: {first['msg']}", "measure again with distill-bench BUNDLE --json FILE"
+        ) from None

@@ -1,0 +1,249 @@
+"""One benchmark from start to end: bundle in, result out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmark.devices import Device, Timing, open_device
+from benchmark.gates import Limits, choose_candidate, judge
+from benchmark.latency import Plan, interleave, summarise
+from benchmark.machine import RUN_PACKAGES, package_versions
+from benchmark.parity import (
+    Comparison,
+    Embeddings,
+    compare,
+    embed_all,
+    geometry,
+    recall_intervals,
+    score,
+)
+from benchmark.pytorch import TorchModel, parse_reference
+from benchmark.result import BundleFacts, Data, Machine, Reference, Result, Variant
+from benchmark.subject import Subject, choose_images
+from benchmark.text import plain
+from distill.console import Failure, UsageFailure
+from distill.data.batches import pixel_batches
+from distill.files import sha256_file
+from distill.metrics import RetrievalScores
+from export.bundle import Bundle, load_bundle
+
+__all__ = ["Evidence", "Options", "measure"]
+
+PYTORCH = "PyTorch"
+LATENCY_IMAGES = 16
+# PyTorch is timed alone, after the variants: its thread pool would disturb them.
+TORCH_PLAN = {"seconds": 3.0, "min_samples": 50, "max_samples": 500}
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to measure; see ``distill-bench run --help``."""
+
+    bundle: Path
+    device: str = "host"
+    data: str | None = None
+    split: str | None = None
+    part: str = "test"
+    limit: int | None = None
+    checkpoint: Path | None = None
+    references: Sequence[str] = ()
+    variants: Sequence[str] = ()  # empty: all of the bundle
+    candidate: str | None = None
+    limits: Limits = field(default_factory=Limits)
+    plan: Plan = field(default_factory=Plan)
+    command: str = ""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the report's pictures are made of: the candidate's and PyTorch's embeddings, row by row."""
+
+    subject: Subject
+    indices: np.ndarray  # int64 [N]: row -> image of the subject
+    candidate: np.ndarray | None  # float32 [N, D]; None: the candidate failed
+    pytorch: np.ndarray | None
+    scores: RetrievalScores | None  # the candidate's
+    comparison: Comparison | None
+
+
+def measure(options: Options) -> tuple[Result, Evidence]:
+    """Measure a bundle.
+
+    Latency comes first, while the machine is quiet and torch is not loaded.
+
+    Raises:
+        UsageFailure: an unknown device, variant, data spec, or a gate that cannot be measured.
+        Failure: bundle, data or checkpoint cannot be read.
+    """
+    if options.limits.max_recall_drop is not None and options.checkpoint is None:
+        raise UsageFailure("--max-recall-drop needs PyTorch to compare with", "give --checkpoint DIR")
+    device = open_device(options.device)
+    bundle = load_bundle(options.bundle)
+    names = [bundle.variant(name).name for name in options.variants] or [v.name for v in bundle.manifest.variants]
+    candidate = choose_candidate(names, options.candidate)
+    references = _named(options)
+    subject = choose_images(bundle, options.data, options.split, options.part, options.limit, options.plan.seed)
+    warnings = _provenance_warnings(bundle, options, subject)
+
+    machine = device.describe()
+    timings, machine.latency = device.measure_latency(bundle, names, _some_pixels(bundle, subject), options.plan)
+
+    models = [TorchModel(name, folder) for name, folder in references]
+    if options.checkpoint and geometry(models[0].preprocessing) != geometry(bundle.manifest.preprocessing):
+        warnings.append(
+            "the bundle preprocesses images differently from its checkpoint: PyTorch was measured with the checkpoint's way"
+        )
+    embedded = embed_all(device, bundle, names, subject.images, models, options.plan.threads)
+    labels = subject.images.labels[embedded.indices]
+    model_scores = {model.name: score(embedded.models[model.name], labels) for model in models}
+    measured = [_reference(m, model_scores[m.name], labels, subject, options.plan) for m in models]
+    pytorch = measured.pop(0) if options.checkpoint else None
+    if models:
+        machine.packages |= package_versions(("torch", "timm"))
+
+    variants, found = [], {}
+    for name in names:
+        variant, scores, comparison = _variant(
+            bundle, name, timings[name], embedded, labels, subject,
+            (embedded.models[PYTORCH], model_scores[PYTORCH]) if pytorch else None, device, options.plan.seed,
+        )
+        variants.append(variant)
+        found[name] = (scores, comparison)
+    judged = next(variant for variant in variants if variant.name == candidate)
+    result = Result(
+        bundle=_bundle_facts(bundle, options.bundle, names),
+        variants=variants,
+        pytorch=pytorch,
+        references=measured,
+        machine=machine,
+        data=_data_facts(subject, embedded, labels),
+        verdict=judge(judged, variants, pytorch, machine, options.limits, warnings),
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        command=plain(options.command),
+    )
+    evidence = Evidence(
+        subject, embedded.indices, embedded.variants[candidate].embeddings,
+        embedded.models.get(PYTORCH), *found[candidate],
+    )
+    return result, evidence
+
+
+def _named(options: Options) -> list[tuple[str, Path]]:
+    """Checkpoints to open, PyTorch (the bundle's own) first."""
+    named = [(PYTORCH, options.checkpoint)] if options.checkpoint else []
+    for text in options.references:
+        name, folder = parse_reference(text)
+        if name in [other for other, _ in named]:
+            raise UsageFailure(f"--reference {text}: the name {name!r} stands twice", "name them apart: NAME=DIR")
+        named.append((name, folder))
+    for _, folder in named:
+        if not folder.is_dir():
+            raise Failure(f"{folder}: no such checkpoint folder", "check the path")
+    return named
+
+
+def _provenance_warnings(bundle: Bundle, options: Options, subject: Subject) -> list[str]:
+    found = []
+    source = bundle.manifest.provenance.source
+    if options.checkpoint:
+        weights = options.checkpoint / "model.safetensors"
+        if weights.is_file() and sha256_file(weights) != source.sha256:
+            found.append(f"{plain(str(options.checkpoint))} is not the checkpoint that this bundle was made from")
+    if subject.part != "test":
+        found.append(f"measured on the {subject.part} part, which holds classes that the model was trained on")
+    if len(subject.images) < subject.available:
+        found.append(
+            f"measured on a sample of {len(subject.images)} of {subject.available} images: fewer images to "
+            "confuse make Recall higher than on all of them"
+        )
+    return found
+
+
+def _some_pixels(bundle: Bundle, subject: Subject) -> np.ndarray:
+    """A few real images for the latency loop: uint8 [n, H, W, 3]."""
+    few = subject.images.select(range(min(LATENCY_IMAGES, len(subject.images))))
+    try:
+        batches = pixel_batches(few, bundle.manifest.preprocessing, batch_size=LATENCY_IMAGES)
+        return np.concatenate([pixels for pixels, _ in batches])
+    except Failure:  # the first few are unreadable: the bundle's own images do as well
+        return bundle.golden_pixels()
+
+
+def _reference(
+    model: TorchModel, scores: RetrievalScores, labels: np.ndarray, subject: Subject, plan: Plan
+) -> Reference:
+    few = subject.images.select(range(min(LATENCY_IMAGES, len(subject.images))))
+    latency = None
+    try:
+        pixels = next(iter(pixel_batches(few, model.preprocessing, batch_size=1)))[0]
+    except Failure:
+        pixels = None
+    if pixels is not None:
+        model.set_threads(plan.threads)
+        alone = Plan(threads=plan.threads, seed=plan.seed, end_to_end=0, **TORCH_PLAN)
+        samples, _ = interleave({model.name: model}, pixels, alone, label=f"latency of {model.name}")
+        latency = summarise(samples[model.name].invoke)
+    return Reference(
+        name=model.name, path=plain(str(model.directory)), arch=model.info.arch, kind=model.info.kind,
+        embedding_size=int(model.info.embedding_size), parameters=model.parameters,
+        recall=scores.recall, recall_ci95=recall_intervals(scores, labels), map_at_r=scores.map_at_r,
+        latency_ms=latency,
+    )
+
+
+def _variant(
+    bundle: Bundle, name: str, timing: Timing, embedded: Embeddings, labels: np.ndarray, subject: Subject,
+    pytorch: tuple[np.ndarray, RetrievalScores] | None, device: Device, seed: int,
+) -> tuple[Variant, RetrievalScores | None, Comparison | None]:
+    size = bundle.variant(name).size_bytes
+    rows = embedded.variants[name]
+    error = timing.error or rows.error
+    if error or rows.embeddings is None:
+        return Variant(name=name, status="failed", error=plain(str(error)), size_bytes=size), None, None
+    scores = score(rows.embeddings, labels)
+    variant = Variant(
+        name=name, size_bytes=size, recall=scores.recall, recall_ci95=recall_intervals(scores, labels, seed),
+        map_at_r=scores.map_at_r,
+    )
+    if timing.samples and not device.emulated:
+        variant.latency_ms = summarise(timing.samples.invoke)
+        variant.end_to_end_ms = summarise(timing.samples.end_to_end)
+        variant.init_ms, variant.first_run_ms = timing.init_ms, timing.first_run_ms
+        variant.warmup_runs, variant.warmup_stable = timing.samples.warmup_runs, timing.samples.warmup_stable
+    comparison = None
+    if pytorch is not None:
+        comparison = compare(*pytorch, rows.embeddings, scores, labels, seed)
+        keys = [subject.images.keys[index] for index in embedded.indices]
+        variant.cosine, variant.recall_drop = comparison.cosine, comparison.recall_drop
+        variant.mcnemar_p, variant.flips = comparison.mcnemar_p, comparison.flips(keys)
+    return variant, scores, comparison
+
+
+def _bundle_facts(bundle: Bundle, path: Path, names: Sequence[str]) -> BundleFacts:
+    manifest = bundle.manifest
+    return BundleFacts(
+        path=plain(str(path)), name=plain(manifest.name), embedding_size=manifest.embedding_size,
+        input_size=manifest.preprocessing.input_size,
+        sha256={name: bundle.variant(name).sha256 for name in names},
+        provenance=_finite(manifest.provenance.model_dump(mode="json", exclude={"calibration": {"keys", "pixels_sha256"}})),
+    )
+
+
+def _finite(value: dict[str, Any]) -> dict[str, Any]:
+    """Without NaN and infinity, which a bundle's free fields may hold and our JSON may not."""
+    return json.loads(plain(json.dumps(value)), parse_constant=lambda _: None)
+
+
+def _data_facts(subject: Subject, embedded: Embeddings, labels: np.ndarray) -> Data:
+    return Data(
+        spec=plain(subject.spec), split=subject.split, part=subject.part, images=len(labels),
+        classes=len(np.unique(labels)), fingerprint=subject.images.fingerprint(),
+        skipped=len(subject.images) - len(labels), available=subject.available,
+    )

@@ -1,0 +1,86 @@
+"""Which images a bundle is measured on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+
+from distill.console import Failure, UsageFailure, suggest
+from distill.data.imageset import ImageSet
+from distill.data.spec import open_data
+from distill.data.split import split
+from distill.metrics import counted_queries
+from export.bundle import Bundle
+
+__all__ = ["PARTS", "Subject", "choose_images", "whole_classes"]
+
+Part = Literal["test", "train", "all"]
+PARTS: tuple[Part, ...] = get_args(Part)
+DEFAULT_SPLIT = "half"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The images of one benchmark, and how they were chosen."""
+
+    images: ImageSet
+    spec: str
+    split: str
+    part: Part
+    available: int  # images of the part before ``limit``
+
+
+def choose_images(
+    bundle: Bundle, spec: str | None, rule: str | None, part: str = "test", limit: int | None = None, seed: int = 0
+) -> Subject:
+    """The images to measure on.
+
+    Args:
+        spec: data spec; ``None``: the one the model was trained on, from the bundle's provenance.
+        rule: split rule; ``None``: the one recorded in the bundle, else ``half``.
+        part: ``test`` (classes the model never saw), ``train``, ``all``.
+        limit: at most about this many images, as whole classes drawn at random.
+
+    Raises:
+        UsageFailure: unknown spec, rule or part.
+        Failure: the data cannot be read, or no class has two images.
+    """
+    recorded = bundle.manifest.provenance.source.data
+    spec = spec or recorded.get("spec")
+    if not spec:
+        raise UsageFailure(f"{bundle.directory}: the bundle records no data", "give --data SPEC")
+    if part not in PARTS:
+        raise UsageFailure(f"--part {part}: no such part", suggest(part, PARTS))
+    rule = str(rule or recorded.get("split") or DEFAULT_SPLIT)
+    images = split(open_data(str(spec)), rule, part)
+    if not len(images) or not counted_queries(images.labels).any():
+        raise Failure(
+            f"{spec}: {len(images)} images in the {part} part, no class has two: nothing can be retrieved",
+            "use --part all, another --split, or more images a class",
+        )
+    available = len(images)
+    if limit is not None and limit < available:
+        images = images.select(whole_classes(images.labels, limit, seed))
+    return Subject(images, str(spec), rule, part, available)
+
+
+def whole_classes(labels: np.ndarray, limit: int, seed: int) -> np.ndarray:
+    """Indices of about ``limit`` images: whole classes, drawn at random.
+
+    Single images drawn at random would leave many without a partner and make Recall@K drop for
+    no reason of the model's. Classes are added until ``limit`` is reached; at least two, so
+    that there is something to confuse.
+
+    Args:
+        labels: int64 [N].
+
+    Returns:
+        int64 indices in ascending order.
+    """
+    classes, counts = np.unique(labels, return_counts=True)
+    order = np.random.default_rng(seed).permutation(len(classes))
+    filled = np.cumsum(counts[order])
+    taken = max(2, int(np.searchsorted(filled, limit, side="left")) + 1)
+    return np.flatnonzero(np.isin(labels, classes[order[:taken]]))

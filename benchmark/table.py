@@ -1,0 +1,101 @@
+"""A result as tables for the terminal."""
+
+from __future__ import annotations
+
+import sys
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from benchmark.result import Recall, Reference, Result, Variant
+from benchmark.text import kilobytes, percent, points
+
+__all__ = ["print_result"]
+
+KS = (1, 2, 4, 8)
+WIDE = 92  # columns for everything in one table
+PIPED_WIDTH = 110
+DROP = "drop of R@1 [95 %]"
+
+
+def print_result(result: Result, console: Console | None = None) -> None:
+    """Print the variants, the references and the verdict on stdout."""
+    console = console or Console(highlight=False, width=None if sys.stdout.isatty() else PIPED_WIDTH)
+    wide = console.width >= WIDE
+    data = result.data
+    parts = f"{data.images:,} images of {data.classes:,} classes, {data.part} part of {data.spec}"
+    skipped = f", {data.skipped} unreadable skipped" if data.skipped else ""
+    threads = f" · {_threads(result)}" if result.machine.latency else ""
+    console.print(_variants(result, wide))
+    if not wide and result.pytorch:
+        console.print(_drops(result))
+    console.print(
+        f"{parts}{skipped}\n{result.machine.device}: {result.machine.cpu}, {result.machine.cores} cores{threads}",
+        style="dim", markup=False,
+    )
+    for gate in result.verdict.gates:
+        value = "not measured" if gate.value is None else f"{gate.value:,.2f} {gate.unit}"
+        mark, style = ("✓", "green") if gate.passed else ("✗", "red")
+        console.print(f"{mark} {gate.name}: {value} (limit {gate.limit:g} {gate.unit})", style=style, markup=False)
+    for warning in result.verdict.warnings:
+        console.print(f"! {warning}", style="yellow", markup=False, soft_wrap=True)
+    style = "bold green" if result.verdict.passed else "bold red"
+    console.print(result.verdict.text, style=style, markup=False, soft_wrap=True)
+
+
+def _variants(result: Result, wide: bool) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
+    table.add_column("", overflow="fold")
+    for heading in ("kB", "ms p50", "p90", "p99", *(f"R@{k}" for k in KS), "MAP@R", *([DROP] if wide else [])):
+        table.add_column(heading, justify="right", no_wrap=True)
+    columns = len(table.columns)
+    for variant in result.variants:
+        table.add_row(*_variant_row(variant, variant.name == result.verdict.candidate)[:columns])
+    for reference in [result.pytorch, *result.references]:
+        if reference is not None:
+            table.add_row(*_reference_row(reference)[:columns], style="dim")
+    return table
+
+
+def _drops(result: Result) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
+    table.add_column("")
+    table.add_column(DROP, justify="right", no_wrap=True)
+    for variant in result.variants:
+        table.add_row(variant.name, _drop(variant))
+    return table
+
+
+def _drop(variant: Variant) -> str:
+    if not variant.recall_drop:
+        return "–"
+    drop = variant.recall_drop[1]
+    return f"{points(drop.value, True)} [{points(drop.ci95[0], True)}, {points(drop.ci95[1], True)}]"
+
+
+def _variant_row(variant: Variant, candidate: bool) -> list[Text | str]:
+    name = Text(variant.name, style="bold" if candidate else "")
+    if variant.status == "failed":
+        return [name, kilobytes(variant.size_bytes), Text("failed", style="red")]
+    latency = variant.latency_ms
+    times = [f"{value:.2f}" for value in (latency.p50, latency.p90, latency.p99)] if latency else ["–"] * 3
+    recall = [*_recall(variant.recall), percent(variant.map_at_r)]
+    return [name, kilobytes(variant.size_bytes), *times, *recall, _drop(variant)]
+
+
+def _reference_row(reference: Reference) -> list[str]:
+    latency = reference.latency_ms
+    times = [f"{value:.2f}" for value in (latency.p50, latency.p90, latency.p99)] if latency else ["–"] * 3
+    name = f"{reference.name} ({reference.arch})"
+    return [name, "–", *times, *_recall(reference.recall), percent(reference.map_at_r), "–"]
+
+
+def _recall(recall: Recall | None) -> list[str]:
+    return [percent(recall.get(k)) if recall else "–" for k in KS]
+
+
+def _threads(result: Result) -> str:
+    run = result.machine.latency
+    assert run is not None
+    return f"{run.threads} thread{'' if run.threads == 1 else 's'}, drift {100 * run.drift:+.1f} %"

@@ -1,0 +1,130 @@
+"""A small data set, a valid bundle around dummy model files, and runners that stand in for engines."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+
+VARIANTS = ("tflite-float32", "tflite-int8", "onnx-float32")
+SIDE = 16
+
+
+def make_photos(root: Path, classes: int = 8, per_class: int = 5, seed: int = 0, names: list[str] | None = None) -> Path:
+    """A folder of noisy pictures: one pattern a class, so that averages over patches retrieve."""
+    random = np.random.default_rng(seed)
+    for number in range(classes):
+        name = names[number] if names else f"class{number:02d}"
+        (root / name).mkdir(parents=True)
+        pattern = random.integers(40, 216, size=(4, 4, 3))
+        for index in range(per_class):
+            pixels = np.kron(pattern, np.ones((6, 6, 1))) + random.normal(0, 40, size=(24, 24, 3))
+            PIL.Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(root / name / f"{index}.png")
+    return root
+
+
+def _file(folder: Path, name: str, content: bytes) -> dict:
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return {"file": name, "size_bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+
+
+def make_bundle(folder: Path, data: str = "folder:photos", variants: tuple[str, ...] = VARIANTS, dim: int = 48) -> Path:
+    """A bundle that loads; its model files hold only text, for runners that are faked."""
+    folder.mkdir(parents=True)
+    golden = np.zeros((2, SIDE, SIDE, 3), np.uint8)
+    unit = np.eye(2, dim, dtype="<f4")
+    sizes = {"float32": 4000, "float16": 2000, "int8": 1100}
+    shape = {"name": "x", "shape": [1, SIDE, SIDE, 3], "layout": "NHWC", "dtype": "float32"}
+    manifest = {
+        "schema_version": 1,
+        "name": "toy",
+        "preprocessing": {
+            "input_size": SIDE, "resize_size": SIDE, "resize_rule": "pillow_bilinear", "crop": "center",
+            "colour_order": "RGB", "mean": [128.0] * 3, "std": [128.0] * 3,
+        },
+        "embedding_size": dim,
+        "normalisation": "l2",
+        "variants": [
+            _file(folder, f"{name}.bin", name.encode() * sizes[name.split("-")[1]])
+            | {
+                "name": name, "format": name.split("-")[0],
+                "scheme": {"weights": name.split("-")[1], "activations": "float32"},
+                "input": shape,
+                "output": {"name": "y", "shape": [1, dim], "dtype": "float32", "unit_norm": True, "renormalise": True},
+            }
+            for name in variants
+        ],
+        "golden": {
+            "count": 2, "keys": ["a", "b"],
+            "pixels": _file(folder, "golden/pixels.raw", golden.tobytes()),
+            "expected": {
+                name: _file(folder, f"golden/{name}.raw", unit.tobytes()) | {"min_cosine": 0.99}
+                for name in (*variants, "pytorch")
+            },
+        },
+        "provenance": {
+            "created": "2026-01-01T00:00:00+00:00", "tool": "test",
+            "source": {
+                "id": "0" * 64, "sha256": "0" * 64, "kind": "student", "arch": "toy", "data": {"spec": data, "split": "half"},
+                "training": {"loss": float("nan")},
+            },
+        },
+    }
+    (folder / "bundle.json").write_text(json.dumps(manifest))
+    return folder
+
+
+class ToyRunner:
+    """Averages over 4 x 4 patches as an embedding; ``noise`` spoils it, like a bad quantization."""
+
+    def __init__(self, noise: float = 0.0, seed: int = 0) -> None:
+        self.noise = noise
+        self._random = np.random.default_rng(seed)
+        self._input: np.ndarray | None = None
+
+    def prepare(self, pixels: np.ndarray) -> None:
+        assert pixels.shape == (1, SIDE, SIDE, 3) and pixels.dtype == np.uint8
+        self._input = pixels
+
+    def invoke(self) -> None:
+        assert self._input is not None
+        self.embed(self._input)
+
+    def embed(self, pixels: np.ndarray) -> np.ndarray:
+        patches = pixels.reshape(len(pixels), 4, SIDE // 4, 4, SIDE // 4, 3).mean(axis=(2, 4))
+        rows = patches.reshape(len(pixels), -1) / 128 - 1
+        rows = rows + self.noise * self._random.normal(size=rows.shape)
+        return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+class FakeClock:
+    """Nanoseconds that only move when something is run."""
+
+    def __init__(self) -> None:
+        self.now = 0
+
+    def __call__(self) -> int:
+        return self.now
+
+
+class TimedRunner:
+    """Takes the times it is told to, on a fake clock, and notes what was asked of it."""
+
+    def __init__(self, clock: FakeClock, milliseconds, log: list[str] | None = None, name: str = "") -> None:
+        self._clock = clock
+        self._next = milliseconds if callable(milliseconds) else (lambda: milliseconds)
+        self._log = log if log is not None else []
+        self._name = name
+
+    def prepare(self, pixels: np.ndarray) -> None:
+        self._log.append(f"prepare {self._name}")
+        self._clock.now += 1_000_000
+
+    def invoke(self) -> None:
+        self._log.append(f"invoke {self._name}")
+        self._clock.now += int(self._next() * 1e6)
