@@ -1,0 +1,228 @@
+"""Latency of our exports against Keras' MobileNet-0.25 converted the same way.
+
+    python benchmarks/export_latency.py --rounds 400
+
+The yardstick is ``keras.applications.MobileNet(alpha=0.25)`` with the same head, given the very
+weights of our student, so that both files compute the same embedding (this is checked). All
+models sit in one process and take turns in a fresh random order each round, one thread each, so
+that a change of clock or a busy neighbour hits all alike. Weights are random: latency does not
+depend on them. Exit code 1 if our TFLite int8 is slower than ``--limit`` times the yardstick's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import platform
+import tempfile
+import time
+import warnings
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+
+from distill.console import DebugOption, Failure, JsonOption, make_app, note, progress, run_app
+from export.bundle.quiet import quiet_stderr
+from export.bundle.runtime import VariantRunner, open_file
+from export.bundle.schema import Variant
+from export.bundle.tflite_file import describe_tflite
+from export.calibration import CalibrationImages
+from export.targets import TARGETS, Job, Target
+
+app = make_app(__doc__ or "", default_command="run")
+EMBEDDING = 128
+CALIBRATION_IMAGES = 32
+YARDSTICKS = {"keras-float32": "tflite-float32", "keras-int8": "tflite-int8"}  # name -> our row of the same kind
+
+
+@app.command()
+def run(
+    rounds: Annotated[int, typer.Option(min=10, help="Measurements of each model.")] = 400,
+    side: Annotated[int, typer.Option(min=32, help="Input size, pixels.")] = 224,
+    threads: Annotated[int, typer.Option(min=1)] = 1,
+    limit: Annotated[float, typer.Option(help="Highest ratio allowed for TFLite int8.")] = 1.03,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Build all variants and the yardsticks, time them in turn."""
+    with tempfile.TemporaryDirectory() as scratch:
+        runners, files = _build(Path(scratch), side, threads, seed, debug)
+    cosine = _agreement(runners, side, seed)
+    times = _measure(runners, rounds, seed)
+    result = _result(times, files, rounds, side, threads, cosine)
+    print(json.dumps(result, indent=2)) if as_json else _print(result)
+    ratio = result["variants"]["tflite-int8"]["ratio"]
+    if ratio > limit:
+        raise Failure(f"TFLite int8 takes {ratio:.3f} of the yardstick's time, above {limit}", "run it on a quiet machine")
+
+
+def _build(
+    scratch: Path, side: int, threads: int, seed: int, debug: bool
+) -> tuple[dict[str, VariantRunner], dict[str, dict[str, Any]]]:
+    model = _student(side, seed)
+    preprocessing = model.backbone.default_preprocessing(side)
+    noise = np.random.default_rng(seed).integers(0, 256, (CALIBRATION_IMAGES, side, side, 3), dtype=np.uint8)
+    job = Job(model, preprocessing, CalibrationImages(noise, preprocessing), scratch, debug)
+    runners, files = {}, {}
+
+    def add(name: str, target: Target, path: Path, built: Any) -> None:
+        variant = Variant(
+            name=name, format=target.format, file=path.name, size_bytes=path.stat().st_size, sha256="0" * 64,
+            scheme=target.scheme, input=built[0], output=built[1], operators=built[2],
+        )  # fmt: skip
+        runners[name] = open_file(path, variant, preprocessing, threads)
+        files[name] = {
+            "size_bytes": variant.size_bytes,
+            "operators": {operator.name: operator.count for operator in variant.operators},
+        }
+
+    for name, target in TARGETS.items():
+        note(f"building {name}")
+        path = scratch / f"{name}.{target.format}"
+        built = target.build(job, path)
+        add(name, target, path, (built.input, built.output, built.operators))
+    for name, ours in YARDSTICKS.items():
+        note(f"building {name}")
+        path = scratch / f"{name}.tflite"
+        path.write_bytes(_keras(job, side, TARGETS[ours].quantize == "int8", debug))
+        add(name, TARGETS[ours], path, describe_tflite(path))
+    return runners, files
+
+
+def _student(side: int, seed: int) -> Any:
+    """MobileNetV1-0.25 with random weights and batch norm statistics of noise."""
+    import torch
+
+    from distill.models.backbones import build_backbone
+    from distill.models.embedder import Embedder
+
+    torch.manual_seed(seed)
+    model = Embedder(build_backbone("mobilenet_v1_025"), EMBEDDING).train()
+    with torch.inference_mode():
+        for _ in range(20):
+            model(torch.rand(4, 3, side, side) * 2 - 1)
+    return model.eval()
+
+
+def _keras(job: Job, side: int, int8: bool, debug: bool) -> bytes:
+    """The yardstick: Keras' network, our weights, TFLiteConverter on the Keras model itself."""
+    chatter = io.StringIO()  # Keras lists every variable on stdout
+    with quiet_stderr(not debug), contextlib.redirect_stdout(chatter), warnings.catch_warnings():
+        import tensorflow as tf
+
+        warnings.simplefilter("ignore")
+        # A fixed batch of one: with a free one the file gets four operators more to compute shapes.
+        image = tf.keras.Input(batch_shape=(1, side, side, 3))
+        base = tf.keras.applications.MobileNet(
+            input_tensor=image, alpha=0.25, weights=None, include_top=False, pooling="avg"
+        )
+        values = tf.keras.layers.Dense(EMBEDDING, name="projection")(base.output)
+        # One L2_NORMALIZATION operator; Keras' own UnitNormalization becomes five, and loses 5 % in float32.
+        unit = tf.keras.layers.Lambda(lambda rows: tf.math.l2_normalize(rows, axis=-1))(values)
+        keras = tf.keras.Model(base.input, unit)
+        for layer in job.model.backbone.layers():
+            kernel = layer.conv.weight.detach().numpy()
+            order = (2, 3, 0, 1) if layer.kind == "depthwise" else (2, 3, 1, 0)
+            keras.get_layer(layer.name).set_weights([kernel.transpose(order)])
+            norm = (layer.bn.weight, layer.bn.bias, layer.bn.running_mean, layer.bn.running_var)
+            keras.get_layer(f"{layer.name}_bn").set_weights([part.detach().numpy() for part in norm])
+        linear = job.model.linear
+        keras.get_layer("projection").set_weights([linear.weight.detach().numpy().T, linear.bias.detach().numpy()])
+        converter = tf.lite.TFLiteConverter.from_keras_model(keras)
+        if int8:
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+            converter.inference_input_type = converter.inference_output_type = tf.int8
+            converter.representative_dataset = lambda: ([image] for image in job.calibration.scaled())
+        return bytes(converter.convert())
+
+
+def _agreement(runners: dict[str, VariantRunner], side: int, seed: int) -> dict[str, float]:
+    """Smallest cosine of each model to our float32 TFLite: all of them are the same network."""
+    pixels = np.random.default_rng(seed + 1).integers(0, 256, (4, side, side, 3), dtype=np.uint8)
+    reference = runners["tflite-float32"].embed(pixels)
+    cosines = {name: float((runner.embed(pixels) * reference).sum(1).min()) for name, runner in runners.items()}
+    wrong = [name for name, cosine in cosines.items() if cosine < 0.95]
+    if wrong:
+        raise Failure(f"{wrong[0]} is not the same network: cosine {cosines[wrong[0]]:.3f}", "report it")
+    for runner in runners.values():
+        runner.prepare(pixels[:1])
+    return cosines
+
+
+def _measure(runners: dict[str, VariantRunner], rounds: int, seed: int) -> dict[str, np.ndarray]:
+    """Milliseconds ``[rounds]`` of each model, taken in turn."""
+    rng = np.random.default_rng(seed)
+    names = list(runners)
+    times: dict[str, list[float]] = {name: [] for name in names}
+    warm_up = max(10, rounds // 10)
+    with progress("timing", total=rounds + warm_up) as bar:
+        for turn in range(rounds + warm_up):
+            for name in rng.permutation(names):
+                invoke = runners[name].invoke
+                invoke()  # its own weights back into the caches that the model before it filled
+                started = time.perf_counter_ns()
+                invoke()
+                elapsed = time.perf_counter_ns() - started
+                if turn >= warm_up:
+                    times[name].append(elapsed / 1e6)
+            bar.advance()
+    return {name: np.array(values) for name, values in times.items()}
+
+
+def _result(
+    times: dict[str, np.ndarray], files: dict[str, dict[str, Any]], rounds: int, side: int, threads: int,
+    cosine: dict[str, float],
+) -> dict[str, Any]:  # fmt: skip
+    variants = {}
+    for name, values in times.items():
+        kind = "int8" if name.endswith("int8") else "float32"
+        variants[name] = {
+            "median_ms": float(np.median(values)),
+            "p10_ms": float(np.percentile(values, 10)),
+            "p90_ms": float(np.percentile(values, 90)),
+            "yardstick": f"keras-{kind}",
+            "ratio": float(np.median(values) / np.median(times[f"keras-{kind}"])),
+            "min_cosine_to_float32": cosine[name],
+            **files[name],
+        }
+    machine = {"cpu": _cpu(), "platform": platform.platform(), "python": platform.python_version()}
+    return {"machine": machine, "rounds": rounds, "side": side, "threads": threads, "variants": variants}
+
+
+def _cpu() -> str:
+    """Model name, and the vector extensions that decide the speed of int8."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    facts = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    flags = facts.get("flags", facts.get("Features", "")).split()
+    known = [flag for flag in ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "amx_int8", "asimddp") if flag in flags]
+    family = f"family {facts.get('cpu family', '?')} model {facts.get('model', '?')}"
+    return f"{facts.get('model name', platform.machine())}, {family} ({' '.join(known)})"
+
+
+def _print(result: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"{result['side']} px, {result['threads']} thread, {result['rounds']} rounds")
+    for column in ("model", "kB", "ops", "p10 ms", "median", "p90", "ratio", "to"):
+        table.add_column(column, justify="left" if column in ("model", "to") else "right", no_wrap=True)
+    for name, row in sorted(result["variants"].items(), key=lambda item: (item[1]["yardstick"], item[0])):
+        table.add_row(
+            name, f"{row['size_bytes'] / 1000:.0f}", str(sum(row["operators"].values())), f"{row['p10_ms']:.3f}",
+            f"{row['median_ms']:.3f}", f"{row['p90_ms']:.3f}", f"{row['ratio']:.3f}", row["yardstick"],
+        )  # fmt: skip
+    console = Console(highlight=False)
+    console.print(table)
+    console.print(f"on {result['machine']['cpu']}", markup=False)
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_app(app))
