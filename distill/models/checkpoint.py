@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from distill.console import Failure
+from distill.console import Failure, UsageFailure
 from distill.files import atomic_path, sha256_file, write_json
 from distill.models.backbones import build_backbone
 from distill.models.embedder import Embedder
@@ -29,7 +29,11 @@ def save_checkpoint(folder: str | Path, model: Embedder, info: CheckpointInfo) -
 
     Returns:
         ``info`` as written, so that ``.id`` is known.
+
+    Raises:
+        Failure, OSError: it cannot be written, e.g. the disk is full; an older checkpoint stays.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     folder = Path(folder)
@@ -38,7 +42,10 @@ def save_checkpoint(folder: str | Path, model: Embedder, info: CheckpointInfo) -
         value = value.detach().cpu()
         tensors[name] = (value.float() if value.is_floating_point() else value).contiguous()
     with atomic_path(folder / WEIGHTS_FILE) as temporary:
-        save_file(tensors, temporary)
+        try:
+            save_file(tensors, temporary)
+        except SafetensorError as error:  # what it makes of a full disk
+            raise Failure(f"{folder / WEIGHTS_FILE}: cannot be written: {error}", "free some space") from None
         digest = sha256_file(temporary)
     info = info.model_copy(
         update={
@@ -64,7 +71,10 @@ def load_checkpoint(folder: str | Path, device: str | torch.device = "cpu") -> t
     info = read_info(folder)
     path = verify_weights(folder, info)
     state = read_state_dict(path)
-    backbone = build_backbone(info.arch)
+    try:
+        backbone = build_backbone(info.arch)
+    except UsageFailure as error:  # the command was right, it is the file that names it
+        raise Failure(f"{Path(folder) / INFO_FILE}: {error.what}", error.cure) from None
     backbone.weights = dict(info.weights)
     backbone.mean, backbone.std = info.preprocessing.mean, info.preprocessing.std
     head = "linear.weight" in state

@@ -2,7 +2,7 @@
 
 Layouts understood, with or without the classifier (``conv_preds``):
 
-- legacy weights (``layers/names at the root``, the files of keras-applications),
+- legacy weights (``conv1/conv1/kernel:0``: the files of keras-applications),
 - legacy whole models (the same below ``model_weights``), nested models included,
 - Keras 3 ``.weights.h5`` (``layers/conv2d_3/vars/0``, numbered by class).
 

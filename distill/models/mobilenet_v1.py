@@ -1,5 +1,5 @@
-"""MobileNetV1 with a width multiplier, equal to Keras' ``applications.MobileNet`` to the bit pattern
-of its layers: SAME padding, batch norm with epsilon 1e-3, ReLU6, no convolution bias.
+"""MobileNetV1 with a width multiplier, layer for layer Keras' ``applications.MobileNet``:
+SAME padding, batch norm with epsilon 1e-3, ReLU6, no convolution bias.
 
 Source: Howard et al., "MobileNets" (arXiv 1704.04861), table 1.
 """

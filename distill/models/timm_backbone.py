@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import timm
-from torch import Tensor
+from torch import Tensor, nn
 
 from distill.console import Failure, UsageFailure, suggest
 from distill.models.backbone import Backbone
@@ -61,13 +61,14 @@ class TimmBackbone(Backbone):
 
     def _as_map(self, features: Tensor) -> Tensor:
         if features.ndim == 4:
-            return features if features.shape[1] == self.feature_size else features.permute(0, 3, 1, 2)
+            last = getattr(self.net, "output_fmt", "NCHW") == "NHWC"
+            return features.permute(0, 3, 1, 2) if last else features
         tokens = features[:, getattr(self.net, "num_prefix_tokens", 0) :]
         side = math.isqrt(tokens.shape[1])
         return tokens.transpose(1, 2).unflatten(2, (side, side))
 
 
-def _create(name: str, pretrained: bool, arch: str) -> timm.models._builder.nn.Module:
+def _create(name: str, pretrained: bool, arch: str) -> nn.Module:
     try:
         return timm.create_model(name, pretrained=pretrained, num_classes=0, global_pool="")
     except Exception as error:  # the hub's clients raise many unrelated types
