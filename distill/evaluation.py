@@ -68,11 +68,13 @@ def score(
 
     Args:
         gallery: the embeddings searched; None searches ``queries`` themselves, each query excluded.
-            A gallery of the same images (by ``indices``) by another model excludes each query too.
+            A gallery of the same images (equal ``indices``) by another model excludes each too.
     """
-    scores = retrieval_scores(
-        queries.rows, queries.labels, ks, *((gallery.rows, gallery.labels) if gallery is not None else ())
-    )
+    if gallery is None:
+        scores = retrieval_scores(queries.rows, queries.labels, ks)
+    else:
+        same_images = np.array_equal(queries.indices, gallery.indices)
+        scores = retrieval_scores(queries.rows, queries.labels, ks, gallery.rows, gallery.labels, same_images)
     result = {f"recall@{k}": value for k, value in scores.recall.items()}
     result |= {"map@r": scores.map_at_r, "r_precision": scores.r_precision}
     if with_nmi:

@@ -58,6 +58,8 @@ def progress(label: str, total: int | None) -> Iterator[_Bar]:
         ...     for batch in batches:
         ...         bar.advance()
     """
+    if not console.is_terminal:
+        note(f"{label} …")
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -66,5 +68,5 @@ def progress(label: str, total: int | None) -> Iterator[_Bar]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[status]}"),
     )
-    with Progress(*columns, console=console, transient=not console.is_terminal) as bars:
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
         yield _Bar(bars, bars.add_task(label, total=total, status=""))

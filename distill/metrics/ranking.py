@@ -44,8 +44,13 @@ def retrieval_scores(
     ks: Sequence[int] = (1, 2, 4, 8),
     gallery: ArrayLike | None = None,
     gallery_labels: ArrayLike | None = None,
+    exclude_self: bool | None = None,
 ) -> RetrievalScores:
     """All retrieval measures with one search; see :func:`map_at_r` for the arguments.
+
+    Args:
+        exclude_self: leave gallery row i out of the answer to query i: for a gallery that holds
+            the same images embedded by another model. None: exactly where ``gallery`` is None.
 
     Raises:
         Failure: wrong shapes, NaN or infinity, no query that can be answered.
@@ -53,18 +58,19 @@ def retrieval_scores(
     values = checked_ks(ks)
     count = len(np.asarray(embeddings))
     own, others = labels_pair(labels, count, gallery_labels, None if gallery is None else len(np.asarray(gallery)))
-    relevant = relevant_counts(own, others, gallery is None)
+    exclude_self = gallery is None if exclude_self is None else exclude_self
+    relevant = relevant_counts(own, others, exclude_self)
     counted = relevant > 0
     if count and not counted.any():
         raise Failure("retrieval: no query has another image of its class in the gallery", "use classes of two images or more")
-    available = len(others) - int(gallery is None)
+    available = len(others) - int(exclude_self)
     depth = min(max(values[-1], int(relevant.max(initial=1))), max(available, 1))
     position = np.arange(1, depth + 1)
 
     hits = {k: np.zeros(count, dtype=bool) for k in values}
     average = np.zeros(count)
     precision = np.zeros(count)
-    for start, found, _ in nearest_chunks(embeddings, gallery, depth):
+    for start, found, _ in nearest_chunks(embeddings, gallery, depth, exclude_self):
         part = slice(start, start + len(found))
         same = others[found] == own[part, None]
         first = np.where(same.any(axis=1), same.argmax(axis=1), depth)

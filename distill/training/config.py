@@ -53,7 +53,7 @@ class RunConfig(BaseModel):
     ema: float = _option(0.0, "Decay of the exponential moving average of the weights (0.999, say); 0 for none.", OPTIMISER, ge=0, lt=1)
     patience: int = _option(0, "Stop after this many epochs without a better validation Recall@1; 0 never stops. Needs --validation.", OPTIMISER, ge=0)
 
-    precision: Literal["auto", "float32", "bfloat16"] = _option("auto", "auto takes bfloat16 where the processor computes it natively.", RUN)
+    precision: Literal["auto", "float32", "bfloat16"] = _option("auto", "auto takes bfloat16 where the processor computes it natively and it is faster.", RUN)
     seed: int = _option(0, "Seed of everything random.", RUN, ge=0)
     threads: int = _option(0, "CPU threads; 0 takes all cores.", RUN, ge=0)
     workers: int = _option(2, "Threads that cut crops.", RUN, ge=1, le=64)

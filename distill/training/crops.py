@@ -66,7 +66,7 @@ def cut(pixels: np.ndarray, crop: Crop, size: int) -> torch.Tensor:
     window = pixels[crop.top : crop.top + crop.height, crop.left : crop.left + crop.width]
     if crop.mirrored:
         window = window[:, ::-1]
-    tensor = torch.from_numpy(np.ascontiguousarray(window)).permute(2, 0, 1)
+    tensor = torch.from_numpy(np.array(window, order="C")).permute(2, 0, 1)
     if (crop.height, crop.width) == (size, size):
         return tensor
     return F.resize(tensor, [size, size], antialias=True)

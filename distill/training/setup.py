@@ -26,7 +26,7 @@ from distill.training.data import TrainImages
 from distill.training.degrade import Degrade, parse_degrade
 from distill.training.teacher import CachedTeacher, LiveTeacher
 
-__all__ = ["Setup", "native_bfloat16", "prepare"]
+__all__ = ["Setup", "in_bfloat16", "native_bfloat16", "prepare"]
 
 
 @dataclass
@@ -55,6 +55,18 @@ def native_bfloat16() -> bool:
     return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
 
 
+def in_bfloat16(model: Embedder, precision: str, device: torch.device) -> bool:
+    """Whether ``model`` runs in bfloat16 under ``--precision``.
+
+    ``auto`` leaves networks of depthwise convolutions in float32 on a CPU: these are bound by
+    memory and by the casts, and measured a quarter slower in bfloat16 (docs/training.md).
+    """
+    if precision != "auto":
+        return precision == "bfloat16"
+    depthwise = any(isinstance(m, torch.nn.Conv2d) and 1 < m.groups == m.in_channels for m in model.modules())
+    return native_bfloat16() and not (device.type == "cpu" and depthwise)
+
+
 def prepare(config: RunConfig, out: Path) -> Setup:
     """Open the data, build networks and losses.
 
@@ -70,14 +82,14 @@ def prepare(config: RunConfig, out: Path) -> Setup:
     if config.patience and not config.validation:
         raise UsageFailure("--patience watches the validation classes", "add --validation 0.1")
 
-    accelerator = Accelerator()
-    autocast = config.precision == "bfloat16" or (config.precision == "auto" and native_bfloat16())
+    # Without this, processes started by torchrun on a machine without a GPU would not find each other.
+    accelerator = Accelerator(cpu=not torch.accelerator.is_available())
     cache_dir = config.cache_dir or out.parent / "cache"
     everything = open_data(config.data)
     train_set = split(everything, config.split, "train", config.validation)
     validation_set = split(everything, config.split, "validation", config.validation) if config.validation else None
 
-    live, teacher_info = _load_teacher(student, accelerator, autocast)
+    live, teacher_info = _load_teacher(student, accelerator)
     input_size = config.input_size or everything.native_size or 224
     backbone = build_backbone(config.arch, config.weights)
     # Images drawn to fill a frame have no margin that a centre crop could cut off.
@@ -109,19 +121,20 @@ def prepare(config: RunConfig, out: Path) -> Setup:
     if live is not None and losses.needs_teacher:
         teacher = live
         if student and student.teacher_crops and not losses.needs_stages and teacher_info is not None:
-            teacher = CachedTeacher(live, teacher_info.weights_sha256, images, rule, cache_dir, config.workers)
+            teacher = CachedTeacher(live, teacher_info.id, images, rule, cache_dir, config.workers)
     return Setup(
-        accelerator, autocast, model, preprocessing, losses, teacher, teacher_info,
+        accelerator, in_bfloat16(model, config.precision, accelerator.device), model, preprocessing, losses, teacher, teacher_info,
         train_set, validation_set, images, rule, degrade,
     )
 
 
 def _load_teacher(
-    student: StudentConfig | None, accelerator: Accelerator, autocast: bool
+    student: StudentConfig | None, accelerator: Accelerator
 ) -> tuple[LiveTeacher | None, CheckpointInfo | None]:
     if student is None or student.teacher is None:
         return None, None
     model, info = load_checkpoint(student.teacher)
+    autocast = in_bfloat16(model, student.precision, accelerator.device)
     return LiveTeacher(model, info.preprocessing, accelerator.device, autocast), info
 
 

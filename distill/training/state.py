@@ -76,7 +76,8 @@ class RunFolder:
         try:
             return torch.load(self._state, map_location=device, weights_only=True)
         except Exception as error:
-            raise Failure(f"{self._state}: damaged training state: {error}", "start again with --overwrite") from None
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise Failure(f"{self._state}: damaged training state: {reason}", "start again with --overwrite") from None
 
     def finish(self) -> None:
         """Forget the training state: the run is done."""

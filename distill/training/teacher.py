@@ -38,9 +38,10 @@ class LiveTeacher:
 
     def __init__(self, model: Embedder, preprocessing: Preprocessing, device: torch.device, autocast: bool) -> None:
         self._model = model.eval().to(device, memory_format=torch.channels_last)
-        self._preprocessing = preprocessing
-        self._device = device
-        self._autocast = autocast
+        self.preprocessing = preprocessing
+        self.device = device
+        self.autocast = autocast
+        self.stage_channels = model.backbone.stage_channels
         self.input_size: int | None = preprocessing.input_size
 
     @torch.no_grad()
@@ -51,8 +52,8 @@ class LiveTeacher:
 
     @torch.no_grad()
     def embed(self, pixels: torch.Tensor, stages: bool = False) -> tuple[torch.Tensor, list[torch.Tensor] | None]:
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._autocast):
-            scaled = to_input(pixels, self._preprocessing, self._device)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
+            scaled = to_input(pixels, self.preprocessing, self.device)
             if stages:
                 embeddings, maps = self._model.forward_stages(scaled)
                 return embeddings.float(), maps
@@ -83,10 +84,10 @@ class CachedTeacher:
         key = json.dumps(
             {
                 "teacher": teacher_id,
-                "preprocessing": live._preprocessing.model_dump(mode="json"),
+                "preprocessing": live.preprocessing.model_dump(mode="json"),
                 "crops": [rule.scale, rule.flip, rule.seed],
                 "images": images.fingerprint,
-                "bfloat16": live._autocast,
+                "bfloat16": live.autocast,
             },
             sort_keys=True,
         )
@@ -97,7 +98,7 @@ class CachedTeacher:
         """Embeddings float32 [V·B, D]; ``stages`` must be False."""
         assert not stages
         rows = [torch.from_numpy(self._views[view][batch.indices].astype(np.float32)) for view in batch.views]
-        return torch.cat(rows).to(self._live._device), None
+        return torch.cat(rows).to(self._live.device), None
 
     def prepare(self, views: tuple[int, ...]) -> None:
         """Make the stored embeddings of ``views`` available, computing those that are missing."""
@@ -123,7 +124,7 @@ class CachedTeacher:
         plan = np.array_split(np.arange(len(self._images)), max(1, -(-len(self._images) // _CHUNK)))
         parts = []
         batches = load_batches(
-            self._images, plan, (view,), self._rule, self._live.input_size or 0, None, None, self._workers
+            self._images, plan, (view,), self._rule, self._live.preprocessing.input_size, None, None, self._workers
         )
         with progress(f"teacher on view {view + 1}", len(plan)) as bar:
             for batch in batches:

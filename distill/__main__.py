@@ -1,0 +1,5 @@
+"""``python -m distill``: the same as ``distill-train``."""
+
+from distill.cli import main
+
+main()

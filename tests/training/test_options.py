@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from distill.cli import app
+from distill.console import Failure, UsageFailure, run_app
+from distill.options import read_recipe
+from distill.training.config import StudentConfig, TeacherConfig, make_config
+
+RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.yaml"))
+
+
+@pytest.mark.parametrize(("command", "config"), [("teacher", TeacherConfig), ("student", StudentConfig)])
+def test_every_option_is_a_flag(command, config):
+    flags = {
+        option
+        for parameter in typer.main.get_command(app).commands[command].params
+        for option in [*parameter.opts, *parameter.secondary_opts]
+    }
+    assert {"--" + name.replace("_", "-") for name in config.model_fields} <= flags
+
+
+@pytest.mark.parametrize("command", ["teacher", "student", "evaluate"])
+def test_help_teaches(command):
+    result = CliRunner().invoke(app, [command, "--help"])
+    assert result.exit_code == 0
+    assert "distill-train" in result.output
+
+
+def test_an_unknown_option_is_answered_with_the_nearest():
+    with pytest.raises(UsageFailure, match="did you mean 'epochs'"):
+        make_config(StudentConfig, {"epoch": 3}, "my.yaml")
+
+
+@pytest.mark.parametrize(
+    "values", [{"epochs": -1}, {"lr": 0}, {"lr": "fast"}, {"optimizer": "adm"}, {"crop_scale": 1.5}, {"batch_size": 1}]
+)
+def test_a_value_out_of_range_names_the_flag(values):
+    with pytest.raises(UsageFailure, match="--" + next(iter(values)).replace("_", "-")):
+        make_config(TeacherConfig, values)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["student", "--out", "x", "--epochs", "many"], "--epochs"),
+        (["student", "--out", "x", "--optimizer", "adm"], "adamw"),
+        (["student", "--out", "x", "--epoch", "3"], "--epochs"),
+        (["student"], "--out"),
+        (["studnet", "--out", "x"], "student"),
+        (["student", "--out", "."], "current folder"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_exit_code_2(arguments, says, capsys):
+    assert run_app(app, arguments) == 2
+    told = capsys.readouterr().err.strip()
+    assert says in told and "Traceback" not in told
+    assert len(told.splitlines()) == 1
+
+
+def test_a_recipe_sets_options_and_flags_win(tmp_path, monkeypatch):
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text("epochs: 3\nlr: 0.01\nimages-per-class: 2\n")
+    seen = {}
+    monkeypatch.setattr("distill.cli._print", lambda *_: None)
+    monkeypatch.setattr(
+        "distill.runs.train_run", lambda kind, config, out, overwrite: seen.update(config=config) or type("I", (), {"metrics": {}})
+    )
+    assert run_app(app, ["student", "--recipe", str(recipe), "--epochs", "5", "--out", str(tmp_path / "o"), "--no-flip"]) == 0
+    config = seen["config"]
+    assert (config.epochs, config.lr, config.images_per_class, config.flip) == (5, 0.01, 2, False)
+
+
+@pytest.mark.parametrize("text", ["- a\n- b\n", "a: [", "!!python/object/apply:os.system ['true']", "3"])
+def test_a_recipe_that_is_no_mapping_is_refused(tmp_path, text):
+    path = tmp_path / "r.yaml"
+    path.write_text(text)
+    with pytest.raises(Failure):
+        read_recipe(path)
+
+
+def test_a_missing_recipe_is_named(tmp_path):
+    with pytest.raises(Failure, match="no.yaml"):
+        read_recipe(tmp_path / "no.yaml")
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+def test_shipped_recipes_hold_known_options_and_open_with_their_command(recipe):
+    kind = TeacherConfig if "teacher" in recipe.stem else StudentConfig
+    make_config(kind, read_recipe(recipe), recipe.name)
+    first = recipe.read_text().splitlines()[0]
+    assert first.startswith("# distill-train ") and f"recipes/{recipe.name}" in first
