@@ -2,8 +2,8 @@
 
 **Resize.** For a picture of w × h pixels and a resize size r: the shorter side becomes r, the longer
 ``longer * r // shorter`` (integer division, rounded down; never below r). A picture that already
-has that size is left untouched. The resampling is Pillow's antialiased ``BILINEAR`` on 8-bit RGB;
-its exact integer arithmetic is in ``docs/preprocessing.md``.
+has that size is left untouched. The resampling is Pillow's antialiased ``BILINEAR`` on 8-bit RGB,
+first horizontally, then vertically; its exact integer arithmetic is in ``docs/preprocessing.md``.
 
 **Crop.** A square of the input size s from the centre: left = ``(w - s) // 2``, top =
 ``(h - s) // 2`` (rounded down: the odd pixel is lost on the right and at the bottom).
@@ -20,10 +20,28 @@ import numpy as np
 import PIL.Image
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
-__all__ = ["Preprocessing"]
+__all__ = ["Preprocessing", "resize_exactly"]
 
 _Side = Annotated[int, Field(ge=1, le=4096)]
 _Positive = Annotated[FiniteFloat, Field(gt=0)]
+
+
+def resize_exactly(image: PIL.Image.Image, size: tuple[int, int]) -> PIL.Image.Image:
+    """Pillow's antialiased 8-bit bilinear resize with a fixed order of its two passes.
+
+    Args:
+        image: RGB.
+        size: (width, height), pixels.
+
+    Returns:
+        RGB of that size; ``image`` itself where it has the size already.
+    """
+    # One call for each pass: in a joint call some releases of Pillow resize horizontally first and
+    # others choose the cheaper order, and the 8-bit rounding in between makes that a visible choice.
+    for step in ((size[0], image.height), size):
+        if image.size != step:
+            image = image.resize(step, PIL.Image.Resampling.BILINEAR)
+    return image
 
 
 class Preprocessing(BaseModel):
@@ -82,8 +100,7 @@ class Preprocessing(BaseModel):
         size = self.resized_size(*image.size)
         left, top = self.crop_corner(*size)
         side = self.input_size
-        if image.size != size:
-            image = image.resize(size, PIL.Image.Resampling.BILINEAR)
+        image = resize_exactly(image, size)
         return np.array(image.crop((left, top, left + side, top + side)))
 
     def scale(self, pixels: np.ndarray) -> np.ndarray:

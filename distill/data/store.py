@@ -22,6 +22,7 @@ from distill.console.errors import Failure
 from distill.console.progress import progress
 from distill.data.batches import read_ahead, warn_unreadable
 from distill.data.imageset import ImageSet, UnreadableImage
+from distill.data.preprocess import resize_exactly
 from distill.files import atomic_path, read_json, write_json
 
 __all__ = ["PixelStore"]
@@ -153,7 +154,7 @@ def _reduced(image: PIL.Image.Image, size: int) -> PIL.Image.Image:
     if shorter <= size:
         return image
     scaled = (width * size // shorter, height * size // shorter)
-    return image.resize(scaled, PIL.Image.Resampling.BILINEAR)
+    return resize_exactly(image, scaled)
 
 
 def _valid_index(index_path: Path, pixel_path: Path, images: ImageSet, size: int) -> dict[str, Any] | None:

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import io
 import struct
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
@@ -33,6 +35,20 @@ def test_formats(form: str) -> None:
     assert np.abs(np.asarray(image, int) - np.asarray(gradient(), int)).mean() < 6
 
 
+def test_the_first_picture_of_a_phones_multi_picture_file() -> None:
+    data = encoded(gradient(), "MPO", save_all=True, append_images=[PIL.Image.new("RGB", (32, 24))])
+    assert np.asarray(decode(data, "k")).max() > 200
+
+
+def test_formats_open_in_a_fresh_process(tmp_path: Path) -> None:
+    # Pillow loads its decoders in two steps; which ones are there already depends on what ran before.
+    for form in ("bmp", "webp", "png", "jpeg"):
+        gradient().save(tmp_path / f"a.{form}")
+        code = "import sys, pathlib; from distill.data.decode import decode; print(decode(pathlib.Path(sys.argv[1]), 'k').size)"
+        done = subprocess.run([sys.executable, "-c", code, str(tmp_path / f"a.{form}")], capture_output=True, text=True)
+        assert done.stdout.strip() == "(32, 24)", done.stderr
+
+
 @pytest.mark.parametrize(("orientation", "operation"), [
     (2, PIL.Image.Transpose.FLIP_LEFT_RIGHT), (3, PIL.Image.Transpose.ROTATE_180),
     (6, PIL.Image.Transpose.ROTATE_270), (8, PIL.Image.Transpose.ROTATE_90),
@@ -46,6 +62,7 @@ def test_exif_orientation_is_applied(orientation: int, operation: PIL.Image.Tran
     np.testing.assert_array_equal(np.asarray(decode(turned, "k")), np.asarray(expected))
 
 
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
 def test_damaged_exif_does_not_cost_the_picture() -> None:
     data = encoded(gradient(), "JPEG", exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff" + b"\x01\x12\xff\xff" * 9)
     assert decode(data, "k").size == (32, 24)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import builtins
+import os
 import subprocess
 import sys
 import time
@@ -106,7 +107,7 @@ def test_threads_and_another_process_see_the_same() -> None:
     with ThreadPoolExecutor(8) as pool:
         assert [np.asarray(p).tobytes() for p in pool.map(images.read, range(len(images)))] == alone
     code = "from distill.data.spec import open_data; print(open_data('glyphs:classes=60').fingerprint())"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={"PYTHONHASHSEED": "7"})
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "PYTHONHASHSEED": "7"})
     assert done.stdout.strip() == images.fingerprint()
 
 

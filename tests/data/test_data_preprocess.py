@@ -55,7 +55,7 @@ def noise(width: int, height: int, seed: int) -> np.ndarray:
     return rng.integers(0, 256, (height, width, 3), np.uint8)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.integers(1, 90), st.integers(1, 90), st.integers(1, 48), st.integers(0, 16), st.integers(0, 2**16))
 def test_integer_reference_is_pillow(width: int, height: int, side: int, extra: int, seed: int) -> None:
     preprocessing = Preprocessing(input_size=side, resize_size=side + extra)
@@ -145,3 +145,13 @@ def test_survives_json_and_is_frozen() -> None:
     assert Preprocessing.model_validate_json(preprocessing.model_dump_json()) == preprocessing
     with pytest.raises(ValidationError):
         preprocessing.input_size = 5
+
+
+def test_the_documented_examples() -> None:
+    assert [(first, k.tolist()) for first, k in reference_weights(5, 3)] == [
+        (0, [2396745, 1797559, 0]), (1, [932068, 2330169, 932068]), (3, [1797559, 2396745]),
+    ]
+    for line, result in (([10, 250, 3, 77, 200], [113, 74, 147]), ([0, 255], [0, 64, 191, 255])):
+        row = PIL.Image.fromarray(np.array([line], np.uint8))
+        assert np.asarray(row.resize((len(result), 1), PIL.Image.Resampling.BILINEAR))[0].tolist() == result
+        assert reference_pass(np.array(line, np.uint8), len(result)).tolist() == result

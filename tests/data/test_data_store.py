@@ -18,6 +18,7 @@ from distill.console.errors import Failure
 from distill.data import store
 from distill.data.folder import open_folder
 from distill.data.imageset import UnreadableImage
+from distill.data.preprocess import Preprocessing, resize_exactly
 from distill.data.store import PixelStore
 
 
@@ -47,13 +48,23 @@ def test_pixels_as_decoded_and_never_enlarged(photos: Path, cache: Path, picture
         image = images.read(i)
         shorter = min(image.size)
         if shorter > 16:
-            image = image.resize((image.width * 16 // shorter, image.height * 16 // shorter), PIL.Image.Resampling.BILINEAR)
+            image = resize_exactly(image, (image.width * 16 // shorter, image.height * 16 // shorter))
         np.testing.assert_array_equal(pixels[i], np.asarray(image))
     assert pixels[images.keys.index("ant/large.png")].shape == (16, 23, 3)
     np.testing.assert_array_equal(pixels[-1], pixels[10])
     for wrong in (11, -12):
         with pytest.raises(IndexError):
             pixels[wrong]
+
+
+def test_preprocessing_of_stored_pixels_equals_that_of_the_file(photos: Path, cache: Path, picture: Callable[..., Path]) -> None:
+    picture(photos / "ant" / "large.png", seed=3, size=(90, 61))
+    images = open_folder("s", photos)
+    pixels = PixelStore.open(images, 16, cache)
+    preprocessing = Preprocessing(input_size=13, resize_size=16)
+    for i in range(len(images)):
+        stored = PIL.Image.fromarray(pixels[i])
+        np.testing.assert_array_equal(preprocessing.pixels(stored), preprocessing.pixels(images.read(i)))
 
 
 def test_views_do_not_copy_and_cannot_be_written(photos: Path, cache: Path) -> None:
