@@ -23,7 +23,7 @@ import numpy as np
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from benchmark.result import Latency, LatencyRun
-from distill.console import console
+from distill.console import console, note
 
 __all__ = ["DRIFT_LIMIT", "Plan", "Runner", "Samples", "interleave", "no_garbage", "summarise",
            "timer_overhead_ns", "warm_up"]
@@ -161,10 +161,10 @@ def _control(runner: Runner, plan: Plan, clock: Clock) -> float:
 def _still_bar(label: str) -> Iterator[Callable[[float], None]]:
     """A progress bar that draws only when called, between turns: the usual one draws from a
     thread of its own, in the middle of whatever is being timed."""
-    with Progress(
-        TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(),
-        console=console, auto_refresh=False, transient=not console.is_terminal,
-    ) as bars:
+    if not console.is_terminal:
+        note(f"{label} …")
+    columns = TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()
+    with Progress(*columns, console=console, auto_refresh=False, disable=not console.is_terminal) as bars:
         task = bars.add_task(label, total=1.0)
         shown = time.monotonic()
 

@@ -29,7 +29,8 @@ from benchmark.result import BundleFacts, Data, Machine, Reference, Result, Vari
 from benchmark.subject import Subject, choose_images
 from benchmark.text import plain
 from distill.console import Failure, UsageFailure
-from distill.data.batches import pixel_batches
+from distill.data.imageset import UnreadableImage
+from distill.data.preprocess import Preprocessing
 from distill.files import sha256_file
 from distill.metrics import RetrievalScores
 from export.bundle import Bundle, load_bundle
@@ -93,7 +94,10 @@ def measure(options: Options) -> tuple[Result, Evidence]:
     warnings = _provenance_warnings(bundle, options, subject)
 
     machine = device.describe()
-    timings, machine.latency = device.measure_latency(bundle, names, _some_pixels(bundle, subject), options.plan)
+    pixels = _some_pixels(subject, bundle.manifest.preprocessing)
+    if not len(pixels):  # the first few are unreadable: the bundle's own images do as well
+        pixels = bundle.golden_pixels()
+    timings, machine.latency = device.measure_latency(bundle, names, pixels, options.plan)
 
     models = [TorchModel(name, folder) for name, folder in references]
     if options.checkpoint and geometry(models[0].preprocessing) != geometry(bundle.manifest.preprocessing):
@@ -166,26 +170,24 @@ def _provenance_warnings(bundle: Bundle, options: Options, subject: Subject) -> 
     return found
 
 
-def _some_pixels(bundle: Bundle, subject: Subject) -> np.ndarray:
-    """A few real images for the latency loop: uint8 [n, H, W, 3]."""
-    few = subject.images.select(range(min(LATENCY_IMAGES, len(subject.images))))
-    try:
-        batches = pixel_batches(few, bundle.manifest.preprocessing, batch_size=LATENCY_IMAGES)
-        return np.concatenate([pixels for pixels, _ in batches])
-    except Failure:  # the first few are unreadable: the bundle's own images do as well
-        return bundle.golden_pixels()
+def _some_pixels(subject: Subject, preprocessing: Preprocessing) -> np.ndarray:
+    """A few real images for the latency loop: uint8 [n, H, W, 3]; n may be 0 if all of them are unreadable."""
+    images, found = subject.images, []
+    for index in range(min(LATENCY_IMAGES, len(images))):
+        try:
+            found.append(preprocessing.pixels(images.read(index)))
+        except UnreadableImage:
+            continue
+    side = preprocessing.input_size
+    return np.stack(found) if found else np.zeros((0, side, side, 3), np.uint8)
 
 
 def _reference(
     model: TorchModel, scores: RetrievalScores, labels: np.ndarray, subject: Subject, plan: Plan
 ) -> Reference:
-    few = subject.images.select(range(min(LATENCY_IMAGES, len(subject.images))))
     latency = None
-    try:
-        pixels = next(iter(pixel_batches(few, model.preprocessing, batch_size=1)))[0]
-    except Failure:
-        pixels = None
-    if pixels is not None:
+    pixels = _some_pixels(subject, model.preprocessing)
+    if len(pixels):
         model.set_threads(plan.threads)
         alone = Plan(threads=plan.threads, seed=plan.seed, end_to_end=0, **TORCH_PLAN)
         samples, _ = interleave({model.name: model}, pixels, alone, label=f"latency of {model.name}")

@@ -59,7 +59,7 @@ def _context(result: Result, gallery: Gallery | None) -> dict[str, Any]:
         "bars": charts.bars(result),
         "distribution": charts.distribution(result),
         "drops": {"rows": rows, "zero": zero, "limit": limit, "ticks": ticks},
-        "scatters": [s for s in (charts.scatter(result, 760, 380), charts.scatter(result, 360, 330)) if s],
+        "scatters": [s for s in (charts.scatter(result, 980, 430), charts.scatter(result, 360, 330)) if s],
         "ks": KS,
         "source": result.bundle.provenance.get("source") or {},
         "versions": result.bundle.provenance.get("versions") or {},
