@@ -31,6 +31,8 @@ BN_VARIABLES = ("gamma", "beta", "moving_mean", "moving_variance")
 # Keras' name to PyTorch's.
 BN_NAMES = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var"}
 LAST_BLOCK = 13
+# What h5py raises on damaged files, found by changing bytes at random.
+DAMAGE = (OSError, RuntimeError, LookupError, ValueError, TypeError, AttributeError, MemoryError)
 
 
 def keras_state_dict(path: str | Path, model: MobileNetV1) -> dict[str, Tensor]:
@@ -102,7 +104,7 @@ class _Arrays:
             ) from None
         try:
             self._datasets = dict(_find(self._file))
-        except (OSError, RuntimeError, KeyError, ValueError) as error:
+        except DAMAGE as error:
             self._file.close()
             raise self._damaged(error) from None
         if not self.has("conv1"):
@@ -121,7 +123,10 @@ class _Arrays:
 
     def shape(self, layer: str, variable: str) -> tuple[int, ...]:
         dataset = self._datasets.get((layer, variable))
-        return dataset.shape if dataset is not None and dataset.shape else (0,)
+        try:
+            return dataset.shape if dataset is not None and dataset.shape else (0,)
+        except DAMAGE as error:
+            raise self._damaged(error) from None
 
     def take(self, layer: str, variables: tuple[str, ...], shape: tuple[int, ...]) -> np.ndarray:
         """Read one array. Its shape is compared before anything is read, so a file cannot ask for
@@ -132,19 +137,24 @@ class _Arrays:
                 f"{self.path}: layer {layer} has no {variables[0]}",
                 "give a weights file of keras.applications.MobileNet",
             )
-        if dataset.shape != shape:
+        try:
+            found = dataset.shape or ()
+            plain = not dataset.external and not dataset.is_virtual and dataset.dtype.kind == "f"
+        except DAMAGE as error:
+            raise self._damaged(error) from None
+        if found != shape:
             raise Failure(
-                f"{self.path}: {layer}/{variables[0]} has shape {list(dataset.shape or ())}, "
+                f"{self.path}: {layer}/{variables[0]} has shape {list(found)}, "
                 f"the network needs {list(shape)}",
                 "is the width (alpha) right? mobilenet_v1_025 needs weights with alpha 0.25, and so on",
             )
-        if dataset.external or dataset.is_virtual or dataset.dtype.kind != "f":
+        if not plain:
             raise Failure(
                 f"{self.path}: {layer}/{variables[0]} is not a plain array of floats", "get the .h5 file again"
             )
         try:
             array = dataset[()].astype(np.float32)
-        except (OSError, RuntimeError, ValueError) as error:
+        except DAMAGE as error:
             raise self._damaged(error) from None
         if not np.isfinite(array).all():
             raise Failure(f"{self.path}: {layer}/{variables[0]} has NaN or infinite values", "get the .h5 file again")
@@ -162,6 +172,8 @@ def _find(file: object) -> Iterator[tuple[tuple[str, str], object]]:
     # visititems goes along hard links only: no link out of the file is followed.
     file.visititems(lambda name, item: found.append((name, item)) if isinstance(item, h5py.Dataset) else None)
     for name, dataset in found:
+        if isinstance(name, bytes):  # not UTF-8, so none of Keras' names
+            continue
         parts = name.split("/")
         if len(parts) >= 3 and parts[-2] == "vars" and parts[-1].isdigit():
             key = _numbered(parts[-3], int(parts[-1]))

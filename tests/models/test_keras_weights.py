@@ -129,6 +129,14 @@ def test_damaged_bytes_never_escape_as_another_error(network: MobileNetV1, tmp_p
         assert all(torch.isfinite(value).all() for value in state.values())
 
 
+def test_names_that_are_not_text_are_passed_over(network: MobileNetV1, tmp_path: Path) -> None:
+    path = write(tmp_path / "w.h5", network, legacy)
+    with h5py.File(path, "a") as file:
+        file[b"\xff\xfe"] = np.zeros(3, "f4")
+    state = keras_state_dict(path, MobileNetV1(0.25))
+    assert torch.equal(state["stem.weight"], network.stem.weight)
+
+
 def test_another_network(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "w.h5", "w") as file:
         file["block1_conv1/block1_conv1/kernel:0"] = np.zeros((3, 3, 3, 64), "f4")
