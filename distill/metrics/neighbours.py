@@ -10,13 +10,13 @@ from numpy.typing import ArrayLike
 
 from distill.console.errors import Failure
 from distill.metrics.inputs import unit_rows
+from distill.metrics.topk import block_suffices, candidates, pick
 
 __all__ = ["nearest", "nearest_chunks"]
 
 # Similarities held at a time: 32 Mi float32 = 128 MiB, beside the embeddings themselves.
 _CELLS = 32 * 1024 * 1024
-_BLOCK = 32
-_BLOCKS_PER_NEIGHBOUR = 16
+_TILE = 4096
 
 
 def nearest(
@@ -92,6 +92,11 @@ def nearest_chunks(
     # result. Each distinct row is multiplied once, so that equal images tie exactly.
     distinct, member = _distinct_rows(shelf)
     step = max(1, min(chunk, _CELLS // len(shelf)))
+    if gallery is None and exclude_self and member is None and len(rows) >= 2 * _TILE and block_suffices(_TILE, k):
+        found, values = _among_themselves(rows, k)
+        for start in range(0, len(rows), step):
+            yield start, found[start : start + step], values[start : start + step]
+        return
     buffer = np.empty((step, len(distinct)), dtype=np.float32)
     for start in range(0, len(rows), step):
         part = rows[start : start + step]
@@ -101,7 +106,43 @@ def nearest_chunks(
         if exclude_self:
             own = np.arange(len(part))
             scores[own, start + own] = -np.inf
-        yield start, *_top(scores, k)
+        row, column, _ = candidates(scores, k)
+        yield start, *pick(len(part), k, row, column, scores[row, column])
+
+
+def _among_themselves(rows: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Neighbours of all rows among all rows: each tile of products serves its rows and its columns."""
+    starts = range(0, len(rows), _TILE)
+    floors = np.full(len(rows), -np.inf, dtype=np.float32)
+    kept: list[list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = [[] for _ in starts]
+    buffer = np.empty((_TILE, _TILE), dtype=np.float32)
+
+    def collect(tile: int, scores: np.ndarray, own: int, other: int) -> None:
+        part = slice(own, own + len(scores))
+        row, column, bounds = candidates(scores, k, floors[part])
+        floors[part] = bounds
+        kept[tile].append((row, column + other, scores[row, column]))
+
+    for i, own in enumerate(starts):
+        part = rows[own : own + _TILE]
+        for j in range(i, len(starts)):
+            other = starts[j]
+            against = rows[other : other + _TILE]
+            scores = np.matmul(part, against.T, out=buffer.reshape(-1)[: len(part) * len(against)].reshape(len(part), -1))
+            if i == j:
+                np.fill_diagonal(scores, -np.inf)
+            collect(i, scores, own, other)
+            if i != j:
+                collect(j, scores.T, other, own)
+
+    indices = np.empty((len(rows), k), dtype=np.int64)
+    similarities = np.empty((len(rows), k), dtype=np.float32)
+    for tile, own in enumerate(starts):
+        count = min(_TILE, len(rows) - own)
+        row, column, value = (np.concatenate(parts) for parts in zip(*kept[tile], strict=True))
+        kept[tile].clear()
+        indices[own : own + count], similarities[own : own + count] = pick(count, k, row, column, value)
+    return indices, similarities
 
 
 def _distinct_rows(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
@@ -118,51 +159,3 @@ def _distinct_rows(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
     if len(first) == len(rows):
         return rows, None
     return rows[first], member
-
-
-def _top(scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Indices and values of the ``k`` largest of each row, ties by lower index."""
-    count, width = scores.shape
-    blocks = width // _BLOCK
-    if blocks < _BLOCKS_PER_NEIGHBOUR * k:
-        row, column = np.divmod(np.flatnonzero(_exact_mask(scores, k)), width)
-        return _pick(scores, row, column, k)
-    # The k-th largest of the block maxima is at most the k-th largest value: one sweep finds the
-    # few blocks that can hold an answer. Block b is the columns b, b + blocks, b + 2·blocks, …
-    maxima = scores[:, : blocks * _BLOCK].reshape(count, _BLOCK, blocks).max(axis=1)
-    bound = np.partition(maxima, blocks - k, axis=1)[:, blocks - k]
-    passing = maxima >= bound[:, None]
-    tail = scores[:, blocks * _BLOCK :] >= bound[:, None]
-    crowded = np.flatnonzero(np.count_nonzero(passing, axis=1) > 4 * k)
-    passing[crowded] = tail[crowded] = False
-    row, block = np.divmod(np.flatnonzero(passing), blocks)
-    column = block[:, None] + np.arange(0, blocks * _BLOCK, blocks)
-    inside = scores[row[:, None], column] >= bound[row, None]
-    row, column = np.broadcast_to(row[:, None], column.shape)[inside], column[inside]
-    tail_row, tail_column = np.nonzero(tail)
-    rows, columns = [row, tail_row], [column, tail_column + blocks * _BLOCK]
-    if len(crowded):
-        place, exact_column = np.nonzero(_exact_mask(scores[crowded], k))
-        rows.append(crowded[place])
-        columns.append(exact_column)
-    return _pick(scores, np.concatenate(rows), np.concatenate(columns), k)
-
-
-def _pick(scores: np.ndarray, row: np.ndarray, column: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """The best ``k`` of each row's candidates, of which every row has at least ``k``."""
-    value = scores[row, column]
-    order = np.lexsort((column, -value, row))
-    first = np.searchsorted(row[order], np.arange(len(scores)))
-    pick = order[first[:, None] + np.arange(k)]
-    return column[pick], value[pick]
-
-
-def _exact_mask(scores: np.ndarray, k: int) -> np.ndarray:
-    """Exactly ``k`` true cells a row: its largest values, of equal ones the first."""
-    width = scores.shape[1]
-    threshold = np.partition(scores, width - k, axis=1)[:, width - k, None]
-    mask = scores > threshold
-    missing = k - np.count_nonzero(mask, axis=1)
-    equal = scores == threshold
-    mask |= equal & (np.cumsum(equal, axis=1, dtype=np.int32) <= missing[:, None])
-    return mask

@@ -16,6 +16,7 @@ from distill.metrics import (
     hits_at_k,
     map_at_r,
     nearest,
+    neighbours,
     nmi,
     r_precision,
     recall_at_k,
@@ -126,6 +127,27 @@ def test_nearest_agrees_with_a_full_sort(k, chunk):
     gallery, _ = clusters(1501, 1, 24, 0.0, seed=1)
     np.testing.assert_array_equal(nearest(rows, None, k, chunk=chunk)[0], slow_nearest(rows, rows, k, True))
     np.testing.assert_array_equal(nearest(rows, gallery, k, chunk=chunk)[0], slow_nearest(rows, gallery, k, False))
+
+
+@pytest.mark.parametrize("count", [1024, 1025, 1700])
+@pytest.mark.parametrize("k", [1, 2])
+def test_tiles_agree_with_a_full_sort(monkeypatch, count, k):
+    monkeypatch.setattr(neighbours, "_TILE", 512)
+    rows, _ = clusters(count, 1, 24, 0.0)
+    indices, similarities = nearest(rows, None, k)
+    np.testing.assert_array_equal(indices, slow_nearest(rows, rows, k, True))
+    np.testing.assert_allclose(similarities, (rows[indices] * rows[:, None]).sum(-1), atol=1e-6)
+
+
+@pytest.mark.parametrize("tile", [512, 4096])
+@pytest.mark.parametrize("dim", [16, 64])
+def test_ties_of_unlike_rows_by_index(monkeypatch, tile, dim):
+    # Rows of ±1: after normalisation all products are exact in float32, and most of them tie.
+    monkeypatch.setattr(neighbours, "_TILE", tile)
+    rows = np.unique(np.random.default_rng(0).choice([-1.0, 1.0], size=(1700, dim)), axis=0)
+    rows = np.random.default_rng(1).permutation(rows)
+    for k in (1, 2, 9):
+        np.testing.assert_array_equal(nearest(rows, None, k)[0], slow_nearest(rows, rows, k, True))
 
 
 def test_nearest_agrees_with_faiss():
