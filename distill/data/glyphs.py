@@ -12,8 +12,10 @@ from functools import cache
 
 import PIL.features
 import PIL.Image
+import PIL.ImageOps
 
 from distill.data.glyph_fonts import FACES, font_path, load_font
+from distill.data.glyph_scene import photograph
 from distill.data.glyph_table import characters
 from distill.data.imageset import ImageSet, UnreadableImage
 from distill.files import sha256_file
@@ -21,36 +23,40 @@ from distill.files import sha256_file
 __all__ = ["GlyphSet", "open_glyphs", "render_glyph"]
 
 # Raise it whenever a change below alters a pixel: fingerprints and caches depend on it.
-RENDERER_VERSION = 1
+RENDERER_VERSION = 2
 
 _EM_SHARE = 0.8
 _MARGIN = 1
 
 
 class GlyphSet(ImageSet):
-    """Rendered characters, ``size`` × ``size`` pixels, black on white."""
+    """Rendered characters, ``size`` × ``size`` pixels, black on white or as a camera sees them."""
 
-    def __init__(self, spec: str, keys: list[str], class_names: list[str], size: int) -> None:
+    def __init__(self, spec: str, keys: list[str], class_names: list[str], size: int, clean: bool) -> None:
         super().__init__(spec, "glyphs", keys, class_names, flip=False)
         self.size = size
+        self.clean = clean
         self.native_size = size
 
     def read(self, index: int) -> PIL.Image.Image:
         key = self.keys[index]
         name, _, face = key.partition("/")
         try:
-            return render_glyph(int(name[2:], 16), face, self.size)
+            picture = render_glyph(int(name[2:], 16), face, self.size)
         except OSError as error:
             raise UnreadableImage(key, f"font: {error}") from None
+        return picture if self.clean else photograph(PIL.ImageOps.invert(picture.convert("L")), key)
 
     def _content(self) -> Iterable[bytes]:
         faces = sorted({key.partition("/")[2] for key in self.keys})
-        recipe = [RENDERER_VERSION, self.size, PIL.features.version("freetype2"), *map(_font_hash, faces)]
+        recipe = [RENDERER_VERSION, self.size, self.clean, PIL.features.version("freetype2"), *map(_font_hash, faces)]
         digest = hashlib.sha256(repr(recipe).encode()).digest()
         return (digest for _ in self.keys)
 
 
-def open_glyphs(spec: str, classes: int | None = None, faces: int = len(FACES), size: int = 64) -> GlyphSet:
+def open_glyphs(
+    spec: str, classes: int | None = None, faces: int = len(FACES), size: int = 64, clean: bool = False
+) -> GlyphSet:
     """Open the embedded data set.
 
     Args:
@@ -59,6 +65,8 @@ def open_glyphs(spec: str, classes: int | None = None, faces: int = len(FACES), 
             scripts stay mixed; None for all.
         faces: the first so many of the 12 typefaces (upright ones first).
         size: side of the pictures, pixels.
+        clean: black on white, upright and centred. Many symbols are then the same picture in
+            several typefaces.
 
     Raises:
         Failure: matplotlib or its fonts are missing.
@@ -70,7 +78,7 @@ def open_glyphs(spec: str, classes: int | None = None, faces: int = len(FACES), 
         font_path(face)  # fail now, not at the first picture
     keys = [f"U+{code:04X}/{face}" for code in codes for face in FACES[:faces]]
     class_names = [key.partition("/")[0] for key in keys]
-    return GlyphSet(spec, keys, class_names, size)
+    return GlyphSet(spec, keys, class_names, size, clean)
 
 
 def render_glyph(code: int, face: str, size: int) -> PIL.Image.Image:

@@ -57,7 +57,7 @@ _PUBLISHED = {**_FILES, "counts": _one_of({"strict": "strict", "any": "any"})}
 KINDS: dict[str, Kind] = {
     "glyphs": Kind(
         "distill.data.glyphs:open_glyphs", "",
-        {"classes": _whole(2, 1929), "faces": _whole(1, 12), "size": _whole(16, 1024)},
+        {"classes": _whole(2, 1929), "faces": _whole(1, 12), "size": _whole(16, 1024), "clean": _yes_no},
         "characters in 12 typefaces, rendered on the fly (no download)",
     ),
     "folder": Kind("distill.data.folder:open_folder", "a folder", _FILES, "one folder a class"),

@@ -32,7 +32,10 @@ class RunConfig(BaseModel):
     split: str = _option("half", "Which classes train: half (first half of the sorted names), a number, a fraction, official.", DATA)
     validation: float = _option(0.0, "Share of the train classes held out to choose the best epoch.", DATA, ge=0, lt=1)
     cache_dir: Path | None = _option(None, "Where decoded images and teacher embeddings are kept. Default: CACHE beside --out.", DATA)
-    crop_scale: float = _option(0.25, "Smallest share of the image area in a random training crop; 1 takes the centre crop.", DATA, gt=0, le=1)
+    crop_scale: float | None = _option(
+        None, "Smallest share of the image area in a random training crop; 1 takes the centre crop. Default: 0.25, glyphs 0.7.",
+        DATA, gt=0, le=1,
+    )
     flip: bool | None = _option(None, "Mirror half of the training crops. Default: where the data set allows it.", DATA)
 
     input_size: int | None = _option(None, "Side of the network's input in pixels. Default: 224, glyphs 64.", MODEL, ge=16, le=1024)

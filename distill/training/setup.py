@@ -98,7 +98,9 @@ def prepare(config: RunConfig, out: Path) -> Setup:
     if config.batch_norm == "frozen":
         freeze_batch_norm(model)
 
-    rule = CropRule(config.crop_scale, train_set.flip if config.flip is None else config.flip, config.seed)
+    # Less than most of a picture that fills its frame would no longer show what it is of.
+    crop_scale = config.crop_scale or (0.7 if everything.native_size else 0.25)
+    rule = CropRule(crop_scale, train_set.flip if config.flip is None else config.flip, config.seed)
     sides = [preprocessing.resize_size] + ([live.preprocessing.resize_size] if live else [])
     with accelerator.main_process_first():
         images = TrainImages(

@@ -93,12 +93,24 @@ def test_classes_are_spread_over_the_scripts() -> None:
 
 
 def test_reads_what_it_names() -> None:
-    images = open_data("glyphs:classes=50,size=40,faces=12")
+    images = open_data("glyphs:classes=50,size=40,faces=12,clean=yes")
     index = images.keys.index("U+0021/DejaVuSerif-Bold")
     np.testing.assert_array_equal(np.asarray(images.read(index)), np.asarray(render_glyph(0x21, "DejaVuSerif-Bold", 40)))
     assert images.read_bytes(index) is None
     test = split(images, "half", "test")
     assert np.asarray(test.read(0)).shape == (40, 40, 3) and test.keys[0].startswith(test.classes[0])
+
+
+def test_no_picture_is_there_twice_and_the_ink_stays_darker_than_the_paper() -> None:
+    images = open_data("glyphs:classes=120")
+    pictures = [np.asarray(images.read(i)) for i in range(len(images))]
+    assert len({p.tobytes() for p in pictures}) == len(pictures)
+    clean = open_data("glyphs:classes=120,clean=yes")
+    assert len({np.asarray(clean.read(i)).tobytes() for i in range(len(clean))}) < len(clean)
+    for picture in pictures:
+        grey = picture.mean(2)
+        paper = np.median(np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]]))
+        assert grey.min() < paper - 30
 
 
 def test_threads_and_another_process_see_the_same() -> None:

@@ -32,7 +32,7 @@ def student(**options):
 @pytest.fixture(scope="module")
 def teacher_run(tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "teacher"
-    train_run("teacher", make_config(TeacherConfig, {**TINY, "arch": "mobilenet_v1_050", "epochs": 1}), out)
+    train_run("teacher", make_config(TeacherConfig, {**TINY, "arch": "mobilenet_v1_050", "epochs": 30, "lr": 3e-3, "crop_scale": 1}), out)
     return out
 
 
