@@ -100,10 +100,11 @@ def choose_samples(
         )
     chosen = images.select(order[: count + check_images])
     pixels, keys = _read(chosen, preprocessing)
-    check_images = min(check_images, max(1, len(pixels) // 4))
+    if count:  # unreadable images may have left fewer than planned
+        check_images = min(check_images, max(1, len(pixels) // 2))
     if len(pixels) < (2 if count else 1):
         raise Failure(f"{source}: {len(pixels)} readable image in its {part} part", "give another --calibration-data")
-    calibrating = pixels[check_images:] if count else pixels[:0]
+    calibrating = pixels[check_images : check_images + count]
     record = None
     if count:
         record = Calibration(
@@ -113,7 +114,7 @@ def choose_samples(
             fingerprint=images.fingerprint(),
             seed=seed,
             count=len(calibrating),
-            keys=keys[check_images:],
+            keys=keys[check_images : check_images + count],
             pixels_sha256=tuple(hashlib.sha256(image.tobytes()).hexdigest() for image in calibrating),
         )
     return Samples(

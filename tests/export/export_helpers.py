@@ -1,0 +1,70 @@
+"""A tiny student and what it takes to export it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from distill.models.backbones import build_backbone
+from distill.models.checkpoint import save_checkpoint
+from distill.models.embedder import Embedder
+from distill.models.info import CheckpointInfo
+
+SIDE, SIZE = 64, 16
+
+
+def student(arch: str = "mobilenet_v1_025", size: int = SIZE, side: int = SIDE, seed: int = 0) -> Embedder:
+    """Random weights and batch norm statistics that differ from channel to channel."""
+    torch.manual_seed(seed)
+    model = Embedder(build_backbone(arch), size).train()
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(module.weight, 0.7, 1.4)
+            torch.nn.init.uniform_(module.bias, -0.3, 0.5)
+    with torch.inference_mode():
+        for _ in range(30):
+            model(torch.rand(16, 3, side, side) * 2 - 1)
+    return model.eval()
+
+
+def noise(count: int, side: int = SIDE, seed: int = 0) -> np.ndarray:
+    """Smooth random pictures: uint8 [count, side, side, 3]."""
+    rng = np.random.default_rng(seed)
+    small = rng.integers(0, 256, (count, 8, 8, 3), dtype=np.uint8)
+    return np.stack([np.asarray(Image.fromarray(image).resize((side, side))) for image in small])
+
+
+def picture_folder(folder: Path, classes: int = 4, each: int = 12) -> Path:
+    """``folder/class_k/n.png``."""
+    pixels = noise(classes * each, 72, seed=5)
+    for index, image in enumerate(pixels):
+        path = folder / f"class_{index // each}" / f"{index % each}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(path)
+    return folder
+
+
+def write_checkpoint(folder: Path, model: Embedder, data: dict[str, Any], side: int = SIDE) -> CheckpointInfo:
+    """A checkpoint folder around ``model``."""
+    info = CheckpointInfo(
+        kind="student",
+        arch=model.backbone.arch,
+        embedding_size=model.embedding_size,
+        preprocessing=model.backbone.default_preprocessing(side, side),
+        data=data,
+        licence="CC0-1.0",
+    )
+    return save_checkpoint(folder, model, info)
+
+
+def edit(bundle: Path, change: Any) -> None:
+    """Rewrite bundle.json after ``change(dict)``."""
+    path = bundle / "bundle.json"
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))

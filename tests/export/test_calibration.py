@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from export_helpers import SIDE, picture_folder
+
+from distill.console import Failure, UsageFailure
+from distill.data.preprocess import Preprocessing
+from export.calibration import CalibrationImages, choose_samples
+
+PRE = Preprocessing(input_size=SIDE, resize_size=SIDE)
+
+
+@pytest.fixture
+def data(pictures) -> dict:
+    return {"spec": f"folder:{pictures}", "split": "half"}
+
+
+def test_test_classes_never_calibrate_nor_check(data):
+    samples = choose_samples(PRE, data, None, 200, seed=0)
+    keys = (*samples.record.keys, *samples.check_keys)
+    assert len(keys) == 24
+    assert {key.split("/")[0] for key in keys} == {"class_0", "class_1"}
+
+
+def test_no_image_does_both(data):
+    samples = choose_samples(PRE, data, None, 10, seed=0)
+    assert len(samples.record.keys) == len(samples.calibration) == samples.record.count == 10
+    assert not set(samples.record.keys) & set(samples.check_keys)
+    calibrating = {image.tobytes() for image in samples.calibration.pixels}
+    assert not calibrating & {image.tobytes() for image in samples.check_pixels}
+
+
+def test_the_seed_decides(data):
+    draws = [choose_samples(PRE, data, None, 10, seed).record for seed in (0, 0, 1)]
+    assert draws[0] == draws[1]
+    assert draws[0].keys != draws[2].keys
+
+
+def test_hashes_are_of_the_pixels_as_read(data):
+    import hashlib
+
+    samples = choose_samples(PRE, data, None, 5, seed=0)
+    for image, digest in zip(samples.calibration.pixels, samples.record.pixels_sha256, strict=True):
+        assert hashlib.sha256(np.ascontiguousarray(image)).hexdigest() == digest
+
+
+def test_another_data_set_is_taken_whole(data, tmp_path):
+    other = picture_folder(tmp_path / "other", classes=2, each=3)
+    samples = choose_samples(PRE, data, f"folder:{other}", 200, seed=0)
+    assert samples.record.part == "all"
+    assert samples.record.count + len(samples.check_keys) == 6
+
+
+def test_float_exports_draw_check_images_only(data):
+    samples = choose_samples(PRE, data, None, 0, seed=0)
+    assert samples.calibration is None
+    assert samples.record is None
+    assert len(samples.check_pixels) == len(samples.check_keys) > 0
+
+
+def test_fewer_images_than_asked_for_is_said(data, capfd):
+    choose_samples(PRE, data, None, 200, seed=0)
+    assert "18 calibrate instead of 200" in capfd.readouterr().err.replace("\n", " ")
+
+
+def test_unreadable_images_are_skipped(data, tmp_path, capfd):
+    folder = picture_folder(tmp_path / "some", classes=1, each=8)
+    (folder / "class_0" / "3.png").write_bytes(b"no picture")
+    samples = choose_samples(PRE, {}, f"folder:{folder}", 200, seed=0)
+    assert samples.record.count + len(samples.check_keys) == 7
+    assert "3.png" in capfd.readouterr().err
+
+
+def test_too_little_data(tmp_path):
+    folder = picture_folder(tmp_path / "one", classes=1, each=1)
+    with pytest.raises(Failure, match="1 readable image"):
+        choose_samples(PRE, {}, f"folder:{folder}", 200, seed=0)
+
+
+def test_a_checkpoint_that_does_not_know_its_data():
+    with pytest.raises(Failure, match="--calibration-data SPEC"):
+        choose_samples(PRE, {}, None, 200, seed=0)
+
+
+def test_an_unknown_spec_is_wrong_usage():
+    with pytest.raises(UsageFailure):
+        choose_samples(PRE, {}, "fodler:x", 200, seed=0)
+
+
+def test_the_first_image_holds_both_extremes():
+    images = CalibrationImages(np.full((2, SIDE, SIDE, 3), 77, np.uint8), PRE)
+    first, second = images.scaled()
+    assert (first.min(), first.max()) == (-1.0, 127 / 128)
+    assert (second == (77 - 128) / 128).all()
+    assert np.count_nonzero(first != second) == 6
+
+
+def test_file_names_that_are_no_utf8(data, tmp_path):
+    import os
+
+    folder = picture_folder(tmp_path / "odd", classes=1, each=6)
+    try:
+        os.rename(folder / "class_0" / "1.png", os.fsencode(folder / "class_0") + b"/\xff.png")
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+    samples = choose_samples(PRE, {}, f"folder:{folder}", 200, seed=0)
+    samples.record.model_dump_json().encode("utf-8")

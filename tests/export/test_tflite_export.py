@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from export_helpers import SIDE, SIZE, noise, student
+
+from distill.console import Failure
+from distill.data.preprocess import Preprocessing
+from export.bundle import load_bundle, open_variant
+from export.bundle.schema import InputSpec
+from export.bundle.tflite_file import interpreter_for
+from export.calibration import CalibrationImages
+from export.check import cosines, reference_embeddings
+from export.fold import fold
+from export.tflite import check_input_scale, to_tflite
+
+PROMISED = {"CONV_2D": 14, "DEPTHWISE_CONV_2D": 13, "MEAN": 1, "FULLY_CONNECTED": 1, "L2_NORMALIZATION": 1}
+
+
+def counts(variant) -> dict[str, int]:
+    return {operator.name: operator.count for operator in variant.operators}
+
+
+@pytest.mark.slow
+def test_float32_is_the_torch_model(tflite_bundle, model):
+    bundle = load_bundle(tflite_bundle)
+    pixels = noise(20, seed=9)
+    reference = reference_embeddings(model, pixels, bundle.manifest.preprocessing)
+    assert np.abs(open_variant(bundle, "tflite-float32").embed(pixels) - reference).max() < 1e-5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["tflite-float32", "tflite-int8"])
+def test_the_operators_are_those_promised(tflite_bundle, name: str):
+    assert counts(load_bundle(tflite_bundle).variant(name)) == PROMISED
+
+
+@pytest.mark.slow
+def test_float16_differs_by_dequantize_only(tflite_bundle, model):
+    bundle = load_bundle(tflite_bundle)
+    operators = counts(bundle.variant("tflite-float16"))
+    assert operators.pop("DEQUANTIZE") > 0
+    assert operators == PROMISED
+    assert bundle.variant("tflite-float16").size_bytes < 0.6 * bundle.variant("tflite-float32").size_bytes
+
+
+@pytest.mark.slow
+def test_the_int8_input_is_pixel_minus_128(tflite_bundle):
+    bundle = load_bundle(tflite_bundle)
+    variant = bundle.variant("tflite-int8")
+    assert (variant.input.scale, variant.input.zero_point) == (1 / 128, 0)
+    assert (variant.input.dtype, variant.output.dtype) == ("int8", "int8")
+    assert variant.output.renormalise
+    pixels = noise(1, seed=3)
+    runner = open_variant(bundle, "tflite-int8")
+    assert np.array_equal(runner.tensor(pixels), pixels.astype(np.int16) - 128)
+    # The same through the bare interpreter: what an app does.
+    interpreter = interpreter_for(bundle.path(variant).read_bytes())
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], (pixels.astype(np.int16) - 128).astype(np.int8))
+    interpreter.invoke()
+    raw = interpreter.get_tensor(interpreter.get_output_details()[0]["index"]).astype(np.float32)
+    assert np.allclose(runner.embed(pixels), raw / np.linalg.norm(raw), atol=1e-6)
+
+
+@pytest.mark.slow
+def test_int8_is_near_and_per_channel(tflite_bundle, model):
+    bundle = load_bundle(tflite_bundle)
+    pixels = noise(20, seed=9)
+    reference = reference_embeddings(model, pixels, bundle.manifest.preprocessing)
+    near = cosines(reference, open_variant(bundle, "tflite-int8").embed(pixels))
+    assert near.min() > 0.85  # random weights and 18 calibration images
+    assert near.mean() > 0.93
+    assert near.min() < 0.9999999
+    interpreter = interpreter_for(bundle.path(bundle.variant("tflite-int8")).read_bytes(), delegates=False)
+    channels = {
+        len(tensor["quantization_parameters"]["scales"])
+        for tensor in interpreter.get_tensor_details()
+        if tensor["dtype"] == np.int8
+    }
+    assert {8, 256} <= channels
+
+
+@pytest.mark.slow
+def test_an_odd_input_size_keeps_same_padding():
+    model = student(side=50)
+    content = to_tflite(fold(model, 50), "float32")
+    interpreter = interpreter_for(content)
+    pixels = noise(1, 50)
+    preprocessing = model.backbone.default_preprocessing(50, 50)
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], preprocessing.scale(pixels))
+    interpreter.invoke()
+    got = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+    assert got.shape == (1, SIZE)
+    assert np.abs(got - reference_embeddings(model, pixels, preprocessing)).max() < 1e-5
+
+
+@pytest.mark.slow
+def test_dull_calibration_images_do_not_narrow_the_input(model):
+    """Grey pictures only: the two marked corner pixels still give the whole range."""
+    preprocessing = model.backbone.default_preprocessing(SIDE, SIDE)
+    grey = np.full((3, SIDE, SIDE, 3), 120, np.uint8)
+    images = CalibrationImages(grey, preprocessing)
+    details = interpreter_for(to_tflite(fold(model, SIDE), "int8", images)).get_input_details()[0]
+    assert details["quantization"] == (1 / 128, 0)
+    assert (grey == 120).all()  # the caller's pixels stay as they are
+
+
+def test_a_narrower_input_range_is_refused():
+    spec = InputSpec(name="i", shape=(1, 8, 8, 3), layout="NHWC", dtype="int8", scale=0.006, zero_point=3)
+    with pytest.raises(Failure, match="scale 0.006 and zero point 3, not 0.0078125 and 0"):
+        check_input_scale(spec, Preprocessing(input_size=8, resize_size=8))
+
+
+@pytest.mark.slow
+def test_int8_without_calibration_images_is_refused(model):
+    with pytest.raises(Failure, match="int8 needs calibration images"):
+        to_tflite(fold(model, SIDE), "int8", None)
