@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -50,13 +51,16 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
             "give .safetensors, .pth or .pt, or Keras' .h5 for MobileNetV1",
         )
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of strange pickle protocols: what matters is raised
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise Failure(
             f"{path}: holds more than tensors, or is damaged: {_line(error)}",
             "save only the state_dict(): nothing else is loaded from a .pth, for safety",
         ) from None
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, AttributeError, TypeError) as error:
+    # PyTorch's reader lets IndexError, AssertionError, struct.error and more through on damaged files.
+    except Exception as error:
         raise Failure(f"{path}: not a whole PyTorch file: {_line(error)}", "get the file again") from None
     return _tensors(content, path)
 
@@ -95,7 +99,7 @@ def load_matching(network: nn.Module, state: Mapping[str, Tensor], where: str) -
         where: file name for the message.
 
     Raises:
-        Failure: names are missing or unknown, shapes differ, or values are not finite.
+        Failure: names are missing or unknown, shapes or kinds differ, or values are not finite.
     """
     wanted = network.state_dict()
     counters = {key for key in wanted if key.endswith("num_batches_tracked")}
@@ -115,6 +119,14 @@ def load_matching(network: nn.Module, state: Mapping[str, Tensor], where: str) -
     ]
     if shapes:
         raise Failure(f"{where}: does not fit the network: {_first(shapes)}", cure)
+    strange = [
+        key
+        for key, value in wanted.items()
+        if key in state
+        and (state[key].layout != torch.strided or state[key].is_floating_point() != value.is_floating_point())
+    ]
+    if strange:
+        raise Failure(f"{where}: not plain numbers of the right kind in {_first(strange)}", "save it unquantized, in float")
     broken = [key for key in wanted if key in state and not torch.isfinite(state[key]).all()]
     if broken:
         raise Failure(f"{where}: NaN or infinite values in {_first(broken)}", "get the file again")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from distill.console import Failure, UsageFailure
 from distill.models.backbones import build_backbone
 from distill.models.embedder import Embedder
 from distill.models.mobilenet_v1 import MobileNetV1
+from distill.models.weights_file import load_matching, read_state_dict
 
 ARCH = "timm:test_resnet"
 
@@ -119,6 +121,37 @@ def test_truncated_empty_and_foreign_content(suffix: str, state: dict, tmp_path:
     for bad in (b"", data[:100], data[: len(data) // 2], data[:-1], b"<html>404</html>" * 40, b"\xff" * 64):
         path.write_bytes(bad)
         fails(path, "not a whole|damaged")
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".pt", ".safetensors"])
+def test_bytes_changed_at_random_raise_nothing_else(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"w{suffix}"
+    small = {f"layer.{i}.weight": torch.randn(3, 3) for i in range(5)}
+    if suffix == ".safetensors":
+        save_file(small, path)
+    else:
+        torch.save(small, path, _use_new_zipfile_serialization=suffix == ".pth")
+    data = path.read_bytes()
+    rng = random.Random(0)
+    refused = 0
+    for _ in range(400):
+        bad = bytearray(data)
+        for _ in range(rng.randint(1, 8)):
+            bad[rng.randrange(rng.choice([len(bad), 300]))] = rng.randrange(256)
+        path.write_bytes(bad)
+        try:
+            read_state_dict(path)
+        except Failure:
+            refused += 1
+    assert refused > 100
+
+
+@pytest.mark.parametrize(
+    "value", [torch.ones(3, 3).to_sparse(), torch.ones(3, 3, dtype=torch.int8), torch.ones(3, 3, dtype=torch.complex64)]
+)
+def test_tensors_of_another_kind(value: torch.Tensor) -> None:
+    with pytest.raises(Failure, match="w.pth: not plain numbers of the right kind in weight"):
+        load_matching(nn.Linear(3, 3, bias=False), {"weight": value}, "w.pth")
 
 
 def test_old_style_pickle_files_are_read_too(state: dict, tmp_path: Path) -> None:
