@@ -128,3 +128,46 @@ class TimedRunner:
     def invoke(self) -> None:
         self._log.append(f"invoke {self._name}")
         self._clock.now += int(self._next() * 1e6)
+
+
+def replace_engines(monkeypatch) -> dict[str, ToyRunner]:
+    """The host runs toys; the table returned says which, by variant (an exception is raised on opening)."""
+    runners = {name: ToyRunner() for name in VARIANTS}
+
+    def opened(bundle, name, threads=1):
+        if isinstance(runners[name], Exception):
+            raise runners[name]
+        return runners[name]
+
+    monkeypatch.setattr("benchmark.devices.host.open_variant", opened)
+    return runners
+
+
+def replace_torch(monkeypatch, preprocessing: dict | None = None) -> None:
+    """``TorchModel`` as a toy: embeds like ToyRunner, without torch or a checkpoint."""
+    from types import SimpleNamespace
+
+    from distill.data.preprocess import Preprocessing
+
+    own = Preprocessing(
+        **{"input_size": SIDE, "resize_size": SIDE, "resize_rule": "pillow_bilinear", "crop": "center",
+           "colour_order": "RGB", "mean": (128,) * 3, "std": (128,) * 3} | (preprocessing or {})
+    )
+
+    class ToyModel(ToyRunner):
+        def __init__(self, name: str, directory: Path) -> None:
+            super().__init__()
+            self.name, self.directory, self.preprocessing, self.parameters = name, directory, own, 250_000
+            self.info = SimpleNamespace(arch="toy", kind="student", embedding_size=48)
+            self.rows: list[np.ndarray] = []
+
+        def add(self, pixels: np.ndarray) -> None:
+            self.rows.append(self.embed(pixels))
+
+        def embeddings(self) -> np.ndarray:
+            return np.concatenate(self.rows)
+
+        def set_threads(self, threads: int) -> None:
+            pass
+
+    monkeypatch.setattr("benchmark.run.TorchModel", ToyModel)

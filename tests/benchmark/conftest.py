@@ -19,13 +19,39 @@ def bundle_dir(tmp_path: Path, photos: Path) -> Path:
 @pytest.fixture
 def toy_engines(monkeypatch: pytest.MonkeyPatch) -> dict[str, fakes.ToyRunner]:
     """Every variant runs on a toy; tests replace single entries to spoil them."""
-    runners = {name: fakes.ToyRunner() for name in fakes.VARIANTS}
+    return fakes.replace_engines(monkeypatch)
 
-    def opened(bundle, name, threads=1):
-        runner = runners[name]
-        if isinstance(runner, Exception):
-            raise runner
-        return runner
 
-    monkeypatch.setattr("benchmark.devices.host.open_variant", opened)
-    return runners
+@pytest.fixture(scope="session")
+def _measured(tmp_path_factory: pytest.TempPathFactory):
+    from benchmark.gates import Limits
+    from benchmark.latency import Plan
+    from benchmark.run import Options, measure
+
+    folder = tmp_path_factory.mktemp("measured")
+    photos = fakes.make_photos(folder / "photos")
+    bundle = fakes.make_bundle(folder / "bundle", f"folder:{photos}")
+    (folder / "student").mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        fakes.replace_engines(patch)["tflite-int8"] = fakes.ToyRunner(noise=0.8)
+        fakes.replace_torch(patch)
+        return measure(
+            Options(
+                bundle, part="all", checkpoint=folder / "student", references=[f"teacher={folder / 'student'}"],
+                limits=Limits(max_size_kb=400, max_recall_drop=0.1),
+                plan=Plan(seconds=0, min_samples=20, max_samples=20, warmup_max_runs=20),
+                command="distill-bench 'a bundle'",
+            )
+        )
+
+
+@pytest.fixture
+def measured(_measured):
+    """(result, evidence) of a run with a spoiled int8, against a checkpoint that is a toy too."""
+    result, evidence = _measured
+    return result.model_copy(deep=True), evidence
+
+
+@pytest.fixture
+def result(measured):
+    return measured[0]

@@ -1,0 +1,192 @@
+from __future__ import annotations
+
+import errno
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import benchmark_fakes as fakes
+import pytest
+
+from benchmark.cli import app
+from distill.console import run_app
+
+FAST = ["--seconds", "0"]
+
+
+def bench(*arguments: object) -> int:
+    return run_app(app, [str(argument) for argument in arguments])
+
+
+def test_a_run_prints_and_writes(bundle_dir, toy_engines, tmp_path, capsys):
+    out, page = tmp_path / "new" / "r.json", tmp_path / "r.html"
+    assert bench(bundle_dir, *FAST, "--json", out, "--html", page) == 0
+    printed = capsys.readouterr()
+    for word in (*fakes.VARIANTS, "R@1", "p99", "20 images of 4 classes"):
+        assert word in printed.out
+    value = json.loads(out.read_text())
+    assert [variant["name"] for variant in value["variants"]] == list(fakes.VARIANTS)
+    assert all(variant["latency_ms"]["samples"] >= 100 for variant in value["variants"])
+    assert value["verdict"]["pass"] is True
+    assert value["pytorch"] is None and value["variants"][0]["recall_drop"] is None
+    assert "--checkpoint" in value["verdict"]["text"]
+    assert page.read_text().startswith("<!doctype html>")
+
+
+def test_a_limit_exceeded_is_exit_code_one_and_the_files_are_there(bundle_dir, toy_engines, tmp_path, capsys):
+    out, page = tmp_path / "r.json", tmp_path / "r.html"
+    assert bench(bundle_dir, *FAST, "--json", out, "--html", page, "--max-size-kb", "1") == 1
+    assert "Over the limit: size" in capsys.readouterr().out
+    assert json.loads(out.read_text())["verdict"]["pass"] is False and page.exists()
+    assert bench(bundle_dir, *FAST, "--max-size-kb", "100000", "--max-latency-ms", "10000") == 0
+
+
+def test_a_collapsed_int8_is_caught_by_the_gate(bundle_dir, toy_engines, tmp_path, monkeypatch):
+    fakes.replace_torch(monkeypatch)
+    arguments = [bundle_dir, *FAST, "--checkpoint", tmp_path, "--max-recall-drop", "1", "--json", tmp_path / "r.json"]
+    assert bench(*arguments) == 0
+    toy_engines["tflite-int8"] = fakes.ToyRunner(noise=1.0)
+    assert bench(*arguments) == 1
+    int8 = json.loads((tmp_path / "r.json").read_text())["variants"][1]
+    assert int8["recall_drop"]["1"]["value"] > 0.1 and int8["flips"]["lost_keys"]
+
+
+def test_a_bundle_that_preprocesses_otherwise_is_caught(bundle_dir, toy_engines, tmp_path, monkeypatch, capsys):
+    fakes.replace_torch(monkeypatch, {"resize_size": 40})
+    bench(bundle_dir, *FAST, "--checkpoint", tmp_path, "--json", tmp_path / "r.json")
+    assert "preprocesses images differently" in capsys.readouterr().out
+    assert json.loads((tmp_path / "r.json").read_text())["variants"][0]["cosine"]["mean"] < 0.99
+
+
+def test_a_variant_that_fails_leaves_the_others(bundle_dir, toy_engines, tmp_path, capsys):
+    toy_engines["onnx-float32"] = RuntimeError("unsupported")
+    assert bench(bundle_dir, *FAST, "--json", tmp_path / "r.json") == 0
+    failed = json.loads((tmp_path / "r.json").read_text())["variants"][2]
+    assert (failed["status"], failed["error"], failed["latency_ms"]) == ("failed", "unsupported", None)
+    toy_engines["tflite-int8"] = RuntimeError("unsupported")  # the candidate itself
+    assert bench(bundle_dir, *FAST) == 1
+
+
+def test_unreadable_images_are_counted(bundle_dir, photos, toy_engines, tmp_path):
+    (photos / "class07" / "0.png").write_bytes(b"no picture")
+    (photos / "class04" / "0.png").write_bytes(b"")
+    assert bench(bundle_dir, *FAST, "--json", tmp_path / "r.json") == 0
+    data = json.loads((tmp_path / "r.json").read_text())["data"]
+    assert (data["images"], data["skipped"]) == (18, 2)
+
+
+def test_variants_and_candidate_can_be_chosen(bundle_dir, toy_engines, tmp_path, capsys):
+    out = tmp_path / "r.json"
+    assert bench(bundle_dir, *FAST, "--variant", "onnx-float32", "--json", out) == 0
+    value = json.loads(out.read_text())
+    assert len(value["variants"]) == 1 and value["verdict"]["candidate"] == "onnx-float32"
+
+
+def errors(capsys) -> str:
+    return capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--device", "hots"], 2, "did you mean 'host'"),
+        (["--device", "adb"], 2, "not built yet"),
+        (["--device", "adb:emulator-5554"], 2, "not built yet"),
+        (["--device", "ssh://pi@board"], 2, "not built yet"),
+        (["--device", "emulated-arm64"], 2, "not built yet"),
+        (["--device", "host:0"], 2, "no such device"),
+        (["--data", "glphs"], 2, "glyphs"),
+        (["--data", "folder:/nowhere/at/all"], 1, "/nowhere/at/all"),
+        (["--split", "thirds"], 2, "thirds"),
+        (["--part", "tset"], 2, "did you mean 'test'"),
+        (["--variant", "tflite-int4"], 2, "tflite-int8"),
+        (["--candidate", "tflite-int4"], 2, "tflite-int8"),
+        (["--max-recall-drop", "1"], 2, "--checkpoint"),
+        (["--checkpoint", "/nowhere"], 1, "/nowhere"),
+        (["--reference", "=x"], 2, "NAME=DIR"),
+        (["--reference", "a=.", "--reference", "a=."], 2, "stands twice"),
+        (["--threads", "0"], 2, "threads"),
+        (["--limit", "1"], 2, "limit"),
+        (["--html", "."], 2, "is a folder"),
+    ],
+)
+def test_bad_arguments(bundle_dir, toy_engines, capsys, arguments, code, message):
+    assert bench(bundle_dir, *FAST, *arguments) == code
+    assert message in errors(capsys).replace("\n", " ")
+
+
+def test_nothing_is_written_into_the_bundle(bundle_dir, toy_engines, capsys):
+    assert bench(bundle_dir, *FAST, "--json", bundle_dir / "r.json") == 2
+    assert "lies in the bundle" in errors(capsys)
+
+
+def test_a_missing_or_damaged_bundle(bundle_dir, tmp_path, capsys):
+    assert bench(tmp_path / "none", *FAST) == 1
+    assert "not a bundle" in errors(capsys)
+    (bundle_dir / "tflite-int8.bin").write_bytes(b"short")
+    assert bench(bundle_dir, *FAST) == 1
+    assert "tflite-int8.bin" in errors(capsys)
+
+
+def test_a_folder_without_classes(bundle_dir, toy_engines, tmp_path, capsys):
+    (tmp_path / "empty" / "class").mkdir(parents=True)
+    assert bench(bundle_dir, *FAST, "--data", f"folder:{tmp_path / 'empty'}") == 1
+    assert "empty" in errors(capsys)
+
+
+def test_a_full_disk_costs_the_file_but_not_the_figures(bundle_dir, toy_engines, tmp_path, monkeypatch, capsys):
+    def full(path, result):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr("benchmark.result.write_result", full)
+    assert bench(bundle_dir, *FAST, "--json", tmp_path / "r.json") == 1
+    printed = capsys.readouterr()
+    assert "tflite-int8" in printed.out and "No space left" in printed.err
+
+
+def test_show_prints_an_earlier_result(bundle_dir, toy_engines, tmp_path, capsys):
+    bench(bundle_dir, *FAST, "--json", tmp_path / "r.json")
+    first = capsys.readouterr().out
+    assert bench("show", tmp_path / "r.json", "--html", tmp_path / "again.html") == 0
+    assert capsys.readouterr().out == first
+    assert "<img" not in (tmp_path / "again.html").read_text()
+    assert bench("show", tmp_path / "none.json") == 1
+
+
+def test_devices_lists_what_there_is(capsys):
+    assert bench("devices") == 0
+    assert "host" in capsys.readouterr().out
+    assert bench("devices", "--json") == 0
+    rows = {row["name"]: row["status"] for row in json.loads(capsys.readouterr().out)}
+    assert rows["host"] == "ready" and rows["adb"] == "not built yet"
+
+
+def test_help_has_examples(capsys):
+    assert bench("--help") == 0
+    assert "distill-bench BUNDLE" in capsys.readouterr().out
+    assert bench("run", "--help") == 0
+    assert "--max-recall-drop" in capsys.readouterr().out
+
+
+def test_a_run_without_checkpoint_imports_no_training_library(bundle_dir, tmp_path):
+    """In a process of its own: the toy engines stand in for the run extra's, everything else is real."""
+    program = textwrap.dedent("""
+        import sys
+        sys.path.insert(0, sys.argv[1])
+        import benchmark, benchmark.cli, benchmark.run, benchmark.report.html
+        import benchmark.devices.host, benchmark_fakes
+        benchmark.devices.host.open_variant = lambda *a: benchmark_fakes.ToyRunner()
+        code = benchmark.cli.run_app(benchmark.cli.app, sys.argv[2:])
+        heavy = {"torch", "tensorflow", "timm", "sklearn", "faiss", "torchvision", "matplotlib"} & set(sys.modules)
+        print("HEAVY", sorted(heavy), "CODE", code)
+    """)
+    arguments = [bundle_dir, *FAST, "--json", tmp_path / "r.json", "--html", tmp_path / "r.html"]
+    done = subprocess.run(
+        [sys.executable, "-c", program, Path(fakes.__file__).parent, *arguments],
+        capture_output=True, text=True, cwd=Path(__file__).parents[2], check=False,
+    )
+    assert "HEAVY [] CODE 0" in done.stdout, done.stdout + done.stderr
+    assert (tmp_path / "r.html").exists()
