@@ -22,7 +22,7 @@ DATA = "glyphs:classes=24"
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory) -> tuple[Path, Path]:
-    """(checkpoint, bundle) of MobileNetV1-0.25 with random weights, at 48 pixels."""
+    """(checkpoint, bundle) of MobileNetV1-0.25, hardly trained, at 48 pixels."""
     torch = pytest.importorskip("torch")
     pytest.importorskip("tensorflow")
     from distill.data.spec import open_data
@@ -38,10 +38,21 @@ def exported(tmp_path_factory) -> tuple[Path, Path]:
     model = Embedder(build_backbone("mobilenet_v1_025"), 32).train()
     preprocessing = model.backbone.default_preprocessing(48)
     images = open_data(DATA)
-    pixels = np.stack([preprocessing.pixels(images.read(index)) for index in range(0, len(images), 5)])
-    with torch.inference_mode():  # batch norm statistics of real images: untrained, but it does retrieve
-        for _ in range(30):
-            model(torch.from_numpy(preprocessing.scale(pixels).transpose(0, 3, 1, 2).copy()))
+    pixels = np.stack([preprocessing.pixels(images.read(index)) for index in range(len(images))])
+    scaled = torch.from_numpy(preprocessing.scale(pixels).transpose(0, 3, 1, 2).copy())
+    labels = torch.from_numpy(images.labels.copy())
+    proxies = torch.nn.Parameter(torch.randn(len(images.classes), 32))
+    optimiser = torch.optim.Adam([*model.parameters(), proxies], lr=3e-3)
+    for _ in range(40):  # enough to know these very classes: it need not be good, only far from chance
+        batch = torch.randint(len(images), (96,))
+        similarity = model(scaled[batch]) @ torch.nn.functional.normalize(proxies).T
+        loss = torch.nn.functional.cross_entropy(10 * similarity, labels[batch])
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    with torch.inference_mode():
+        for _ in range(20):  # the running statistics lag behind so short a training
+            model(scaled)
     info = CheckpointInfo(
         kind="student", arch="mobilenet_v1_025", embedding_size=32, preprocessing=preprocessing,
         data={"spec": DATA, "split": "half"},
@@ -91,7 +102,7 @@ def test_pytorchs_recall_is_what_training_would_report(result, exported):
     for k in (1, 2, 4, 8):
         assert result["pytorch"]["recall"][str(k)] == pytest.approx(scores[f"recall@{k}"])
     assert result["pytorch"]["map_at_r"] == pytest.approx(scores["map@r"])
-    assert 0.1 < result["pytorch"]["recall"]["1"] < 1
+    assert 0.3 < result["pytorch"]["recall"]["1"]  # chance is 0.08
     assert result["references"][0]["recall"] == result["pytorch"]["recall"]
     assert result["data"]["images"] == 144 and result["data"]["part"] == "test"
 
