@@ -20,7 +20,7 @@ from export.bundle.schema import Calibration
 if TYPE_CHECKING:
     from distill.data.imageset import ImageSet
 
-__all__ = ["CHECK_IMAGES", "CalibrationImages", "Samples", "choose_samples"]
+__all__ = ["CHECK_IMAGES", "CalibrationImages", "Samples", "choose_samples", "plain_text"]
 
 CHECK_IMAGES = 64
 
@@ -108,7 +108,7 @@ def choose_samples(
     record = None
     if count:
         record = Calibration(
-            data=_plain(str(source)),
+            data=plain_text(str(source)),
             split=split_rule,
             part=part,
             fingerprint=images.fingerprint(),
@@ -122,7 +122,7 @@ def choose_samples(
         record=record,
         check_pixels=pixels[:check_images],
         check_keys=keys[:check_images],
-        data=f"{_plain(str(source))} ({part} part, seed {seed})",
+        data=f"{plain_text(str(source))} ({part} part, seed {seed})",
     )
 
 
@@ -145,9 +145,9 @@ def _read(images: ImageSet, preprocessing: Preprocessing) -> tuple[np.ndarray, t
     for pixels, indices in pixel_batches(images, preprocessing, label="reading images"):
         parts.append(pixels)
         order.extend(int(index) for index in indices)
-    return np.concatenate(parts), tuple(_plain(images.keys[index]) for index in order)
+    return np.concatenate(parts), tuple(plain_text(images.keys[index]) for index in order)
 
 
-def _plain(text: str) -> str:
+def plain_text(text: str) -> str:
     """File names that are no UTF-8 must not keep bundle.json from being UTF-8."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

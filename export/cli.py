@@ -33,13 +33,13 @@ Every variant is compared with PyTorch on images that took no part in calibratio
 of tolerance the command ends with exit code 1, OUT is left untouched, and the files go to
 OUT.failed for inspection.
 
-What to take (one thread, x86-64 with VNNI, ratio to Keras' MobileNet-0.25 of the same kind):
+What to take (measured, one thread, MobileNet-0.25 at 224 pixels; see docs/export.md):
 
-- **int8**, full integer, int8 input and output: 1.00-1.03. The smallest file (0.33 MB).
-- uint8 input would cost a QUANTIZE operator: 1.17. Not offered: with mean = std = 128 the int8
-  input is pixel - 128, which costs the app nothing.
-- dynamic-range quantization is 1.5 to 3.5 times slower than int8, slower than float32, on these
-  networks. Not offered.
+- **int8**, full integer, int8 input and output: the smallest file (0.33 MB). 0.6 of float32's time
+  on x86-64 with VNNI, but 1.5 times float32's on x86-64 with AMX: measure on your device.
+- uint8 input would add a QUANTIZE operator: 1.17 times int8's time. Not offered: with mean = std =
+  128 the int8 input is pixel - 128, which costs an app nothing.
+- dynamic-range quantization takes 1.5 to 3.5 times float32's time on these networks. Not offered.
 - **float16** halves the file; arithmetic stays float32, and so does the speed.
 
 Examples:

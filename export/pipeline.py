@@ -30,7 +30,7 @@ from export.bundle.schema import (
     Tolerance,
     Variant,
 )
-from export.calibration import Samples, choose_samples
+from export.calibration import Samples, choose_samples, plain_text
 from export.check import check_embeddings, reference_embeddings, why_failed
 from export.targets import Job, Target, leave_out_unfit, select_targets
 
@@ -122,6 +122,8 @@ def export_bundle(checkpoint: Path, out: Path, options: Options) -> Export:
         options.seed,
     )
     reference = reference_embeddings(model, samples.check_pixels, info.preprocessing)
+    if not np.isfinite(reference).all():
+        raise Failure(f"{checkpoint}: PyTorch itself gives embeddings that are not finite", "train the student again")
     with tempfile.TemporaryDirectory(prefix="distill-export-") as scratch:
         job = Job(model, info.preprocessing, samples.calibration, Path(scratch), options.debug)
         outcomes = tuple(_try(target, job, samples, reference, options) for target in targets)
@@ -169,6 +171,13 @@ def _try(target: Target, job: Job, samples: Samples, reference: np.ndarray, opti
         embeddings = open_file(path, variant, job.preprocessing).embed(samples.check_pixels)
     except Failure as failure:
         return Outcome(target, None, None, str(failure))
+    except (OSError, MemoryError):
+        raise  # this machine's trouble, not this target's
+    except Exception as error:  # converters raise all kinds of types; the other targets go on
+        if options.debug:
+            raise
+        first = (str(error).strip().splitlines() or [""])[0]
+        return Outcome(target, None, None, f"{type(error).__name__}: {first} (run again with --debug and report it)")
     chosen = options.tolerances or {}
     tolerance = chosen.get(target.name) or chosen.get(target.precision) or target.tolerance
     check = check_embeddings(reference, embeddings, tolerance, samples.data)
@@ -190,7 +199,7 @@ def _pack(
             shutil.copyfile(scratch / "out" / outcome.variant.file, temporary / outcome.variant.file)
         manifest = Manifest(
             schema_version=SCHEMA_VERSION,
-            name=options.name or checkpoint.resolve().name,
+            name=options.name or plain_text(checkpoint.resolve().name),
             preprocessing=info.preprocessing,
             embedding_size=reference.shape[1],
             normalisation="l2",

@@ -41,7 +41,7 @@ MAX_FILE_BYTES = 2**31 - 1  # flatbuffers and protobuf files end here
 MAX_SIDE = 4096
 MAX_EMBEDDING = 65536
 MAX_GOLDEN = 1024
-MAX_GOLDEN_BYTES = 2**28
+MAX_GOLDEN_BYTES = 2**29  # eight images of 4096 pixels
 
 _PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
 # Names that Windows takes for devices whatever follows the dot.

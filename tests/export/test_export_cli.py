@@ -166,6 +166,25 @@ def test_a_builder_that_breaks_is_a_state_of_its_own(checkpoint, tmp_path, capsy
     assert leftovers(tmp_path) == ["b.failed"]
 
 
+def test_an_exception_of_a_library_does_not_stop_the_others(checkpoint, tmp_path, capsys, monkeypatch):
+    def broken(*_: object, **__: object) -> None:
+        raise TypeError("unheard of\nsecond line")
+
+    monkeypatch.setattr("export.onnx_route.quantise_onnx", broken)
+    assert call(checkpoint, "--target", "onnx", "--out", tmp_path / "b", "--json") == 1
+    rows = {v["name"]: v for v in json.loads(capsys.readouterr().out)["variants"]}
+    assert rows["onnx-float32"]["state"] == "passed"
+    assert rows["onnx-int8"]["problem"].startswith("TypeError: unheard of (run again with --debug")
+
+
+def test_a_student_that_gives_nan_is_refused(pictures, tmp_path, capsys):
+    model = student()
+    model.linear.weight.data[:] = 3e38  # finite, but its products are not
+    write_checkpoint(tmp_path / "nan", model, {"spec": f"folder:{pictures}", "split": "half"})
+    assert call(tmp_path / "nan", "--target", "onnx", "--out", tmp_path / "b") == 1
+    assert "not finite" in capsys.readouterr().err
+
+
 def test_ctrl_c_leaves_nothing(checkpoint, tmp_path, monkeypatch):
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
