@@ -91,6 +91,9 @@ def choose_samples(
     if not source:
         raise Failure("the checkpoint does not say what it was trained on", "give --calibration-data SPEC")
     images, split_rule, part = _open(str(source), data if source == own else {})
+    fingerprint = images.fingerprint()
+    if source == own and data.get("fingerprint") not in (None, fingerprint):
+        warn(f"{source}: not the images that the checkpoint was trained on (the fingerprints differ)")
     order = np.random.default_rng(seed).permutation(len(images))
     check_images = min(check_images, max(1, len(images) // 4))
     if count and count + check_images > len(images):
@@ -111,7 +114,7 @@ def choose_samples(
             data=plain_text(str(source)),
             split=split_rule,
             part=part,
-            fingerprint=images.fingerprint(),
+            fingerprint=fingerprint,
             seed=seed,
             count=len(calibrating),
             keys=keys[check_images : check_images + count],

@@ -64,6 +64,14 @@ def test_fewer_images_than_asked_for_is_said(data, capfd):
     assert "18 calibrate instead of 200" in capfd.readouterr().err.replace("\n", " ")
 
 
+def test_data_that_changed_since_the_training_is_said(data, capfd):
+    fingerprint = choose_samples(PRE, data, None, 5, seed=0).record.fingerprint
+    choose_samples(PRE, data | {"fingerprint": fingerprint}, None, 5, seed=0)
+    assert "fingerprints differ" not in " ".join(capfd.readouterr().err.split())
+    choose_samples(PRE, data | {"fingerprint": "0" * 64}, None, 5, seed=0)
+    assert "fingerprints differ" in " ".join(capfd.readouterr().err.split())
+
+
 def test_unreadable_images_are_skipped(data, tmp_path, capfd):
     folder = picture_folder(tmp_path / "some", classes=1, each=8)
     (folder / "class_0" / "3.png").write_bytes(b"no picture")
