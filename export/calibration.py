@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,20 +36,16 @@ class CalibrationImages:
 
     pixels: np.ndarray
     preprocessing: Preprocessing
-    marked: np.ndarray = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        marked = self.pixels.copy()
-        marked[0, 0, 0] = 0
-        marked[0, 0, 1] = 255
-        object.__setattr__(self, "marked", marked)
 
     def __len__(self) -> int:
         return len(self.pixels)
 
     def scaled(self) -> Iterator[np.ndarray]:
         """The images one by one as the network takes them: float32 ``[1, side, side, 3]``."""
-        for image in self.marked:
+        for index, image in enumerate(self.pixels):
+            if index == 0:
+                image = image.copy()
+                image[0, 0], image[0, 1] = 0, 255
             yield self.preprocessing.scale(image[None]).astype(np.float32)
 
 

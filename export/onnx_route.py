@@ -63,8 +63,9 @@ def graph_to_onnx(graph: FoldedGraph) -> onnx.ModelProto:
         [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["batch", graph.embedding_size])],
         constants,
     )
+    opsets = [helper.make_opsetid("", OPSET)]
     return helper.make_model(
-        onnx_graph, producer_name="distill-export", ir_version=IR_VERSION, opset_imports=[helper.make_opsetid("", OPSET)]
+        onnx_graph, producer_name="distill-export", ir_version=IR_VERSION, opset_imports=opsets
     )
 
 

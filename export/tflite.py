@@ -23,7 +23,9 @@ from export.graph import Convolution, FoldedGraph, L2Norm, Linear, MeanPool
 __all__ = ["check_input_scale", "to_function", "to_tflite"]
 
 
-def to_tflite(graph: FoldedGraph, weights: str, calibration: CalibrationImages | None = None, debug: bool = False) -> bytes:
+def to_tflite(
+    graph: FoldedGraph, weights: str, calibration: CalibrationImages | None = None, debug: bool = False
+) -> bytes:
     """Convert to a TFLite file with a fixed float32 or int8 input ``[1, side, side, 3]``.
 
     Args:
