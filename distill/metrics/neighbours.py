@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -123,17 +124,23 @@ def _among_themselves(rows: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]
         floors[part] = bounds
         kept[tile].append((row, column + other, scores[row, column]))
 
-    for i, own in enumerate(starts):
-        part = rows[own : own + _TILE]
-        for j in range(i, len(starts)):
-            other = starts[j]
-            against = rows[other : other + _TILE]
-            scores = np.matmul(part, against.T, out=buffer.reshape(-1)[: len(part) * len(against)].reshape(len(part), -1))
-            if i == j:
-                np.fill_diagonal(scores, -np.inf)
-            collect(i, scores, own, other)
-            if i != j:
-                collect(j, scores.T, other, own)
+    # The product keeps all cores busy by itself; its rows and its columns are then looked through
+    # side by side, each for its own part of the floors.
+    with ThreadPoolExecutor(2) as pool:
+        for i, own in enumerate(starts):
+            part = rows[own : own + _TILE]
+            for j in range(i, len(starts)):
+                other = starts[j]
+                against = rows[other : other + _TILE]
+                cells = buffer.reshape(-1)[: len(part) * len(against)].reshape(len(part), len(against))
+                scores = np.matmul(part, against.T, out=cells)
+                if i == j:
+                    np.fill_diagonal(scores, -np.inf)
+                    collect(i, scores, own, other)
+                    continue
+                columns = pool.submit(collect, j, scores.T, other, own)
+                collect(i, scores, own, other)
+                columns.result()
 
     indices = np.empty((len(rows), k), dtype=np.int64)
     similarities = np.empty((len(rows), k), dtype=np.float32)
