@@ -33,8 +33,8 @@ class PktLoss(nn.Module):
     Example:
         >>> import torch
         >>> rows = torch.rand(4, 8)
-        >>> round(PktLoss()(3 * rows, rows).item(), 6)
-        0.0
+        >>> abs(PktLoss()(3 * rows, rows).item()) < 1e-6
+        True
     """
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
