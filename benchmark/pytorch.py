@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,9 @@ import numpy as np
 from distill.console import Failure, UsageFailure
 
 __all__ = ["TorchModel", "parse_reference"]
+
+PIECE = 16  # images a task: enough to keep a core busy, few enough for 16 cores at 224 pixels
+AHEAD = 3  # tasks a core
 
 
 def parse_reference(text: str) -> tuple[str, Path]:
@@ -47,7 +52,11 @@ class TorchModel:
         self._model, self.info = load_checkpoint(directory)
         self.preprocessing = self.info.preprocessing
         self.parameters = sum(parameter.numel() for parameter in self._model.parameters())
-        self._rows: list[np.ndarray] = []
+        # One thread a piece and a pool over pieces: torch's own threads wait for each other at
+        # every layer by spinning, which on a busy machine makes two of them slower than one.
+        torch.set_num_threads(1)
+        self._pool = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="pytorch")
+        self._pieces: list[Future[np.ndarray]] = []
         self._input = None
 
     def tensor(self, pixels: np.ndarray):
@@ -61,8 +70,12 @@ class TorchModel:
             return self._model(self.tensor(pixels)).float().numpy()
 
     def add(self, pixels: np.ndarray) -> None:
-        """Embed one more batch and keep the rows."""
-        self._rows.append(self.embed(pixels))
+        """Embed one more batch, in the background, and keep the rows."""
+        for start in range(0, len(pixels), PIECE):
+            waiting = len(self._pieces) - AHEAD * (os.cpu_count() or 1)
+            if waiting >= 0:
+                self._pieces[waiting].result()  # bounds what is in memory, and tells of a failure early
+            self._pieces.append(self._pool.submit(self.embed, pixels[start : start + PIECE]))
 
     def embeddings(self) -> np.ndarray:
         """All rows added so far, float32 [N, D].
@@ -70,7 +83,8 @@ class TorchModel:
         Raises:
             Failure: NaN or infinity among them.
         """
-        rows = np.concatenate(self._rows)
+        with self._pool:
+            rows = np.concatenate([piece.result() for piece in self._pieces])
         if not np.isfinite(rows).all():
             raise Failure(f"{self.directory}: embeddings hold NaN or infinity", "train the checkpoint again")
         return rows

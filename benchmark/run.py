@@ -160,6 +160,8 @@ def _provenance_warnings(bundle: Bundle, options: Options, subject: Subject) -> 
         weights = options.checkpoint / "model.safetensors"
         if weights.is_file() and sha256_file(weights) != source.sha256:
             found.append(f"{plain(str(options.checkpoint))} is not the checkpoint that this bundle was made from")
+    if subject.changed:
+        found.append(f"{plain(subject.spec)}: not the images that the model was trained on (the fingerprints differ)")
     if subject.part != "test":
         found.append(f"measured on the {subject.part} part, which holds classes that the model was trained on")
     if len(subject.images) < subject.available:

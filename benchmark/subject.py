@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -30,6 +30,7 @@ class Subject:
     split: str
     part: Part
     available: int  # images of the part before ``limit``
+    changed: bool = False  # the training images are no longer those that the bundle records
 
 
 def choose_images(
@@ -54,7 +55,8 @@ def choose_images(
     if part not in PARTS:
         raise UsageFailure(f"--part {part}: no such part", suggest(part, PARTS))
     rule = str(rule or recorded.get("split") or DEFAULT_SPLIT)
-    images = split(open_data(str(spec)), rule, part)
+    everything = open_data(str(spec))
+    images = split(everything, rule, part)
     if not len(images) or not counted_queries(images.labels).any():
         raise Failure(
             f"{spec}: {len(images)} images in the {part} part, no class has two: nothing can be retrieved",
@@ -63,7 +65,17 @@ def choose_images(
     available = len(images)
     if limit is not None and limit < available:
         images = images.select(whole_classes(images.labels, limit, seed))
-    return Subject(images, str(spec), rule, part, available)
+    return Subject(images, str(spec), rule, part, available, _changed(everything, str(spec), rule, recorded))
+
+
+def _changed(images: ImageSet, spec: str, rule: str, recorded: dict[str, Any]) -> bool:
+    """Whether the same spec now opens other training images: then the test images may be others too."""
+    known = recorded.get("fingerprint")
+    if not known or (spec, rule) != (recorded.get("spec"), str(recorded.get("split"))):
+        return False
+    validation = recorded.get("validation")
+    share = float(validation) if isinstance(validation, int | float) and 0 <= validation < 1 else 0.0
+    return split(images, rule, "train", share).fingerprint() != known
 
 
 def whole_classes(labels: np.ndarray, limit: int, seed: int) -> np.ndarray:

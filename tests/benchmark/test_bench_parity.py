@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import benchmark_fakes as fakes
 import numpy as np
 import pytest
@@ -179,3 +181,18 @@ def test_a_limit_takes_whole_classes():
     assert not np.array_equal(chosen, whole_classes(LABELS, 23, seed=1))
     assert len(np.unique(LABELS[whole_classes(LABELS, 1, 0)])) == 2
     assert len(whole_classes(LABELS, 10_000, 0)) == len(LABELS)
+
+
+def test_images_that_changed_since_the_training_are_told(bundle_dir, photos, tmp_path):
+    def recorded(fingerprint):
+        manifest = json.loads((bundle_dir / "bundle.json").read_text())
+        manifest["provenance"]["source"]["data"]["fingerprint"] = fingerprint
+        (bundle_dir / "bundle.json").write_text(json.dumps(manifest))
+        return load_bundle(bundle_dir)
+
+    trained = choose_images(load_bundle(bundle_dir), None, None, "train").images.fingerprint()
+    assert not choose_images(recorded(trained), None, None).changed
+    assert choose_images(recorded("0" * 64), None, None).changed
+    assert not choose_images(recorded("0" * 64), None, "6").changed  # another split: nothing to compare with
+    (photos / "class00" / "0.png").write_bytes(b"changed")
+    assert choose_images(recorded(trained), None, None).changed
