@@ -162,7 +162,13 @@ def _provenance_warnings(bundle: Bundle, options: Options, subject: Subject) -> 
             found.append(f"{plain(str(options.checkpoint))} is not the checkpoint that this bundle was made from")
     if subject.changed:
         found.append(f"{plain(subject.spec)}: not the images that the model was trained on (the fingerprints differ)")
-    if subject.part != "test":
+    trained = source.data.get("classes")
+    shared = set(trained) & set(subject.images.classes) if isinstance(trained, list) else set()
+    if shared:
+        found.append(
+            f"{len(shared)} of {len(subject.images.classes)} classes were trained on: Recall is higher than on new ones"
+        )
+    elif subject.part != "test":
         found.append(f"measured on the {subject.part} part, which holds classes that the model was trained on")
     if len(subject.images) < subject.available:
         found.append(
