@@ -104,6 +104,7 @@ def measure(options: Options) -> tuple[Result, Evidence]:
         warnings.append(
             "the bundle preprocesses images differently from its checkpoint: PyTorch was measured with the checkpoint's way"
         )
+    warnings += _seen_classes(subject, models[0].info.data.get("classes") if options.checkpoint else None)
     embedded = embed_all(device, bundle, names, subject.images, models, options.plan.threads)
     labels = subject.images.labels[embedded.indices]
     model_scores = {model.name: score(embedded.models[model.name], labels) for model in models}
@@ -162,20 +163,27 @@ def _provenance_warnings(bundle: Bundle, options: Options, subject: Subject) -> 
             found.append(f"{plain(str(options.checkpoint))} is not the checkpoint that this bundle was made from")
     if subject.changed:
         found.append(f"{plain(subject.spec)}: not the images that the model was trained on (the fingerprints differ)")
-    trained = source.data.get("classes")
-    shared = set(trained) & set(subject.images.classes) if isinstance(trained, list) else set()
-    if shared:
-        found.append(
-            f"{len(shared)} of {len(subject.images.classes)} classes were trained on: Recall is higher than on new ones"
-        )
-    elif subject.part != "test":
-        found.append(f"measured on the {subject.part} part, which holds classes that the model was trained on")
     if len(subject.images) < subject.available:
         found.append(
             f"measured on a sample of {len(subject.images)} of {subject.available} images: fewer images to "
             "confuse make Recall higher than on all of them"
         )
     return found
+
+
+def _seen_classes(subject: Subject, trained: object) -> list[str]:
+    """A warning where classes of the training are among those measured.
+
+    Args:
+        trained: the names of the training classes, from the checkpoint; a bundle holds only their number.
+    """
+    shared = set(trained) & set(subject.images.classes) if isinstance(trained, list) else set()
+    if shared:
+        count = len(subject.images.classes)
+        return [f"{len(shared)} of {count} classes were trained on: Recall is higher than on new ones"]
+    if subject.part != "test":
+        return [f"measured on the {subject.part} part, which holds classes that the model was trained on"]
+    return []
 
 
 def _some_pixels(subject: Subject, preprocessing: Preprocessing) -> np.ndarray:

@@ -143,7 +143,7 @@ def replace_engines(monkeypatch) -> dict[str, ToyRunner]:
     return runners
 
 
-def replace_torch(monkeypatch, preprocessing: dict | None = None) -> None:
+def replace_torch(monkeypatch, preprocessing: dict | None = None, trained: list[str] | None = None) -> None:
     """``TorchModel`` as a toy: embeds like ToyRunner, without torch or a checkpoint."""
     from types import SimpleNamespace
 
@@ -158,7 +158,7 @@ def replace_torch(monkeypatch, preprocessing: dict | None = None) -> None:
         def __init__(self, name: str, directory: Path) -> None:
             super().__init__()
             self.name, self.directory, self.preprocessing, self.parameters = name, directory, own, 250_000
-            self.info = SimpleNamespace(arch="toy", kind="student", embedding_size=48)
+            self.info = SimpleNamespace(arch="toy", kind="student", embedding_size=48, data={"classes": trained})
             self.rows: list[np.ndarray] = []
 
         def add(self, pixels: np.ndarray) -> None:

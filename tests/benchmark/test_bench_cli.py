@@ -85,14 +85,14 @@ def test_variants_and_candidate_can_be_chosen(bundle_dir, toy_engines, tmp_path,
     assert len(value["variants"]) == 1 and value["verdict"]["candidate"] == "onnx-float32"
 
 
-def test_classes_that_were_trained_on_are_told(bundle_dir, toy_engines, capsys):
-    manifest = json.loads((bundle_dir / "bundle.json").read_text())
-    manifest["provenance"]["source"]["data"]["classes"] = ["class00", "class01", "class02", "class03"]
-    (bundle_dir / "bundle.json").write_text(json.dumps(manifest))
-    assert bench(bundle_dir, *FAST) == 0
+def test_classes_that_were_trained_on_are_told(bundle_dir, toy_engines, tmp_path, monkeypatch, capsys):
+    fakes.replace_torch(monkeypatch, trained=["class00", "class01", "class02", "class03"])
+    assert bench(bundle_dir, *FAST, "--checkpoint", tmp_path) == 0
     assert "trained on" not in capsys.readouterr().out
-    assert bench(bundle_dir, *FAST, "--split", "2") == 0
+    assert bench(bundle_dir, *FAST, "--checkpoint", tmp_path, "--split", "2") == 0
     assert "2 of 6 classes were trained on" in capsys.readouterr().out
+    assert bench(bundle_dir, *FAST, "--part", "all") == 0
+    assert "all part, which holds classes that the model was trained on" in capsys.readouterr().out
 
 
 def errors(capsys) -> str:
