@@ -24,6 +24,7 @@ from distill.models.embedder import Embedder
 from distill.training.config import RunConfig, StudentConfig
 from distill.training.data import Batch, load_batches
 from distill.training.gather import gather_rows
+from distill.training.head import centre_head
 from distill.training.logs import RunLog
 from distill.training.optimiser import lr_factor, make_optimizer
 from distill.training.sampler import ClassBatches
@@ -32,6 +33,8 @@ from distill.training.state import RunFolder
 from distill.training.teacher import to_input
 
 __all__ = ["Outcome", "train_model"]
+
+_HEAD_IMAGES = 256
 
 
 @dataclass
@@ -96,6 +99,8 @@ class _Loop:
 
     def run(self) -> Outcome:
         start = self._resume()
+        if start == 0 and self.steps:
+            self._centre_head()
         if start:
             note(f"going on at epoch {start + 1} of {self.config.epochs}")
         main = self.setup.accelerator.is_main_process
@@ -122,6 +127,13 @@ class _Loop:
         if self.best["epoch"]:
             outcome.metrics["validation"] = {"recall@1": self.best["recall@1"]}
         return outcome
+
+    def _centre_head(self) -> None:
+        """Start the embedding layer from the first batches' features, the same in every process."""
+        setup = self.setup
+        indices = np.concatenate([batch for batch, _ in zip(self.sampler.epoch(0), range(4), strict=False)])
+        crops = setup.images.crops(indices[:_HEAD_IMAGES], 0, setup.rule, setup.preprocessing.input_size)
+        centre_head(self.model, to_input(crops, setup.preprocessing, self.device))
 
     def _epoch(self, epoch: int, bar: Any) -> dict[str, float]:
         config, setup = self.config, self.setup
