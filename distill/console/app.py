@@ -45,7 +45,7 @@ class AppGroup(TyperGroup):
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
         first = args[0] if args else ""
-        own = first in self.commands or first in ("--help", "--install-completion", "--show-completion")
+        own = first in self.commands or first in ("--help", "-h")
         if self.default_command and args and not own:
             args = [self.default_command, *args]
         return super().parse_args(ctx, args)
@@ -59,6 +59,8 @@ def make_app(help_text: str, default_command: str | None = None) -> typer.Typer:
         default_command: command taken when the first argument names none.
     """
     group = type("Group", (AppGroup,), {"default_command": default_command})
+    if default_command:
+        help_text = f"{help_text.rstrip()}\n\n    All options: `{default_command} --help`."
     return typer.Typer(
         cls=group,
         help=help_text,
@@ -86,6 +88,8 @@ def run_app(app: typer.Typer, args: list[str] | None = None) -> int:
     except typer.Exit as stop:
         return stop.exit_code
     except typer.TyperException as error:
+        if type(error).__name__ == "NoArgsIsHelpError":
+            return error.exit_code  # the help is printed already
         context = getattr(error, "ctx", None)
         see = f" (see {context.command_path} --help)" if context else ""
         console.print(f"error: {error.format_message()}{see}", style="red", markup=False, soft_wrap=True)

@@ -15,11 +15,11 @@ import PIL.ImageFilter
 
 __all__ = ["photograph"]
 
-_TURN = math.radians(15)
-_SCALE = (0.7, 1.0)
-_SHIFT = 0.08
-_BLUR = 1.0 / 64
-_NOISE = 12.0
+_TURN = math.radians(6)
+_SCALE = (0.85, 1.0)
+_SHIFT = 0.03
+_BLUR = 0.8 / 64
+_NOISE = 6.0
 
 
 def photograph(ink: PIL.Image.Image, key: str) -> PIL.Image.Image:
@@ -30,9 +30,9 @@ def photograph(ink: PIL.Image.Image, key: str) -> PIL.Image.Image:
         key: the image's key.
 
     Returns:
-        RGB of the same size. Turned by up to 15°, scaled by 0.7 to 1, shifted by up to 8 % of the
-        side; dark ink on light paper, both tinted; blurred by up to 1/64 of the side; Gaussian
-        noise of up to 12 grey levels.
+        RGB of the same size. Turned by up to 6°, scaled by 0.85 to 1, shifted by up to 3 % of the
+        side; dark ink on light paper, both tinted; blurred by up to 0.8/64 of the side; Gaussian
+        noise of up to 6 grey levels.
     """
     size = ink.width
     random = np.random.Generator(np.random.PCG64(int.from_bytes(hashlib.sha256(key.encode()).digest()[:16], "big")))
@@ -47,8 +47,8 @@ def photograph(ink: PIL.Image.Image, key: str) -> PIL.Image.Image:
     moved = ink.transform(ink.size, PIL.Image.Transform.AFFINE, (cos, -sin, x0, sin, cos, y0), PIL.Image.Resampling.BILINEAR)
     moved = moved.filter(PIL.ImageFilter.GaussianBlur(random.uniform(0, _BLUR) * size))
     cover = np.asarray(moved, np.float32)[..., None] / 255
-    paper = random.uniform(150, 255, 3).astype(np.float32)
-    colour = random.uniform(0, 105, 3).astype(np.float32)
+    paper = (random.uniform(200, 245) + random.uniform(-10, 10, 3)).astype(np.float32)
+    colour = (random.uniform(10, 80) + random.uniform(-10, 10, 3)).astype(np.float32)
     noise = random.standard_normal((size, size, 1), np.float32) * np.float32(random.uniform(0, _NOISE))
     pixels = paper + cover * (colour - paper) + noise
     return PIL.Image.fromarray(np.clip(np.rint(pixels), 0, 255).astype(np.uint8))
