@@ -180,7 +180,7 @@ def _result(
 ) -> dict[str, Any]:  # fmt: skip
     variants = {}
     for name, values in times.items():
-        kind = "int8" if name.endswith("int8") else "float32"
+        kind = "int8" if "-int8" in name else "float32"
         variants[name] = {
             "median_ms": float(np.median(values)),
             "p10_ms": float(np.percentile(values, 10)),

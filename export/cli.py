@@ -37,8 +37,9 @@ What to take (measured, one thread, MobileNet-0.25 at 224 pixels; see docs/expor
 
 - **int8**, full integer, int8 input and output: the smallest file (0.33 MB). 0.6 of float32's time
   on x86-64 with VNNI, but 1.5 times float32's on x86-64 with AMX: measure on your device.
-- uint8 input would add a QUANTIZE operator: 1.17 times int8's time. Not offered: with mean = std =
-  128 the int8 input is pixel - 128, which costs an app nothing.
+- **--io** chooses what an int8 file takes and gives. int8 costs nothing: with mean = std = 128 the
+  input is pixel - 128. MediaPipe and the TFLite Task Library refuse it; they take float32 (1.00 to
+  1.03 times int8's time) or uint8 (a QUANTIZE operator more at each end: 1.17 times).
 - dynamic-range quantization takes 1.5 to 3.5 times float32's time on these networks. Not offered.
 - **float16** halves the file; arithmetic stays float32, and so does the speed.
 
@@ -51,6 +52,8 @@ Examples:
     distill-export runs/student --target tflite --quantize none,int8 --calibration-images 500 --out b
 
     distill-export runs/student --quantize int8 --tolerance int8=0.8 --out b
+
+    distill-export runs/student --target tflite --quantize int8 --io int8,float32 --out b
 """
 
 CALIBRATE = "calibrate with more images of the kind the app will see, widen --tolerance, or leave it out"
@@ -64,6 +67,7 @@ def run(
     out: Annotated[Path, typer.Option("--out", metavar="BUNDLE", help="Folder to write.")],
     target: Annotated[str, typer.Option(help="tflite, onnx, all, or several with commas.")] = "all",
     quantize: Annotated[str, typer.Option(help="none, float16, int8, all, or several with commas.")] = "none,int8",
+    io: Annotated[str, typer.Option(help="Input and output of tflite-int8: int8, uint8, float32, all.")] = "int8",
     calibration_data: Annotated[
         str | None,
         typer.Option(
@@ -98,6 +102,7 @@ def run(
     options = Options(
         target=target,
         quantize=quantize,
+        io=io,
         calibration_data=calibration_data,
         calibration_images=calibration_images,
         seed=seed,

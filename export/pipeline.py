@@ -50,6 +50,7 @@ class Options:
 
     target: str = "all"
     quantize: str = "none,int8"
+    io: str = "int8"
     calibration_data: str | None = None
     calibration_images: int = 200
     seed: int = 0
@@ -107,7 +108,7 @@ def export_bundle(checkpoint: Path, out: Path, options: Options) -> Export:
         Failure: the checkpoint or the data cannot be read, or a target was named that cannot
             take this network.
     """
-    targets = select_targets(options.target, options.quantize)
+    targets = select_targets(options.target, options.quantize, options.io)
     refuse_existing(out, options.overwrite)
     from distill.models.checkpoint import load_checkpoint  # torch: only now that the command is right
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["TARGETS", "Built", "Job", "Target", "leave_out_unfit", "select_targets"]
 
 ALL = "all"
+DEFAULT_IO = "int8"
 
 
 @dataclass
@@ -87,6 +88,7 @@ class Target:
         golden_min_cosine: how near another machine must come to the golden embeddings.
         needs_calibration: whether ``build`` reads calibration images.
         needs_folding: whether ``build`` takes only networks that ``export.fold`` knows.
+        border: type of input and output, one of ``--io``; ``None`` where there is no choice.
     """
 
     format: str
@@ -97,29 +99,33 @@ class Target:
     golden_min_cosine: float
     needs_calibration: bool = False
     needs_folding: bool = False
+    border: str | None = None
     name: str = field(init=False)
 
     def __post_init__(self) -> None:
-        word = "float32" if self.quantize == "none" else self.quantize
-        object.__setattr__(self, "name", f"{self.format}-{word}")
+        border = "" if self.border in (None, DEFAULT_IO) else f"-io-{self.border}"
+        object.__setattr__(self, "name", f"{self.format}-{self.precision}{border}")
 
     @property
     def precision(self) -> str:
-        """The last part of the name."""
-        return self.name.partition("-")[2]
+        """The middle part of the name."""
+        return "float32" if self.quantize == "none" else self.quantize
 
 
-def _tflite(weights: str) -> Callable[[Job, Path], Built]:
+def _tflite(weights: str, border: str = "float32") -> Callable[[Job, Path], Built]:
     def build(job: Job, path: Path) -> Built:
         from importlib.metadata import version
 
         from export.bundle.tflite_file import describe_tflite
+        from export.metadata import add_metadata, build_metadata
         from export.tflite import check_input_scale, to_tflite
 
-        path.write_bytes(to_tflite(job.graph, weights, job.calibration, job.debug))
+        content = to_tflite(job.graph, weights, job.calibration, job.debug, border)
+        says = f"{job.graph.embedding_size} values of unit length"
+        path.write_bytes(add_metadata(content, build_metadata(job.model.backbone.arch, says, job.preprocessing)))
         facts = describe_tflite(path)
         if weights == "int8":
-            check_input_scale(facts[0], job.preprocessing)
+            check_input_scale(path, job.preprocessing)
         return Built(*facts, producer=f"TFLiteConverter, tensorflow {version('tensorflow')}")
 
     return build
@@ -162,32 +168,43 @@ TARGETS: dict[str, Target] = {
     for target in (
         Target("tflite", "none", _FLOAT32, _tflite("float32"), _EXACT, 0.99999, needs_folding=True),
         Target("tflite", "float16", _FLOAT16, _tflite("float16"), _HALF, 0.9999, needs_folding=True),
-        Target(
-            "tflite", "int8", _INT8, _tflite("int8"), _QUANTISED, 0.99, needs_calibration=True, needs_folding=True
+        *(
+            Target(
+                "tflite", "int8", _INT8, _tflite("int8", border), _QUANTISED, 0.99,
+                needs_calibration=True, needs_folding=True, border=border,
+            )
+            for border in ("int8", "uint8", "float32")
         ),
         Target("onnx", "none", _FLOAT32, _onnx_float32, _EXACT, 0.99999),
         Target("onnx", "int8", _INT8, _onnx_int8, _QUANTISED, 0.99, needs_calibration=True),
     )
-}
+}  # fmt: skip
 
 
-def select_targets(formats: str, precisions: str) -> list[Target]:
-    """The rows that ``--target`` and ``--quantize`` ask for, in the table's order.
+def select_targets(formats: str, precisions: str, borders: str = DEFAULT_IO) -> list[Target]:
+    """The rows that ``--target``, ``--quantize`` and ``--io`` ask for, in the table's order.
 
     Args:
         formats: ``"tflite"``, ``"onnx"``, ``"all"``, or several with commas.
         precisions: ``"none"``, ``"float16"``, ``"int8"``, ``"all"``, or several with commas.
+        borders: ``"int8"``, ``"uint8"``, ``"float32"``, ``"all"``, or several with commas: input
+            and output of the rows that leave a choice.
 
     Raises:
         UsageFailure: an unknown word, or a pair that was named and does not exist. A pair that
-            only ``all`` covers is left out with a notice.
+            only ``all`` covers is left out with a notice. Or a border other than the default
+            where no row leaves a choice.
     """
     wanted_formats = _words("--target", formats, [target.format for target in TARGETS.values()])
     wanted_precisions = _words("--quantize", precisions, [target.quantize for target in TARGETS.values()])
-    found = {(target.format, target.quantize): target for target in TARGETS.values()}
+    wanted_borders = _words("--io", borders, [target.border for target in TARGETS.values() if target.border])
+    found = {(target.format, target.quantize) for target in TARGETS.values()}
     pairs = [(form, precision) for form in wanted_formats for precision in wanted_precisions]
     missing = [f"{form} {precision}" for form, precision in pairs if (form, precision) not in found]
-    chosen = [target for pair, target in found.items() if pair in pairs]
+    chosen = [target for target in TARGETS.values() if (target.format, target.quantize) in pairs]
+    if borders not in (DEFAULT_IO, ALL) and not any(target.border for target in chosen):
+        raise UsageFailure(f"--io {borders}: no choice for {formats} {precisions}", "it is for --target tflite int8")
+    chosen = [target for target in chosen if target.border is None or target.border in wanted_borders]
     explicit = ALL not in formats.split(",") and ALL not in precisions.split(",")
     if missing and (explicit or not chosen):
         raise UsageFailure(f"no target is {missing[0]}", f"known: {', '.join(TARGETS)}")

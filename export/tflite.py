@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ import numpy as np
 from distill.console import Failure, progress
 from distill.data.preprocess import Preprocessing
 from export.bundle.quiet import quiet_stderr
-from export.bundle.schema import InputSpec
+from export.bundle.tflite_file import interpreter_for
 from export.calibration import CalibrationImages
 from export.graph import Convolution, FoldedGraph, L2Norm, Linear, MeanPool
 
@@ -24,17 +25,22 @@ __all__ = ["check_input_scale", "to_function", "to_tflite"]
 
 
 def to_tflite(
-    graph: FoldedGraph, weights: str, calibration: CalibrationImages | None = None, debug: bool = False
+    graph: FoldedGraph,
+    weights: str,
+    calibration: CalibrationImages | None = None,
+    debug: bool = False,
+    border: str = "int8",
 ) -> bytes:
-    """Convert to a TFLite file with a fixed float32 or int8 input ``[1, side, side, 3]``.
+    """Convert to a TFLite file with a fixed input ``[1, side, side, 3]``.
 
     Args:
         graph: the folded network.
         weights: ``"float32"``; ``"float16"``: weights held at half precision, arithmetic in
-            float32; ``"int8"``: weights (per channel, symmetric) and activations, with int8
-            input and output.
+            float32; ``"int8"``: weights (per channel, symmetric) and activations.
         calibration: images that set the int8 ranges.
         debug: let TensorFlow speak.
+        border: for ``"int8"``: type of input and output, ``"int8"``, ``"uint8"`` (a QUANTIZE
+            operator at each end) or ``"float32"`` (QUANTIZE and DEQUANTIZE).
 
     Raises:
         Failure: int8 without calibration images, or the converter gave up.
@@ -54,8 +60,7 @@ def to_tflite(
             if not calibration:
                 raise Failure("int8 needs calibration images", "give --calibration-data")
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-            converter.inference_input_type = tf.int8
-            converter.inference_output_type = tf.int8
+            converter.inference_input_type = converter.inference_output_type = tf.dtypes.as_dtype(border)
             converter.representative_dataset = lambda: _one_by_one(calibration)
         try:
             return bytes(converter.convert())
@@ -113,11 +118,12 @@ def _import_tensorflow() -> Any:
     return tf
 
 
-def check_input_scale(spec: InputSpec, preprocessing: Preprocessing) -> None:
-    """The int8 input must span exactly what pixels can hold.
+def check_input_scale(path: Path, preprocessing: Preprocessing) -> None:
+    """The int8 tensor at the input must span exactly what pixels can hold.
 
     From the smallest to the largest scaled pixel in 255 steps: 1/128 with zero point 0 for
     mean = std = 128. Otherwise the host's ``pixel - 128`` would not be what the file means.
+    Behind a uint8 or float32 input it is the result of the QUANTIZE operator that is looked at.
 
     Raises:
         Failure: the converter chose another range.
@@ -126,9 +132,21 @@ def check_input_scale(spec: InputSpec, preprocessing: Preprocessing) -> None:
     low, high = min(float(ends.min()), 0.0), max(float(ends.max()), 0.0)
     scale = (high - low) / 255
     zero_point = round(-128 - low / scale)
-    if spec.scale is None or abs(spec.scale / scale - 1) > 1e-6 or spec.zero_point != zero_point:
+    found, found_zero = _first_int8(path)
+    if not found or abs(found / scale - 1) > 1e-6 or found_zero != zero_point:
         raise Failure(
-            f"the int8 input has scale {spec.scale} and zero point {spec.zero_point}, "
-            f"not {scale:.8g} and {zero_point}",
+            f"the int8 input has scale {found:.8g} and zero point {found_zero}, not {scale:.8g} and {zero_point}",
             "report it: the converter did not see the whole range of pixels",
         )
+
+
+def _first_int8(path: Path) -> tuple[float, int]:
+    interpreter = interpreter_for(path.read_bytes(), delegates=False)
+    tensor = interpreter.get_input_details()[0]
+    if tensor["dtype"] != np.int8:
+        first = interpreter._get_ops_details()[0]
+        if first["op_name"] != "QUANTIZE":
+            raise Failure(f"{path}: starts with {first['op_name']}, not QUANTIZE", "report it")
+        tensor = next(t for t in interpreter.get_tensor_details() if t["index"] == first["outputs"][0])
+    scale, zero_point = tensor["quantization"]
+    return float(scale), int(zero_point)

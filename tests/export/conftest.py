@@ -47,6 +47,6 @@ def bundle(made_bundle: Path, tmp_path: Path) -> Path:
 def tflite_bundle(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Every TFLite variant: needs TensorFlow, so only slow tests ask for it."""
     out = tmp_path_factory.mktemp("bundle") / "tflite"
-    command = [str(checkpoint), "--target", "tflite", "--quantize", "all", "--out", str(out)]
+    command = [str(checkpoint), "--target", "tflite", "--quantize", "all", "--io", "all", "--out", str(out)]
     assert run_app(app, command) == 0
     return out

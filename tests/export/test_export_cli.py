@@ -220,6 +220,8 @@ def test_embeddings_that_are_not_finite_fail(checkpoint, tmp_path, monkeypatch, 
         (["--quantize", "int4"], "did you mean 'int8'"),
         (["--target", "onnx", "--quantize", "float16"], "no target is onnx float16"),
         (["--target", ","], "--target is empty"),
+        (["--io", "int9"], "did you mean 'int8'"),
+        (["--target", "onnx", "--io", "uint8"], "--io uint8: no choice for onnx none,int8"),
         (["--tolerance", "int8"], "write NAME=COSINE"),
         (["--tolerance", "int8=2"], "write NAME=COSINE"),
         (["--tolerance", "itn8=0.9"], "did you mean 'int8'"),
@@ -238,13 +240,16 @@ def test_a_checkpoint_that_is_none(tmp_path, capsys):
 
 
 def test_selection_is_the_table(capfd):
-    everything = select_targets("all", "all")
+    everything = select_targets("all", "all", "all")
     assert everything == list(TARGETS.values())
     assert "onnx float16" in capfd.readouterr().err
     assert [t.name for t in select_targets("onnx,tflite", "int8,none")] == [
         "tflite-float32", "tflite-int8", "onnx-float32", "onnx-int8",
     ]  # fmt: skip
     assert [t.name for t in select_targets("all", "float16")] == ["tflite-float16"]
+    assert [t.name for t in select_targets("all", "int8", "uint8,float32")] == [
+        "tflite-int8-io-uint8", "tflite-int8-io-float32", "onnx-int8",
+    ]  # fmt: skip
     with pytest.raises(UsageFailure, match="no target is onnx float16"):
         select_targets("tflite,onnx", "float16")
 

@@ -7,7 +7,6 @@ from export_helpers import SIDE, SIZE, noise, student
 from distill.console import Failure
 from distill.data.preprocess import Preprocessing
 from export.bundle import load_bundle, open_variant
-from export.bundle.schema import InputSpec
 from export.bundle.tflite_file import interpreter_for
 from export.calibration import CalibrationImages
 from export.check import cosines, reference_embeddings
@@ -105,10 +104,30 @@ def test_dull_calibration_images_do_not_narrow_the_input(model):
     assert (grey == 120).all()  # the caller's pixels stay as they are
 
 
-def test_a_narrower_input_range_is_refused():
-    spec = InputSpec(name="i", shape=(1, 8, 8, 3), layout="NHWC", dtype="int8", scale=0.006, zero_point=3)
-    with pytest.raises(Failure, match="scale 0.006 and zero point 3, not 0.0078125 and 0"):
-        check_input_scale(spec, Preprocessing(input_size=8, resize_size=8))
+@pytest.mark.slow
+@pytest.mark.parametrize("border", ["int8", "float32"])
+def test_another_input_range_is_refused(model, tmp_path, border: str):
+    other = Preprocessing(input_size=SIDE, resize_size=SIDE, mean=(100,) * 3, std=(100,) * 3)
+    content = to_tflite(fold(model, SIDE), "int8", CalibrationImages(noise(2), other), border=border)
+    (tmp_path / "m.tflite").write_bytes(content)
+    check_input_scale(tmp_path / "m.tflite", other)
+    with pytest.raises(Failure, match=r"scale 0.0\d+ and zero point -28, not 0.0078125 and 0"):
+        check_input_scale(tmp_path / "m.tflite", Preprocessing(input_size=SIDE, resize_size=SIDE))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("border", "zero_point"), [("uint8", 128), ("float32", None)])
+def test_other_borders_are_the_same_network(tflite_bundle, border: str, zero_point: int | None):
+    bundle = load_bundle(tflite_bundle)
+    variant = bundle.variant(f"tflite-int8-io-{border}")
+    assert (variant.input.dtype, variant.output.dtype) == (border, border)
+    assert variant.input.zero_point == zero_point
+    ends = counts(variant)
+    assert ends.pop("QUANTIZE") + ends.pop("DEQUANTIZE", 0) == 2
+    assert ends == PROMISED
+    pixels = noise(6, seed=9)
+    plain = open_variant(bundle, "tflite-int8").embed(pixels)
+    assert np.abs(open_variant(bundle, variant.name).embed(pixels) - plain).max() < 1e-6
 
 
 @pytest.mark.slow
