@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torchvision.transforms.v2 import functional as F
+from PIL import Image
 
 __all__ = ["Crop", "CropRule", "cut"]
 
@@ -61,12 +61,12 @@ class CropRule:
 def cut(pixels: np.ndarray, crop: Crop, size: int) -> torch.Tensor:
     """Cut ``crop`` out of ``pixels`` (uint8 [H, W, 3]) and resize it to uint8 [3, size, size].
 
-    Bilinear with antialiasing on 8 bit, like the resize that a deployed model gets.
+    Pillow's antialiased 8-bit bilinear, the resize of :class:`distill.data.preprocess.Preprocessing`.
     """
     window = pixels[crop.top : crop.top + crop.height, crop.left : crop.left + crop.width]
     if crop.mirrored:
         window = window[:, ::-1]
-    tensor = torch.from_numpy(np.array(window, order="C")).permute(2, 0, 1)
-    if (crop.height, crop.width) == (size, size):
-        return tensor
-    return F.resize(tensor, [size, size], antialias=True)
+    window = np.array(window, order="C")
+    if (crop.height, crop.width) != (size, size):
+        window = np.array(Image.fromarray(window).resize((size, size), Image.Resampling.BILINEAR))
+    return torch.from_numpy(window).permute(2, 0, 1)

@@ -28,7 +28,7 @@ from distill.training.head import centre_head
 from distill.training.logs import RunLog
 from distill.training.optimiser import lr_factor, make_optimizer
 from distill.training.sampler import ClassBatches
-from distill.training.setup import Setup, prepare
+from distill.training.setup import Setup, crop_workers, prepare
 from distill.training.state import RunFolder
 from distill.training.teacher import to_input
 
@@ -148,7 +148,7 @@ class _Loop:
         count = 0
         batches = load_batches(
             setup.images, self._own_share(epoch), views, setup.rule, setup.preprocessing.input_size,
-            setup.teacher.input_size if setup.teacher else None, setup.degrade, config.workers,
+            setup.teacher.input_size if setup.teacher else None, setup.degrade, crop_workers(config),
         )
         for number, batch in enumerate(batches):
             step = epoch * len(self.sampler) + number

@@ -26,7 +26,7 @@ from distill.training.data import TrainImages
 from distill.training.degrade import Degrade, parse_degrade
 from distill.training.teacher import CachedTeacher, LiveTeacher
 
-__all__ = ["Setup", "in_bfloat16", "native_bfloat16", "prepare"]
+__all__ = ["Setup", "crop_workers", "in_bfloat16", "native_bfloat16", "prepare"]
 
 
 @dataclass
@@ -55,6 +55,19 @@ def native_bfloat16() -> bool:
     return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
 
 
+def crop_workers(config: RunConfig) -> int:
+    """Processes that cut crops.
+
+    None on a machine of two or three cores: a third busy process makes the threads of every small
+    convolution wait for each other (MobileNet-0.25 at 64 pixels on 2 cores: 1300 images a second
+    without, 1150 with one worker). A GPU leaves the cores free.
+    """
+    if config.workers is not None:
+        return config.workers
+    cores = os.cpu_count() or 1
+    return min(8, max(1, cores - 1)) if torch.accelerator.is_available() else min(8, cores // 4)
+
+
 def in_bfloat16(model: Embedder, precision: str, device: torch.device) -> bool:
     """Whether ``model`` runs in bfloat16 under ``--precision``.
 
@@ -74,7 +87,8 @@ def prepare(config: RunConfig, out: Path) -> Setup:
         UsageFailure: options that do not go together.
         Failure: data, weights or teacher that cannot be used.
     """
-    torch.set_num_threads(config.threads or os.cpu_count() or 1)
+    workers = crop_workers(config)
+    torch.set_num_threads(config.threads or max(1, (os.cpu_count() or 1) - workers))
     torch.manual_seed(config.seed)
     method = parse_method(config.method)
     student = config if isinstance(config, StudentConfig) else None
@@ -123,7 +137,7 @@ def prepare(config: RunConfig, out: Path) -> Setup:
     if live is not None and losses.needs_teacher:
         teacher = live
         if student and student.teacher_crops and not losses.needs_stages and teacher_info is not None:
-            teacher = CachedTeacher(live, teacher_info.id, images, rule, cache_dir, config.workers)
+            teacher = CachedTeacher(live, teacher_info.id, images, rule, cache_dir, workers)
     return Setup(
         accelerator, in_bfloat16(model, config.precision, accelerator.device), model, preprocessing, losses, teacher, teacher_info,
         train_set, validation_set, images, rule, degrade,

@@ -1,0 +1,58 @@
+"""The promises of docs/architecture.md: imports go one way, and what must be light is light."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+MAY_IMPORT = {"distill": {"distill"}, "export": {"distill", "export"}, "benchmark": {"distill", "export", "benchmark"}}
+HEAVY = ("torch", "tensorflow", "timm", "sklearn", "faiss", "pytorch_metric_learning", "accelerate")
+
+
+def imported(path: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            names.add(node.module or "")
+    return names
+
+
+@pytest.mark.parametrize("stage", MAY_IMPORT)
+def test_a_stage_knows_only_what_stands_before_it(stage):
+    files = list((ROOT / stage).rglob("*.py"))
+    assert files
+    for path in files:
+        stages = {name.partition(".")[0] for name in imported(path)} & MAY_IMPORT.keys()
+        assert stages <= MAY_IMPORT[stage], path
+
+
+def test_benchmark_reads_bundles_but_not_how_they_are_made():
+    for path in (ROOT / "benchmark").rglob("*.py"):
+        assert all(name.startswith("export.bundle") for name in imported(path) if name.partition(".")[0] == "export"), path
+
+
+@pytest.mark.parametrize(
+    "modules",
+    ["distill.cli", "export.cli", "benchmark.cli", "distill.data.spec, distill.metrics, export.bundle.runtime, benchmark.run"],
+)
+def test_starting_a_command_imports_nothing_heavy(modules):
+    code = f"import sys, {modules}; print([name for name in {HEAVY!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_few_files_are_long():
+    long = {
+        str(path.relative_to(ROOT)): lines
+        for stage in MAY_IMPORT
+        for path in (ROOT / stage).rglob("*.py")
+        if (lines := path.read_text(encoding="utf-8").count("\n")) > 400
+    }
+    assert not long

@@ -1,0 +1,42 @@
+"""The shipped recipe, end to end, on a tiny set: the very script that ``make demo`` runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.slow
+def test_from_pictures_to_a_report(tmp_path):
+    out = tmp_path / "demo"
+    arguments = [
+        str(out), "glyphs:classes=40,faces=6",
+        f"--recipe {ROOT}/recipes/glyphs-teacher.yaml --epochs 12",
+        f"--recipe {ROOT}/recipes/glyphs-student.yaml --epochs 40",
+    ]
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    command = ["sh", str(ROOT / "scripts" / "demo.sh"), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=900)
+    assert done.returncode == 0, done.stderr[-3000:]
+    result = json.loads((out / "report.json").read_text())
+    variants = {variant["name"]: variant for variant in result["variants"]}
+    assert {"tflite-float32", "tflite-int8", "onnx-float32", "onnx-int8"} <= variants.keys()
+    for variant in variants.values():
+        assert variant["status"] == "ok" and variant["latency_ms"]["p50"] > 0
+    assert abs(variants["tflite-float32"]["recall_drop"]["1"]["value"]) < 0.01
+    assert variants["tflite-int8"]["size_bytes"] < variants["tflite-float32"]["size_bytes"] / 2
+    # 40 classes by chance: below 0.05. What was trained must have learned something that survives int8.
+    assert variants["tflite-int8"]["recall"]["1"] > 0.2
+    assert {reference["name"] for reference in result["references"]} == {"teacher", "student trained alone"}
+    html = (out / "report.html").read_text(encoding="utf-8")
+    assert "tflite-int8" in html and "data:image/" in html
+
+    again = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=900)
+    assert again.returncode == 0 and again.stdout.count("is finished, kept") == 3
