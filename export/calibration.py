@@ -16,6 +16,7 @@ import numpy as np
 from distill.console import Failure, warn
 from distill.data.preprocess import Preprocessing
 from export.bundle.schema import Calibration
+from export.golden import GoldenImages, golden_images
 
 if TYPE_CHECKING:
     from distill.data.imageset import ImageSet
@@ -57,6 +58,7 @@ class Samples:
     record: Calibration | None
     check_pixels: np.ndarray  # uint8 [M, side, side, 3]
     check_keys: tuple[str, ...]
+    golden: GoldenImages
     data: str
 
 
@@ -98,7 +100,7 @@ def choose_samples(
             f"{len(images) - check_images} calibrate instead of {count}"
         )
     chosen = images.select(order[: count + check_images])
-    pixels, keys = _read(chosen, preprocessing)
+    pixels, rows, keys = _read(chosen, preprocessing)
     if count:  # unreadable images may have left fewer than planned
         check_images = min(check_images, max(1, len(pixels) // 2))
     if len(pixels) < (2 if count else 1):
@@ -121,6 +123,7 @@ def choose_samples(
         record=record,
         check_pixels=pixels[:check_images],
         check_keys=keys[:check_images],
+        golden=golden_images(chosen, rows, pixels[:check_images], keys[:check_images], preprocessing),
         data=f"{plain_text(str(source))} ({part} part, seed {seed})",
     )
 
@@ -137,14 +140,14 @@ def _open(source: str, data: dict[str, Any]) -> tuple[ImageSet, str, str]:
     return split(images, rule=rule, part="train", validation=validation), rule, "train"
 
 
-def _read(images: ImageSet, preprocessing: Preprocessing) -> tuple[np.ndarray, tuple[str, ...]]:
+def _read(images: ImageSet, preprocessing: Preprocessing) -> tuple[np.ndarray, list[int], tuple[str, ...]]:
     from distill.data.batches import pixel_batches
 
     parts, order = [], []
     for pixels, indices in pixel_batches(images, preprocessing, label="reading images"):
         parts.append(pixels)
         order.extend(int(index) for index in indices)
-    return np.concatenate(parts), tuple(plain_text(images.keys[index]) for index in order)
+    return np.concatenate(parts), order, tuple(plain_text(images.keys[index]) for index in order)
 
 
 def plain_text(text: str) -> str:

@@ -156,26 +156,39 @@ def verify(
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Check hashes, operators and golden embeddings on this machine; the run extra is enough.
+    """Check hashes, golden files, operators and golden embeddings on this machine.
+
+    The run extra is enough. Golden files go through this machine's decoder and resize; what comes out
+    must be the golden pixels, and these must give the golden embeddings.
 
     Example:
 
         distill-export verify runs/bundle
     """
+    from export.bundle.golden_files import verify_golden_files
     from export.bundle.verify import verify_bundle
-    from export.show import print_verdicts
+    from export.show import print_file_verdicts, print_verdicts
 
-    verdicts = verify_bundle(bundle)
-    if as_json:
-        typer.echo(json.dumps({"passed": all(v.passed for v in verdicts), "variants": [v.as_json() for v in verdicts]}))
-    else:
-        print_verdicts(verdicts)
+    verdicts, files = verify_bundle(bundle), verify_golden_files(bundle)
     bad = [verdict for verdict in verdicts if not verdict.passed]
+    bad_files = [file for file in files if not file.passed]
+    if as_json:
+        result = {"variants": [v.as_json() for v in verdicts], "files": [f.as_json() for f in files]}
+        typer.echo(json.dumps({"passed": not bad and not bad_files} | result))
+    else:
+        print_file_verdicts(files)
+        print_verdicts(verdicts)
     if bad:
         raise Failure(
             f"{bundle}: {len(bad)} of {len(verdicts)} variants do not do here what they did when exported: "
             f"{bad[0].variant}: {bad[0].problem}",
             "use another variant, or export again",
+        )
+    if bad_files:
+        raise Failure(
+            f"{bundle}: pictures do not become here what they became when exported: "
+            f"{bad_files[0].file}: {bad_files[0].problem}",
+            "compare Pillow's version with that in the bundle, or export again",
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 import shutil
 import tempfile
 import time
@@ -21,6 +22,7 @@ from export.bundle.schema import (
     BUNDLE_FILE,
     SCHEMA_VERSION,
     Golden,
+    GoldenFile,
     GoldenVectors,
     Licence,
     Manifest,
@@ -32,15 +34,15 @@ from export.bundle.schema import (
 )
 from export.calibration import Samples, choose_samples, plain_text
 from export.check import check_embeddings, reference_embeddings, why_failed
+from export.golden import GoldenImages
 from export.targets import Job, Target, leave_out_unfit, select_targets
 
 if TYPE_CHECKING:
     from distill.models.embedder import Embedder
     from distill.models.info import CheckpointInfo
 
-__all__ = ["GOLDEN_IMAGES", "Export", "Options", "Outcome", "export_bundle", "failed_folder", "refuse_existing"]
+__all__ = ["Export", "Options", "Outcome", "export_bundle", "failed_folder", "refuse_existing"]
 
-GOLDEN_IMAGES = 8
 PACKAGES = ("torch", "tensorflow", "onnx", "onnxruntime", "ai-edge-litert", "numpy", "pillow")
 
 
@@ -123,12 +125,13 @@ def export_bundle(checkpoint: Path, out: Path, options: Options) -> Export:
         options.seed,
     )
     reference = reference_embeddings(model, samples.check_pixels, info.preprocessing)
-    if not np.isfinite(reference).all():
+    golden = reference_embeddings(model, samples.golden.pixels, info.preprocessing)
+    if not (np.isfinite(reference).all() and np.isfinite(golden).all()):
         raise Failure(f"{checkpoint}: PyTorch itself gives embeddings that are not finite", "train the student again")
     with tempfile.TemporaryDirectory(prefix="distill-export-") as scratch:
         job = Job(model, info.preprocessing, samples.calibration, Path(scratch), options.debug)
         outcomes = tuple(_try(target, job, samples, reference, options) for target in targets)
-        folder = _pack(outcomes, out, Path(scratch), info, samples, reference, options, checkpoint)
+        folder = _pack(outcomes, out, Path(scratch), info, samples, golden, options, checkpoint)
     return Export(outcomes, folder)
 
 
@@ -169,7 +172,8 @@ def _try(target: Target, job: Job, samples: Samples, reference: np.ndarray, opti
             operators=built.operators,
             producer=built.producer,
         )
-        embeddings = open_file(path, variant, job.preprocessing).embed(samples.check_pixels)
+        runner = open_file(path, variant, job.preprocessing)
+        embeddings, golden = runner.embed(samples.check_pixels), runner.embed(samples.golden.pixels)
     except Failure as failure:
         return Outcome(target, None, None, str(failure))
     except (OSError, MemoryError):
@@ -183,12 +187,12 @@ def _try(target: Target, job: Job, samples: Samples, reference: np.ndarray, opti
     tolerance = chosen.get(target.name) or chosen.get(target.precision) or target.tolerance
     check = check_embeddings(reference, embeddings, tolerance, samples.data)
     variant = variant.model_copy(update={"check": check})
-    return Outcome(target, variant, np.nan_to_num(embeddings[:GOLDEN_IMAGES]), why_failed(check), seconds)
+    return Outcome(target, variant, np.nan_to_num(golden), why_failed(check), seconds)
 
 
 def _pack(
     outcomes: tuple[Outcome, ...], out: Path, scratch: Path, info: CheckpointInfo, samples: Samples,
-    reference: np.ndarray, options: Options, checkpoint: Path,
+    golden: np.ndarray, options: Options, checkpoint: Path,
 ) -> Path | None:  # fmt: skip
     made = [outcome for outcome in outcomes if outcome.variant is not None]
     if not made:
@@ -202,10 +206,10 @@ def _pack(
             schema_version=SCHEMA_VERSION,
             name=options.name or plain_text(checkpoint.resolve().name),
             preprocessing=info.preprocessing,
-            embedding_size=reference.shape[1],
+            embedding_size=golden.shape[1],
             normalisation="l2",
             variants=tuple(outcome.variant for outcome in made),
-            golden=_write_golden(temporary, made, samples, reference),
+            golden=_write_golden(temporary, made, samples.golden, golden),
             provenance=_provenance(info, samples, options),
         )
         write_json(temporary / BUNDLE_FILE, manifest.model_dump(mode="json"))
@@ -216,26 +220,35 @@ def _pack(
     return folder
 
 
-def _write_golden(folder: Path, made: list[Outcome], samples: Samples, reference: np.ndarray) -> Golden:
+def _write_golden(folder: Path, made: list[Outcome], images: GoldenImages, reference: np.ndarray) -> Golden:
     (folder / "golden").mkdir()
-    pixels = samples.check_pixels[:GOLDEN_IMAGES]
-    expected = {"pytorch": (reference[:GOLDEN_IMAGES], 0.99999)}
+    expected = {"pytorch": (reference, 0.99999)}
     expected |= {outcome.target.name: (outcome.expected, outcome.target.golden_min_cosine) for outcome in made}
     return Golden(
-        count=len(pixels),
-        keys=samples.check_keys[:GOLDEN_IMAGES],
-        pixels=RawFile(**_write(folder, "golden/pixels.u8", pixels.astype("u1"))),
+        count=len(images.pixels),
+        keys=images.keys,
+        pixels=RawFile(**_write(folder, "golden/pixels.u8", images.pixels.tobytes())),
         expected={
-            name: GoldenVectors(**_write(folder, f"golden/{name}.f32", rows.astype("<f4")), min_cosine=cosine)
+            name: GoldenVectors(**_write(folder, f"golden/{name}.f32", rows.astype("<f4").tobytes()), min_cosine=cosine)
             for name, (rows, cosine) in expected.items()
         },
+        files=tuple(
+            GoldenFile(
+                **_write(folder, f"golden/image{image.row}.{image.suffix}", image.content),
+                row=image.row,
+                width=image.width,
+                height=image.height,
+                decoded_sha256=image.decoded_sha256,
+                pixels_sha256=hashlib.sha256(images.pixels[image.row].tobytes()).hexdigest(),
+            )
+            for image in images.files
+        ),
     )
 
 
-def _write(folder: Path, name: str, values: np.ndarray) -> dict[str, str | int]:
-    path = folder / name
-    values.tofile(path)
-    return {"file": name, "size_bytes": path.stat().st_size, "sha256": sha256_file(path)}
+def _write(folder: Path, name: str, content: bytes) -> dict[str, str | int]:
+    (folder / name).write_bytes(content)
+    return {"file": name, "size_bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
 
 def _provenance(info: CheckpointInfo, samples: Samples, options: Options) -> Provenance:

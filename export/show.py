@@ -7,12 +7,13 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from export.bundle.golden_files import FileVerdict
 from export.bundle.read import Bundle
 from export.bundle.schema import Check, Operator, Variant
 from export.bundle.verify import Verdict
 from export.pipeline import Export, Outcome
 
-__all__ = ["export_json", "print_bundle", "print_export", "print_verdicts"]
+__all__ = ["export_json", "print_bundle", "print_export", "print_file_verdicts", "print_verdicts"]
 
 _STYLE = {"passed": "green", "failed": "red", "broken": "red", "unchecked": "yellow"}
 
@@ -63,7 +64,8 @@ def print_bundle(bundle: Bundle) -> None:
         "calibration": f"{c.count} images of {c.data}{f', {c.part} part' if c.part else ''}, seed {c.seed}"
         if (c := origin.calibration)
         else "none",
-        "golden": f"{manifest.golden.count} images, {len(manifest.golden.expected)} sets of embeddings",
+        "golden": f"{manifest.golden.count} images, {len(manifest.golden.files)} of them as files, "
+        f"{len(manifest.golden.expected)} sets of embeddings",
         "made": f"{origin.created} by {origin.tool}",
         "versions": ", ".join(f"{name} {version}" for name, version in origin.versions.items()),
         "licence": f"model: {origin.licence.model or 'not stated'}; data: {origin.licence.data or 'not stated'}",
@@ -94,6 +96,23 @@ def print_verdicts(verdicts: list[Verdict]) -> None:
     for verdict in verdicts:
         if verdict.problem:
             console.print(f"{verdict.variant}: {verdict.problem}", markup=False, soft_wrap=True)
+
+
+def print_file_verdicts(verdicts: list[FileVerdict]) -> None:
+    """One row a golden file, on stdout; nothing for a bundle without any."""
+    if not verdicts:
+        return
+    table = Table("golden file", "decoded", "resized", "levels off", "state")
+    for verdict in verdicts:
+        state = "passed" if verdict.passed else "failed"
+        exact = ["exact" if step else "differs" for step in (verdict.decoded, verdict.resized)]
+        levels = "" if verdict.max_level_diff is None else str(verdict.max_level_diff)
+        table.add_row(verdict.file, *exact, levels, f"[{_STYLE[state]}]{state}[/]")
+    console = _console()
+    console.print(table)
+    for verdict in verdicts:
+        if verdict.problem:
+            console.print(f"{verdict.file}: {verdict.problem}", markup=False, soft_wrap=True)
 
 
 def _console() -> Console:

@@ -20,6 +20,7 @@ __all__ = [
     "Calibration",
     "Check",
     "Golden",
+    "GoldenFile",
     "GoldenVectors",
     "InputSpec",
     "Licence",
@@ -41,6 +42,7 @@ MAX_FILE_BYTES = 2**31 - 1  # flatbuffers and protobuf files end here
 MAX_SIDE = 4096
 MAX_EMBEDDING = 65536
 MAX_GOLDEN = 1024
+MAX_GOLDEN_FILE_BYTES = 64 * 2**20
 MAX_GOLDEN_BYTES = 2**29  # eight images of 4096 pixels
 
 _PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
@@ -198,13 +200,30 @@ class GoldenVectors(RawFile):
     min_cosine: Cosine
 
 
+class GoldenFile(RawFile):
+    """A golden image as a PNG or JPEG file, and what each step on the way to its row must give."""
+
+    size_bytes: Annotated[int, Field(ge=1, le=MAX_GOLDEN_FILE_BYTES)]
+    row: Annotated[int, Field(ge=0, lt=MAX_GOLDEN)]  # which golden image it becomes
+    width: Annotated[int, Field(ge=1, le=65535)]  # decoded and upright, pixels
+    height: Annotated[int, Field(ge=1, le=65535)]
+    decoded_sha256: Sha256  # of the upright RGB bytes, row by row
+    pixels_sha256: Sha256  # after resize and crop: of the row in golden.pixels
+
+    @property
+    def lossless(self) -> bool:
+        """Whether every decoder must give the same pixels."""
+        return self.file.lower().endswith(".png")
+
+
 class Golden(_Part):
-    """A few images as pixels, with the embeddings that they must give."""
+    """A few images as pixels, some of them as files too, with the embeddings that they must give."""
 
     count: Annotated[int, Field(ge=1, le=MAX_GOLDEN)]
     keys: tuple[Annotated[str, Field(max_length=1000)], ...]
     pixels: RawFile  # uint8 [count, input_size, input_size, 3], after resize and crop
     expected: dict[Name, GoldenVectors]  # by variant, and "pytorch"
+    files: Annotated[tuple[GoldenFile, ...], Field(max_length=MAX_GOLDEN)] = ()
 
 
 class Calibration(_Part):
@@ -290,6 +309,9 @@ class Manifest(_Part):
         missing = sorted({*names, "pytorch"} - set(golden.expected))
         if missing:
             raise ValueError(f"golden: no expected embeddings of {missing[0]}")
+        rows = [file.row for file in golden.files]
+        if len(set(rows)) != len(rows) or max(rows, default=0) >= golden.count:
+            raise ValueError(f"golden: files of rows {rows} for {golden.count} images")
         wanted = {golden.pixels.file: golden.count * side * side * 3}
         wanted |= {file.file: golden.count * self.embedding_size * 4 for file in golden.expected.values()}
         for file in (golden.pixels, *golden.expected.values()):
@@ -300,4 +322,4 @@ class Manifest(_Part):
 
     def files(self) -> tuple[RawFile, ...]:
         """Every file that the bundle lists, models first."""
-        return (*self.variants, self.golden.pixels, *self.golden.expected.values())
+        return (*self.variants, self.golden.pixels, *self.golden.expected.values(), *self.golden.files)
