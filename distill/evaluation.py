@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -35,7 +37,7 @@ class Embeddings:
 
 
 def embed_images(
-    model: Embedder, preprocessing: Preprocessing, images: ImageSet, batch_size: int = 64, label: str = "embedding"
+    model: Embedder, preprocessing: Preprocessing, images: ImageSet, batch_size: int = 32, label: str = "embedding"
 ) -> Embeddings:
     """Embed ``images`` exactly as a deployed model would: Pillow resize, centre crop, float32.
 
@@ -47,15 +49,31 @@ def embed_images(
     device = next(model.parameters()).device
     was_training = model.training
     model.eval()
-    rows, indices = [], []
-    with torch.inference_mode():
-        for pixels, numbers in pixel_batches(images, preprocessing, batch_size=batch_size, label=label):
-            scaled = torch.from_numpy(preprocessing.scale(pixels)).to(device).permute(0, 3, 1, 2)
-            rows.append(model(scaled).float().cpu().numpy())
-            indices.append(numbers)
-    model.train(was_training)
+
+    @torch.inference_mode()
+    def embed(pixels: np.ndarray) -> np.ndarray:
+        scaled = torch.from_numpy(preprocessing.scale(pixels)).to(device).permute(0, 3, 1, 2)
+        return model(scaled).float().cpu().numpy()
+
+    # A batch a core, each on one thread: the threads of one small convolution wait for each other
+    # longer than they compute, and stand in the way of those that decode.
+    cores = (os.cpu_count() or 1) if device.type == "cpu" else 1
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    rows: list[Future[np.ndarray]] = []
+    indices = []
+    try:
+        with ThreadPoolExecutor(cores, thread_name_prefix="embed") as pool:
+            for pixels, numbers in pixel_batches(images, preprocessing, batch_size=batch_size, label=label):
+                if len(rows) >= 2 * cores:
+                    rows[-2 * cores].result()  # bounds what waits in memory
+                rows.append(pool.submit(embed, pixels))
+                indices.append(numbers)
+    finally:
+        torch.set_num_threads(threads)
+        model.train(was_training)
     found = np.concatenate(indices)
-    embeddings = np.concatenate(rows)
+    embeddings = np.concatenate([part.result() for part in rows])
     if not np.isfinite(embeddings).all():
         raise Failure("the network gives embeddings that are not finite", "train again with a lower --lr or --clip 1")
     return Embeddings(embeddings, images.labels[found], found)
