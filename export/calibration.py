@@ -37,6 +37,7 @@ class CalibrationImages:
 
     pixels: np.ndarray
     preprocessing: Preprocessing
+    marked: bool = True  # False: the images as they are, for comparing
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -44,7 +45,7 @@ class CalibrationImages:
     def scaled(self) -> Iterator[np.ndarray]:
         """The images one by one as the network takes them: float32 ``[1, side, side, 3]``."""
         for index, image in enumerate(self.pixels):
-            if index == 0:
+            if index == 0 and self.marked:
                 image = image.copy()
                 image[0, 0], image[0, 1] = 0, 255
             yield self.preprocessing.scale(image[None]).astype(np.float32)

@@ -6,8 +6,7 @@ import datetime
 import hashlib
 import shutil
 import tempfile
-import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,8 +15,8 @@ import numpy as np
 
 from distill.console import Failure, UsageFailure, note
 from distill.files import atomic_dir, sha256_file, write_json
+from export.attempt import Options, Outcome, attempt, built_file
 from export.bundle.read import load_bundle
-from export.bundle.runtime import open_file
 from export.bundle.schema import (
     BUNDLE_FILE,
     SCHEMA_VERSION,
@@ -29,13 +28,12 @@ from export.bundle.schema import (
     Provenance,
     RawFile,
     Source,
-    Tolerance,
-    Variant,
 )
 from export.calibration import Samples, choose_samples, plain_text
-from export.check import check_embeddings, reference_embeddings, why_failed
+from export.check import reference_embeddings
 from export.golden import GoldenImages
-from export.targets import Job, Target, leave_out_unfit, select_targets
+from export.repair.methods import AUTO, methods_of
+from export.targets import Job, leave_out_unfit, select_targets
 
 if TYPE_CHECKING:
     from distill.models.embedder import Embedder
@@ -44,41 +42,6 @@ if TYPE_CHECKING:
 __all__ = ["Export", "Options", "Outcome", "export_bundle", "failed_folder", "refuse_existing"]
 
 PACKAGES = ("torch", "tensorflow", "onnx", "onnxruntime", "ai-edge-litert", "numpy", "pillow")
-
-
-@dataclass(frozen=True)
-class Options:
-    """What the user chose besides the checkpoint."""
-
-    target: str = "all"
-    quantize: str = "none,int8"
-    io: str = "int8"
-    calibration_data: str | None = None
-    calibration_images: int = 200
-    seed: int = 0
-    tolerances: dict[str, Tolerance] | None = None
-    name: str = ""
-    licence: Licence = Licence()
-    overwrite: bool = False
-    debug: bool = False
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """One target's fate: ``passed``; ``failed`` its check; ``broken``: no file came out."""
-
-    target: Target
-    variant: Variant | None
-    expected: np.ndarray | None  # golden embeddings of this variant
-    problem: str = ""
-    seconds: float = 0.0  # of the building alone
-
-    @property
-    def state(self) -> str:
-        """One of passed, failed, broken."""
-        if self.variant is None:
-            return "broken"
-        return "failed" if self.problem else "passed"
 
 
 @dataclass(frozen=True)
@@ -111,11 +74,13 @@ def export_bundle(checkpoint: Path, out: Path, options: Options) -> Export:
             take this network.
     """
     targets = select_targets(options.target, options.quantize, options.io)
+    methods_of(options.repair)
     refuse_existing(out, options.overwrite)
     from distill.models.checkpoint import load_checkpoint  # torch: only now that the command is right
 
     model, info = load_checkpoint(checkpoint)
     targets = leave_out_unfit(targets, model, options.target)
+    options = without_impossible_repair(options, model)
     calibrating = any(target.needs_calibration for target in targets)
     samples = choose_samples(
         info.preprocessing,
@@ -130,7 +95,7 @@ def export_bundle(checkpoint: Path, out: Path, options: Options) -> Export:
         raise Failure(f"{checkpoint}: PyTorch itself gives embeddings that are not finite", "train the student again")
     with tempfile.TemporaryDirectory(prefix="distill-export-") as scratch:
         job = Job(model, info.preprocessing, samples.calibration, Path(scratch), options.debug)
-        outcomes = tuple(_try(target, job, samples, reference, options) for target in targets)
+        outcomes = tuple(attempt(target, job, samples, reference, options) for target in targets)
         folder = _pack(outcomes, out, Path(scratch), info, samples, golden, options, checkpoint)
     return Export(outcomes, folder)
 
@@ -152,42 +117,20 @@ def refuse_existing(out: Path, overwrite: bool) -> None:
             raise UsageFailure(f"{folder}: exists", "give --overwrite to replace this bundle, or another --out")
 
 
-def _try(target: Target, job: Job, samples: Samples, reference: np.ndarray, options: Options) -> Outcome:
-    note(f"building {target.name}")
-    path = job.scratch / "out" / f"{target.name}.{target.format}"
-    path.parent.mkdir(exist_ok=True)
-    started = time.perf_counter()
-    try:
-        built = target.build(job, path)
-        seconds = time.perf_counter() - started
-        variant = Variant(
-            name=target.name,
-            format=target.format,
-            file=path.name,
-            size_bytes=path.stat().st_size,
-            sha256=sha256_file(path),
-            scheme=target.scheme,
-            input=built.input,
-            output=built.output,
-            operators=built.operators,
-            producer=built.producer,
-        )
-        runner = open_file(path, variant, job.preprocessing)
-        embeddings, golden = runner.embed(samples.check_pixels), runner.embed(samples.golden.pixels)
-    except Failure as failure:
-        return Outcome(target, None, None, str(failure))
-    except (OSError, MemoryError):
-        raise  # this machine's trouble, not this target's
-    except Exception as error:  # converters raise all kinds of types; the other targets go on
-        if options.debug:
-            raise
-        first = (str(error).strip().splitlines() or [""])[0]
-        return Outcome(target, None, None, f"{type(error).__name__}: {first} (run again with --debug and report it)")
-    chosen = options.tolerances or {}
-    tolerance = chosen.get(target.name) or chosen.get(target.precision) or target.tolerance
-    check = check_embeddings(reference, embeddings, tolerance, samples.data)
-    variant = variant.model_copy(update={"check": check})
-    return Outcome(target, variant, np.nan_to_num(golden), why_failed(check), seconds)
+def without_impossible_repair(options: Options, model: Embedder) -> Options:
+    """Repair works on folded networks; ``auto`` does without where there is none.
+
+    Raises:
+        Failure: a repair was named for another network.
+    """
+    from export.fold import can_fold
+
+    if can_fold(model) or options.repair == "none":
+        return options
+    if options.repair != AUTO:
+        raise Failure(f"{model.backbone.arch}: --repair {options.repair} knows mobilenet_v1_* only", "take --repair none")
+    note(f"no repair: it does not know {model.backbone.arch} yet")
+    return replace(options, repair="none")
 
 
 def _pack(
@@ -201,7 +144,8 @@ def _pack(
     folder = out if whole else failed_folder(out)
     with atomic_dir(folder) as temporary:
         for outcome in made:
-            shutil.copyfile(scratch / "out" / outcome.variant.file, temporary / outcome.variant.file)
+            file = built_file(scratch, outcome.target, outcome.variant.repair)
+            shutil.copyfile(file, temporary / outcome.variant.file)
         manifest = Manifest(
             schema_version=SCHEMA_VERSION,
             name=options.name or plain_text(checkpoint.resolve().name),

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from distill.console import note
+from export.attempt import Outcome
 from export.bundle.golden_files import FileVerdict
 from export.bundle.read import Bundle
 from export.bundle.schema import Check, Operator, Variant
 from export.bundle.verify import Verdict
-from export.pipeline import Export, Outcome
+from export.layers import write_report
+from export.pipeline import Export
 
-__all__ = ["export_json", "print_bundle", "print_export", "print_file_verdicts", "print_verdicts"]
+__all__ = ["export_json", "print_bundle", "print_export", "print_file_verdicts", "print_verdicts", "write_layers"]
 
 _STYLE = {"passed": "green", "failed": "red", "broken": "red", "unchecked": "yellow"}
 
@@ -45,6 +49,25 @@ def _outcome_json(outcome: Outcome) -> dict[str, Any]:
     if outcome.variant is not None:
         row |= outcome.variant.model_dump(mode="json", exclude={"name"})
     return row
+
+
+def write_layers(export: Export, folder: Path, quiet: bool) -> None:
+    """The layers of every int8 TFLite variant as files, and as a table on stdout unless ``quiet``."""
+    console = _console()
+    for outcome in export.outcomes:
+        if not outcome.layers:
+            continue
+        paths = write_report(folder, outcome.target.name, list(outcome.layers))
+        note(f"wrote {', '.join(str(path) for path in paths)}")
+        if quiet:
+            continue
+        table = Table(title=f"{outcome.target.name}: int8 against float")
+        for column in ("layer", "min cos", "SNR, dB", "range", "channel", "low"):
+            table.add_column(column, justify="left" if column == "layer" else "right", no_wrap=True)
+        for row in outcome.layers:
+            shares = (row.range_use, row.channel_use, row.low_channels)
+            table.add_row(row.name, f"{row.cosine:.4f}", f"{row.snr_db:.1f}", *(f"{share:.0%}" for share in shares))
+        console.print(table)
 
 
 def print_bundle(bundle: Bundle) -> None:
@@ -80,7 +103,7 @@ def print_bundle(bundle: Bundle) -> None:
     console.print(table)
     for variant in manifest.variants:
         console.print(f"{variant.name}: {_operators(variant.operators)}", markup=False, soft_wrap=True)
-        console.print(f"  takes {_tensor(variant.input)}, gives {_tensor(variant.output)}", markup=False, soft_wrap=True)
+        console.print(f"  takes {_tensor(variant.input)}, gives {_tensor(variant.output)}{_repair(variant)}", markup=False, soft_wrap=True)
 
 
 def print_verdicts(verdicts: list[Verdict]) -> None:
@@ -144,6 +167,10 @@ def _numbers(check: Check | None) -> list[str]:
 
 def _operators(operators: tuple[Operator, ...]) -> str:
     return ", ".join(f"{operator.count} {operator.name}" for operator in operators) or "operators not listed"
+
+
+def _repair(variant: Variant) -> str:
+    return "" if variant.repair == "none" else f", repaired by {variant.repair}"
 
 
 def _tensor(spec: Any) -> str:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from distill.models.embedder import Embedder
     from export.calibration import CalibrationImages
     from export.graph import FoldedGraph
+    from export.repair.methods import Repaired
 
 __all__ = ["TARGETS", "Built", "Job", "Target", "leave_out_unfit", "select_targets"]
 
@@ -34,6 +35,7 @@ class Job:
     calibration: CalibrationImages | None
     scratch: Path
     debug: bool = False
+    repair: str = "none"
 
     @cached_property
     def graph(self) -> FoldedGraph:
@@ -45,6 +47,24 @@ class Job:
         from export.fold import fold
 
         return fold(self.model, self.preprocessing.input_size)
+
+    @cached_property
+    def _repaired(self) -> dict[str, Repaired]:
+        return {}
+
+    def repaired(self) -> Repaired:
+        """The folded network, made ready for int8 by the method ``self.repair``.
+
+        Raises:
+            Failure: no calibration images, or an architecture that has no folded route.
+        """
+        from export.repair.methods import repair
+
+        if not self.calibration:
+            raise Failure("int8 needs calibration images", "give --calibration-data")
+        if self.repair not in self._repaired:
+            self._repaired[self.repair] = repair(self.graph, self.repair, self.calibration)
+        return self._repaired[self.repair]
 
     @cached_property
     def onnx_float32(self) -> tuple[onnx.ModelProto, str]:
@@ -120,7 +140,8 @@ def _tflite(weights: str, border: str = "float32") -> Callable[[Job, Path], Buil
         from export.metadata import add_metadata, build_metadata
         from export.tflite import check_input_scale, to_tflite
 
-        content = to_tflite(job.graph, weights, job.calibration, job.debug, border)
+        graph = job.repaired().graph if weights == "int8" else job.graph
+        content = to_tflite(graph, weights, job.calibration, job.debug, border)
         says = f"{job.graph.embedding_size} values of unit length"
         path.write_bytes(add_metadata(content, build_metadata(job.model.backbone.arch, says, job.preprocessing)))
         facts = describe_tflite(path)
@@ -145,12 +166,13 @@ def _onnx_int8(job: Job, path: Path) -> Built:
     import onnx
     import onnxruntime
 
-    from export.onnx_route import describe_onnx, quantise_onnx
+    from export.onnx_route import describe_onnx, graph_to_onnx, quantise_onnx
 
     if not job.calibration:
         raise Failure("int8 needs calibration images", "give --calibration-data")
     source = job.scratch / "float32.onnx"
-    onnx.save_model(job.onnx_float32[0], source)
+    model = job.onnx_float32[0] if job.repair == "none" else graph_to_onnx(job.repaired().graph)
+    onnx.save_model(model, source)
     quantise_onnx(source, path, job.calibration, job.debug)
     return Built(*describe_onnx(path), producer=f"quantize_static, onnxruntime {onnxruntime.__version__}")
 

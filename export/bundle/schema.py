@@ -189,6 +189,7 @@ class Variant(RawFile):
     operators: tuple[Operator, ...] = ()
     check: Check | None = None
     producer: Annotated[str, Field(max_length=200)] = ""
+    repair: Annotated[str, Field(max_length=100)] = "none"  # what was done to the network before int8
 
 
 class GoldenVectors(RawFile):

@@ -1,0 +1,154 @@
+"""One target: built, by the repairs asked for, and compared with PyTorch."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from distill.console import Failure, note
+from distill.files import sha256_file
+from export.bundle.runtime import open_file
+from export.bundle.schema import Licence, Tolerance, Variant
+from export.calibration import CalibrationImages, Samples
+from export.check import check_embeddings, reference_embeddings, why_failed
+from export.layers import LayerError, compare_layers
+from export.repair.methods import methods_of
+from export.targets import Built, Job, Target
+
+__all__ = ["Options", "Outcome", "attempt", "built_file"]
+
+REPAIR_IMAGES = 64  # calibration images by which --repair auto chooses
+# What auto aims at besides the tolerance: at a mean cosine of 0.977 Recall@1 fell by a point, at 0.997 by
+# nothing that could be measured (docs/quantization.md).
+REPAIR_MEAN_COSINE = 0.99
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user chose besides the checkpoint."""
+
+    target: str = "all"
+    quantize: str = "none,int8"
+    io: str = "int8"
+    calibration_data: str | None = None
+    calibration_images: int = 200
+    seed: int = 0
+    tolerances: dict[str, Tolerance] | None = None
+    name: str = ""
+    licence: Licence = Licence()
+    overwrite: bool = False
+    debug: bool = False
+    repair: str = "none"
+    debug_layers: Path | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One target's fate: ``passed``; ``failed`` its check; ``broken``: no file came out."""
+
+    target: Target
+    variant: Variant | None
+    expected: np.ndarray | None  # golden embeddings of this variant
+    problem: str = ""
+    seconds: float = 0.0  # of the building alone
+    layers: tuple[LayerError, ...] = ()
+
+    @property
+    def state(self) -> str:
+        """One of passed, failed, broken."""
+        if self.variant is None:
+            return "broken"
+        return "failed" if self.problem else "passed"
+
+
+def built_file(scratch: Path, target: Target, method: str) -> Path:
+    """Where the file of a target lies until it is packed."""
+    return scratch / "out" / method.replace("+", "-") / f"{target.name}.{target.format}"
+
+
+def attempt(target: Target, job: Job, samples: Samples, reference: np.ndarray, options: Options) -> Outcome:
+    """Build one target and compare it with PyTorch; whatever breaks, the other targets go on.
+
+    Args:
+        target: the row of the table.
+        job: what builders draw on.
+        samples: calibration, check and golden images.
+        reference: PyTorch's embeddings of the check images, float32 ``[M, D]``.
+        options: what the user chose.
+
+    Raises:
+        OSError, MemoryError: this machine's trouble.
+    """
+    started = time.perf_counter()
+    chosen = options.tolerances or {}
+    tolerance = chosen.get(target.name) or chosen.get(target.precision) or target.tolerance
+    try:
+        path, variant = _build(target, job, tolerance, options)
+        seconds = time.perf_counter() - started
+        runner = open_file(path, variant, job.preprocessing)
+        embeddings, golden = runner.embed(samples.check_pixels), runner.embed(samples.golden.pixels)
+        layers = _layers(target, job, path, samples) if options.debug_layers else ()
+    except Failure as failure:
+        return Outcome(target, None, None, str(failure))
+    except (OSError, MemoryError):
+        raise  # this machine's trouble, not this target's
+    except Exception as error:  # converters raise all kinds of types; the other targets go on
+        if options.debug:
+            raise
+        first = (str(error).strip().splitlines() or [""])[0]
+        return Outcome(target, None, None, f"{type(error).__name__}: {first} (run again with --debug and report it)")
+    check = check_embeddings(reference, embeddings, tolerance, samples.data)
+    variant = variant.model_copy(update={"check": check})
+    return Outcome(target, variant, np.nan_to_num(golden), why_failed(check), seconds, layers)
+
+
+def _build(target: Target, job: Job, tolerance: Tolerance, options: Options) -> tuple[Path, Variant]:
+    """Build by the repairs asked for and take the first that is good enough on calibration images.
+
+    Good enough: within the tolerance, mean cosine at least ``REPAIR_MEAN_COSINE``. If none is, the
+    one with the highest mean cosine is taken. The check images have no say: they judge the result.
+    """
+    methods = methods_of(options.repair) if target.needs_calibration else ("none",)
+    tried: list[tuple[float, str, Path, Variant]] = []
+    for method in methods:
+        note(f"building {target.name}" + ("" if method == "none" else f", repair {method}"))
+        job.repair = method
+        path = built_file(job.scratch, target, method)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        variant = _describe(target, target.build(job, path), path, method)
+        if len(methods) == 1:
+            return path, variant
+        pixels = job.calibration.pixels[:REPAIR_IMAGES]
+        wanted = reference_embeddings(job.model, pixels, job.preprocessing)
+        check = check_embeddings(wanted, open_file(path, variant, job.preprocessing).embed(pixels), tolerance, "")
+        tried.append((check.mean_cosine, method, path, variant))
+        if check.passed and check.mean_cosine >= REPAIR_MEAN_COSINE:
+            return path, variant
+    _, job.repair, path, variant = max(tried, key=lambda row: row[0])
+    return path, variant
+
+
+def _describe(target: Target, built: Built, path: Path, method: str) -> Variant:
+    return Variant(
+        name=target.name,
+        format=target.format,
+        file=path.name,
+        size_bytes=path.stat().st_size,
+        sha256=sha256_file(path),
+        scheme=target.scheme,
+        input=built.input,
+        output=built.output,
+        operators=built.operators,
+        producer=built.producer,
+        repair=method,
+    )
+
+
+def _layers(target: Target, job: Job, path: Path, samples: Samples) -> tuple[LayerError, ...]:
+    if target.format != "tflite" or not target.needs_calibration:
+        return ()
+    images = CalibrationImages(samples.check_pixels, job.preprocessing, marked=False)
+    return tuple(compare_layers(path.read_bytes(), job.repaired().exact, images.scaled()))

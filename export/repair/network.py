@@ -1,0 +1,129 @@
+"""The folded graph in PyTorch, layer by layer, and what its values do over the calibration images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from export.graph import Convolution, FoldedGraph, L2Norm, Layer, Linear, MeanPool, same_padding
+
+__all__ = ["Observed", "activate", "batches", "linear_part", "observe", "run", "weight"]
+
+
+def batches(images: Iterable[np.ndarray], size: int = 16) -> Iterator[Tensor]:
+    """Scaled images ``[1, side, side, 3]`` one by one to float32 ``[n, 3, side, side]``."""
+    waiting: list[np.ndarray] = []
+    for image in images:
+        waiting.append(image)
+        if len(waiting) == size:
+            yield _stack(waiting)
+            waiting = []
+    if waiting:
+        yield _stack(waiting)
+
+
+def _stack(images: list[np.ndarray]) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(np.concatenate(images).transpose(0, 3, 1, 2)))
+
+
+def weight(layer: Convolution | Linear) -> Tensor:
+    """Weights with the output channel first: ``[out, in / groups, h, w]`` or ``[out, in]``."""
+    if isinstance(layer, Linear):
+        return torch.from_numpy(layer.weight.T.copy())
+    order = (2, 3, 0, 1) if layer.depthwise else (3, 2, 0, 1)
+    return torch.from_numpy(layer.kernel.transpose(order).copy())
+
+
+def linear_part(layer: Layer, values: Tensor, weights: Tensor | None = None) -> Tensor:
+    """The layer before its activation, bias included.
+
+    Args:
+        layer: any layer of a folded graph.
+        values: ``[n, C, h, w]``, behind the mean ``[n, C]``.
+        weights: instead of the layer's own, output channel first.
+    """
+    match layer:
+        case Convolution():
+            size = layer.kernel.shape[0]
+            pads = [pad for side in (values.shape[3], values.shape[2]) for pad in same_padding(side, size, layer.stride)]
+            kernel = weight(layer) if weights is None else weights
+            groups = layer.channels if layer.depthwise else 1
+            return F.conv2d(F.pad(values, pads), kernel, torch.from_numpy(layer.bias), layer.stride, groups=groups)
+        case MeanPool():
+            return values.mean(dim=(2, 3))
+        case Linear():
+            return F.linear(values, weight(layer) if weights is None else weights, torch.from_numpy(layer.bias))
+        case L2Norm():
+            return F.normalize(values, dim=1)
+    raise TypeError(type(layer))
+
+
+def activate(layer: Layer, values: Tensor) -> Tensor:
+    """ReLU6 where the layer has it."""
+    return values.clamp(0, 6) if isinstance(layer, Convolution) and layer.relu6 else values
+
+
+def run(graph: FoldedGraph, images: Tensor, visit: Callable[[Layer, Tensor, Tensor], None] | None = None) -> Tensor:
+    """``[n, 3, side, side]`` to ``[n, D]``; ``visit(layer, before activation, after it)`` on the way."""
+    values = images
+    for layer in graph.layers:
+        before = linear_part(layer, values)
+        values = activate(layer, before)
+        if visit:
+            visit(layer, before, values)
+    return values
+
+
+@dataclass
+class Observed:
+    """One layer over all calibration images.
+
+    Attributes:
+        peak: float64 ``[C]``, largest value of each channel before the activation.
+        mean_square: float64 ``[C]``, of each channel after it.
+        variance: float64 ``[C]``, of each channel before it.
+        low, high: smallest and largest value after it: what min/max calibration sees.
+    """
+
+    peak: np.ndarray
+    mean_square: np.ndarray
+    variance: np.ndarray
+    low: float
+    high: float
+
+
+def observe(graph: FoldedGraph, images: Iterable[np.ndarray]) -> dict[str, Observed]:
+    """Statistics of every layer, by its name.
+
+    Args:
+        graph: the folded network.
+        images: scaled, float32 ``[1, side, side, 3]``, one by one.
+    """
+    seen: dict[str, Observed] = {}
+    counts: dict[str, int] = {}
+    sums: dict[str, list[np.ndarray]] = {}
+
+    def visit(layer: Layer, before: Tensor, after: Tensor) -> None:
+        axes = [axis for axis in range(before.ndim) if axis != 1]
+        exact = before.double()
+        parts = [exact.sum(axes).numpy(), (exact**2).sum(axes).numpy(), (after.double() ** 2).sum(axes).numpy()]
+        peak, low, high = before.amax(axes).double().numpy(), float(after.min()), float(after.max())
+        counts[layer.name] = counts.get(layer.name, 0) + before.numel() // before.shape[1]
+        if layer.name in seen:
+            old = seen[layer.name]
+            peak, low, high = np.maximum(peak, old.peak), min(low, old.low), max(high, old.high)
+            parts = [new + sum_ for new, sum_ in zip(parts, sums[layer.name], strict=True)]
+        sums[layer.name] = parts
+        count = counts[layer.name]
+        variance = np.maximum(parts[1] / count - (parts[0] / count) ** 2, 0)
+        seen[layer.name] = Observed(peak, parts[2] / count, variance, low, high)
+
+    with torch.inference_mode():
+        for batch in batches(images):
+            run(graph, batch, visit)
+    return seen
