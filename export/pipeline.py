@@ -16,6 +16,7 @@ import numpy as np
 from distill.console import Failure, UsageFailure, note
 from distill.files import atomic_dir, sha256_file, write_json
 from export.attempt import Options, Outcome, attempt, built_file
+from export.bundle.card import CARD_FILE, model_card
 from export.bundle.read import load_bundle
 from export.bundle.schema import (
     BUNDLE_FILE,
@@ -156,6 +157,8 @@ def _pack(
             golden=_write_golden(temporary, made, samples.golden, golden),
             provenance=_provenance(info, samples, options),
         )
+        card = RawFile(**_write(temporary, CARD_FILE, model_card(manifest).encode()))
+        manifest = manifest.model_copy(update={"model_card": card})
         write_json(temporary / BUNDLE_FILE, manifest.model_dump(mode="json"))
         load_bundle(temporary)  # what we hand out is what we would accept
     stale = failed_folder(out)

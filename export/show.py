@@ -10,6 +10,7 @@ from rich.table import Table
 
 from distill.console import note
 from export.attempt import Outcome
+from export.bundle.card import flat_metrics
 from export.bundle.golden_files import FileVerdict
 from export.bundle.read import Bundle
 from export.bundle.schema import Check, Operator, Variant
@@ -83,6 +84,8 @@ def print_bundle(bundle: Bundle) -> None:
         "embedding": f"{manifest.embedding_size} values, {manifest.normalisation} normalised",
         "made from": f"{source.kind} {source.arch}, id {source.id}, weights {source.sha256[:16]}…",
         "trained on": str(source.data.get("spec", "not recorded")),
+        "first weights": ", ".join(f"{key} {value}" for key, value in source.weights.items()) or "none recorded",
+        "measured": ", ".join(f"{name} {value:.4f}" for name, value in flat_metrics(source.metrics)) or "nothing",
         "space of": source.space or "its own",
         "calibration": f"{c.count} images of {c.data}{f', {c.part} part' if c.part else ''}, seed {c.seed}"
         if (c := origin.calibration)
@@ -91,6 +94,7 @@ def print_bundle(bundle: Bundle) -> None:
         f"{len(manifest.golden.expected)} sets of embeddings",
         "made": f"{origin.created} by {origin.tool}",
         "versions": ", ".join(f"{name} {version}" for name, version in origin.versions.items()),
+        "model card": manifest.model_card.file if manifest.model_card else "none",
         "licence": f"model: {origin.licence.model or 'not stated'}; data: {origin.licence.data or 'not stated'}",
     }
     for label, value in rows.items():

@@ -283,6 +283,7 @@ class Manifest(_Part):
     variants: Annotated[tuple[Variant, ...], Field(min_length=1, max_length=64)]
     golden: Golden
     provenance: Provenance
+    model_card: RawFile | None = None  # the same for people, Markdown
 
     @model_validator(mode="after")
     def _consistent(self) -> Manifest:
@@ -323,4 +324,5 @@ class Manifest(_Part):
 
     def files(self) -> tuple[RawFile, ...]:
         """Every file that the bundle lists, models first."""
-        return (*self.variants, self.golden.pixels, *self.golden.expected.values(), *self.golden.files)
+        card = () if self.model_card is None else (self.model_card,)
+        return (*self.variants, self.golden.pixels, *self.golden.expected.values(), *self.golden.files, *card)

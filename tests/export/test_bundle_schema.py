@@ -92,6 +92,6 @@ def test_a_bundle_survives_json(made_bundle):
 def test_unknown_fields_are_no_error(made_bundle):
     """A newer writer may say more; only a raised schema version changes what fields mean."""
     content = json.loads((made_bundle / "bundle.json").read_text())
-    content["model_card"] = "card.md"
+    content["wrapping"] = "paper"
     content["variants"][0]["colour"] = {"of": "the box"}
     Manifest.model_validate(content)

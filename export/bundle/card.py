@@ -1,0 +1,158 @@
+"""``MODEL_CARD.md``: what ``bundle.json`` says, for people. Nothing in it that was not measured or stated.
+
+The sections follow Mitchell et al., "Model Cards for Model Reporting" (arXiv 1810.03993), as far as an
+export knows anything of them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from export.bundle.schema import Manifest, Variant
+
+__all__ = ["CARD_FILE", "flat_metrics", "model_card"]
+
+CARD_FILE = "MODEL_CARD.md"
+_SPECIAL = re.compile(r"([\\`*_{}\[\]<>!|~&])")
+_NOT_STATED = "not stated"
+
+
+def model_card(manifest: Manifest) -> str:
+    """Markdown; names from files and data are escaped, so that they stay text."""
+    return "\n".join(
+        line
+        for part in (_head, _use, _variants, _training, _calibration, _limits, _provenance)
+        for line in (*part(manifest), "")
+    )
+
+
+def flat_metrics(metrics: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+    """``{"test": {"recall@1": 0.7}}`` to ``("test recall@1", 0.7)``; what is no number is left out."""
+    for name, value in metrics.items():
+        if isinstance(value, dict):
+            yield from flat_metrics(value, f"{prefix}{name} ")
+        elif isinstance(value, (int, float)) and not isinstance(value, bool):
+            yield f"{prefix}{name}", float(value)
+
+
+def _head(manifest: Manifest) -> Iterator[str]:
+    source = manifest.provenance.source
+    yield f"# {_text(manifest.name)}"
+    yield ""
+    yield (
+        f"An image embedder: a picture becomes {manifest.embedding_size} numbers of unit length, and pictures of "
+        "the same thing get a high inner product. For retrieval; it names no classes."
+    )
+    yield ""
+    yield f"- network: {_text(source.kind)} {_text(source.arch)}, checkpoint {_text(source.id)}"
+    space = f"that of teacher {_text(source.space)}: queries may search its gallery" if source.space else "its own"
+    yield f"- embedding space: {space}"
+    yield f"- licence of the model: {_text(manifest.provenance.licence.model) or _NOT_STATED}"
+    yield f"- licence of the training data: {_text(manifest.provenance.licence.data) or _NOT_STATED}"
+
+
+def _use(manifest: Manifest) -> Iterator[str]:
+    pre = manifest.preprocessing
+    yield "## Input"
+    yield ""
+    yield (
+        f"{pre.input_size} x {pre.input_size} pixels {pre.colour_order}: shorter side to {pre.resize_size} "
+        f"({_text(pre.resize_rule)}), {pre.crop} crop, then (pixel - mean) / std with mean {_numbers(pre.mean)} and "
+        f"std {_numbers(pre.std)}. `golden/` proves each step."
+    )
+
+
+def _variants(manifest: Manifest) -> Iterator[str]:
+    yield "## Files"
+    yield ""
+    yield "Compared with PyTorch on pictures that took no part in calibration:"
+    yield ""
+    yield "| variant | kB | weights, activations | takes, gives | repair | operators | images | largest difference | smallest cosine | mean cosine | |"
+    yield "|---|---|---|---|---|---|---|---|---|---|---|"
+    for variant in manifest.variants:
+        yield f"| {' | '.join(_row(variant))} |"
+    yield ""
+    yield "The cosine tests the conversion. Recall@K and latency on a device: `distill-bench`."
+
+
+def _row(variant: Variant) -> list[str]:
+    scheme, check = variant.scheme, variant.check
+    row = [
+        variant.name,
+        f"{variant.size_bytes / 1000:.1f}",
+        f"{scheme.weights}, {scheme.activations}",
+        f"{variant.input.dtype} {variant.input.layout}, {variant.output.dtype}",
+        _text(variant.repair),
+        str(sum(operator.count for operator in variant.operators)),
+    ]
+    if check is None:
+        return [*row, "", "", "", "", "not checked"]
+    numbers = [f"{check.max_abs_diff:.1e}", f"{check.min_cosine:.4f}", f"{check.mean_cosine:.4f}"]
+    return [*row, str(check.images), *numbers, "passed" if check.passed else "**failed**"]
+
+
+def _training(manifest: Manifest) -> Iterator[str]:
+    source = manifest.provenance.source
+    yield "## Training"
+    yield ""
+    data = source.data
+    words = [f"{_text(str(data.get('spec', 'not recorded')))}"]
+    words += [f"split {_text(str(data['split']))}"] if data.get("split") else []
+    words += [f"{data[key]} {key}" for key in ("images", "classes") if isinstance(data.get(key), int)]
+    yield f"- data: {', '.join(words)}"
+    if source.weights:
+        named = ", ".join(f"{_text(str(k))} {_text(str(v))}" for k, v in source.weights.items())
+        yield f"- first weights: {named}"
+    method = source.training.get("method")
+    if method:
+        yield f"- method: {_text(str(method))}"
+    metrics = list(flat_metrics(source.metrics))
+    if not metrics:
+        return
+    yield ""
+    yield "Measured in PyTorch when it was trained (0 to 1):"
+    yield ""
+    yield "| metric | value |"
+    yield "|---|---|"
+    for name, value in metrics:
+        yield f"| {_text(name)} | {value:.4f} |"
+
+
+def _calibration(manifest: Manifest) -> Iterator[str]:
+    calibration = manifest.provenance.calibration
+    yield "## Calibration of int8"
+    yield ""
+    if calibration is None:
+        yield "None."
+        return
+    part = f" ({_text(calibration.part)} part)" if calibration.part else ""
+    yield f"{calibration.count} images of {_text(calibration.data)}{part}, drawn with seed {calibration.seed}; listed in `bundle.json`."
+
+
+def _limits(manifest: Manifest) -> Iterator[str]:
+    yield "## Limits"
+    yield ""
+    yield "- What it was trained on is what it is good at; nothing here was measured on other pictures."
+    yield f"- `golden/` shows {manifest.golden.count} of the pictures: do not publish it if they are private."
+    if any(variant.output.renormalise for variant in manifest.variants):
+        yield "- int8 embeddings are not exactly of unit length: divide by the length."
+
+
+def _provenance(manifest: Manifest) -> Iterator[str]:
+    origin = manifest.provenance
+    yield "## Provenance"
+    yield ""
+    yield f"- made {_text(origin.created)} by {_text(origin.tool)}"
+    yield f"- weights SHA-256 `{origin.source.sha256}`"
+    yield f"- with {', '.join(f'{_text(name)} {_text(version)}' for name, version in origin.versions.items())}"
+
+
+def _text(words: str) -> str:
+    """One line of plain text."""
+    return _SPECIAL.sub(r"\\\1", " ".join(words.split()))
+
+
+def _numbers(values: tuple[float, ...]) -> str:
+    return f"{values[0]:g}" if len(set(values)) == 1 else ", ".join(f"{value:g}" for value in values)
