@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from export.bundle.schema import Licence, Tolerance, Variant
 from export.calibration import CalibrationImages, Samples
 from export.check import check_embeddings, reference_embeddings, why_failed
 from export.layers import LayerError, compare_layers
-from export.repair.methods import methods_of
+from export.repair.methods import AUTO, methods_of
 from export.targets import Built, Job, Target
 
 __all__ = ["Options", "Outcome", "attempt", "built_file"]
@@ -43,6 +44,8 @@ class Options:
     debug: bool = False
     repair: str = "none"
     debug_layers: Path | None = None
+    cache_dir: Path | None = None  # None: "cache" beside the bundle
+    use_cache: bool = True
 
 
 @dataclass(frozen=True)
@@ -85,8 +88,17 @@ def attempt(target: Target, job: Job, samples: Samples, reference: np.ndarray, o
     started = time.perf_counter()
     chosen = options.tolerances or {}
     tolerance = chosen.get(target.name) or chosen.get(target.precision) or target.tolerance
+    # By auto's choice the tolerance has a say in what is built.
+    auto = [tolerance.model_dump(), REPAIR_MEAN_COSINE] if options.repair == AUTO else []
+    made_from: dict[str, Any] = {"target": target.name}
+    if target.needs_calibration:
+        calibration = list(samples.record.pixels_sha256) if samples.record else []
+        made_from |= {"repair": options.repair, "auto": auto, "calibration": calibration}
     try:
-        path, variant = _build(target, job, tolerance, options)
+        path, variant = _take(target, job, made_from)
+        kept = variant is not None
+        if variant is None:
+            path, variant = _build(target, job, tolerance, options)
         seconds = time.perf_counter() - started
         runner = open_file(path, variant, job.preprocessing)
         embeddings, golden = runner.embed(samples.check_pixels), runner.embed(samples.golden.pixels)
@@ -101,8 +113,24 @@ def attempt(target: Target, job: Job, samples: Samples, reference: np.ndarray, o
         first = (str(error).strip().splitlines() or [""])[0]
         return Outcome(target, None, None, f"{type(error).__name__}: {first} (run again with --debug and report it)")
     check = check_embeddings(reference, embeddings, tolerance, samples.data)
+    if job.cache and check.passed and not kept:
+        job.cache.keep(made_from, path, variant)
     variant = variant.model_copy(update={"check": check})
     return Outcome(target, variant, np.nan_to_num(golden), why_failed(check), seconds, layers)
+
+
+def _take(target: Target, job: Job, made_from: dict[str, Any]) -> tuple[Path, Variant | None]:
+    """The file of an earlier export, put where a built one would lie."""
+    path = built_file(job.scratch, target, "none")
+    variant = job.cache.take(made_from, path) if job.cache else None
+    if variant is None:
+        return path, None
+    note(f"{target.name}: as built before")
+    job.repair = variant.repair
+    place = built_file(job.scratch, target, variant.repair)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    path.replace(place)
+    return place, variant
 
 
 def _build(target: Target, job: Job, tolerance: Tolerance, options: Options) -> tuple[Path, Variant]:

@@ -97,6 +97,10 @@ def run(
     name: Annotated[str, typer.Option(help="Name in the bundle. Default: the checkpoint folder's.")] = "",
     licence: Annotated[str, typer.Option(help="Licence of the model, recorded in the bundle.")] = "",
     data_licence: Annotated[str, typer.Option(help="Licence of the training data, recorded.")] = "",
+    cache_dir: Annotated[
+        Path | None, typer.Option(help="Where built files are kept for the next export. Default: CACHE beside --out.")
+    ] = None,
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="Build everything anew, keep nothing.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the bundle at OUT.")] = False,
     as_json: JsonOption = False,
     debug: DebugOption = False,
@@ -126,6 +130,8 @@ def run(
         debug=debug,
         repair=repair,
         debug_layers=debug_layers,
+        cache_dir=cache_dir,
+        use_cache=not no_cache,
     )
     export = export_bundle(checkpoint, out, options)
     if as_json:

@@ -30,6 +30,7 @@ from export.bundle.schema import (
     RawFile,
     Source,
 )
+from export.cache import BuildCache, code_hash
 from export.calibration import Samples, choose_samples, plain_text
 from export.check import reference_embeddings
 from export.golden import GoldenImages
@@ -95,10 +96,20 @@ def export_bundle(checkpoint: Path, out: Path, options: Options) -> Export:
     if not (np.isfinite(reference).all() and np.isfinite(golden).all()):
         raise Failure(f"{checkpoint}: PyTorch itself gives embeddings that are not finite", "train the student again")
     with tempfile.TemporaryDirectory(prefix="distill-export-") as scratch:
-        job = Job(model, info.preprocessing, samples.calibration, Path(scratch), options.debug)
+        cache = _cache(info, out, options) if options.use_cache else None
+        job = Job(model, info.preprocessing, samples.calibration, Path(scratch), options.debug, cache=cache)
         outcomes = tuple(attempt(target, job, samples, reference, options) for target in targets)
         folder = _pack(outcomes, out, Path(scratch), info, samples, golden, options, checkpoint)
     return Export(outcomes, folder)
+
+
+def _cache(info: CheckpointInfo, out: Path, options: Options) -> BuildCache:
+    base = {"checkpoint": info.id, "versions": _versions(), "code": code_hash()}
+    return BuildCache(options.cache_dir or out.parent / "cache", base)
+
+
+def _versions() -> dict[str, str]:
+    return {package: metadata.version(package) for package in PACKAGES if _installed(package)}
 
 
 def refuse_existing(out: Path, overwrite: bool) -> None:
@@ -199,7 +210,7 @@ def _write(folder: Path, name: str, content: bytes) -> dict[str, str | int]:
 
 
 def _provenance(info: CheckpointInfo, samples: Samples, options: Options) -> Provenance:
-    versions = {package: metadata.version(package) for package in PACKAGES if _installed(package)}
+    versions = _versions()
     data = {key: value for key, value in info.data.items() if key != "classes"}
     if "classes" in info.data:  # thousands of names tell an app nothing
         classes = info.data["classes"]

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from distill.data.preprocess import Preprocessing
     from distill.models.embedder import Embedder
+    from export.cache import BuildCache
     from export.calibration import CalibrationImages
     from export.graph import FoldedGraph
     from export.repair.methods import Repaired
@@ -36,6 +37,7 @@ class Job:
     scratch: Path
     debug: bool = False
     repair: str = "none"
+    cache: BuildCache | None = None
 
     @cached_property
     def graph(self) -> FoldedGraph:

@@ -22,7 +22,7 @@ def call(*words: object) -> int:
 
 
 def leftovers(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
+    return sorted(path.name for path in folder.iterdir() if path.name != "cache")
 
 
 def test_inspect_prints_what_an_app_needs(made_bundle, capsys):
