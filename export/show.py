@@ -107,7 +107,8 @@ def print_bundle(bundle: Bundle) -> None:
     console.print(table)
     for variant in manifest.variants:
         console.print(f"{variant.name}: {_operators(variant.operators)}", markup=False, soft_wrap=True)
-        console.print(f"  takes {_tensor(variant.input)}, gives {_tensor(variant.output)}{_repair(variant)}", markup=False, soft_wrap=True)
+        ends = f"  takes {_tensor(variant.input)}, gives {_tensor(variant.output)}{_repair(variant)}"
+        console.print(ends, markup=False, soft_wrap=True)
 
 
 def print_verdicts(verdicts: list[Verdict]) -> None:

@@ -17,6 +17,10 @@ __all__ = ["CARD_FILE", "flat_metrics", "model_card"]
 CARD_FILE = "MODEL_CARD.md"
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>!|~&])")
 _NOT_STATED = "not stated"
+_COLUMNS = (
+    "variant", "kB", "weights, activations", "takes, gives", "repair", "operators", "images",
+    "largest difference", "smallest cosine", "mean cosine", "",
+)  # fmt: skip
 
 
 def model_card(manifest: Manifest) -> str:
@@ -69,8 +73,8 @@ def _variants(manifest: Manifest) -> Iterator[str]:
     yield ""
     yield "Compared with PyTorch on pictures that took no part in calibration:"
     yield ""
-    yield "| variant | kB | weights, activations | takes, gives | repair | operators | images | largest difference | smallest cosine | mean cosine | |"
-    yield "|---|---|---|---|---|---|---|---|---|---|---|"
+    yield f"| {' | '.join(_COLUMNS)} |"
+    yield "|---" * len(_COLUMNS) + "|"
     for variant in manifest.variants:
         yield f"| {' | '.join(_row(variant))} |"
     yield ""
@@ -128,7 +132,10 @@ def _calibration(manifest: Manifest) -> Iterator[str]:
         yield "None."
         return
     part = f" ({_text(calibration.part)} part)" if calibration.part else ""
-    yield f"{calibration.count} images of {_text(calibration.data)}{part}, drawn with seed {calibration.seed}; listed in `bundle.json`."
+    yield (
+        f"{calibration.count} images of {_text(calibration.data)}{part}, drawn with seed {calibration.seed}; "
+        "listed in `bundle.json`."
+    )
 
 
 def _limits(manifest: Manifest) -> Iterator[str]:

@@ -60,16 +60,25 @@ def _correct(layer: Layer, exact: list[Tensor], coarse: list[Tensor]) -> tuple[L
     wanted = [linear_part(layer, values) for values in exact]
     got = [linear_part(layer, values, _weights(layer)) for values in coarse]
     if isinstance(layer, (Convolution, Linear)):
-        axes = [axis for axis in range(wanted[0].ndim) if axis != 1]
-        difference = torch.cat([(a.double() - b.double()).mean(axes, keepdim=True) * len(a) for a, b in zip(got, wanted, strict=True)])
-        shift = (difference.sum(0, keepdim=True) / sum(map(len, got))).float()
+        shift = _mean_error(got, wanted)
+        layer = replace(layer, bias=layer.bias - shift.numpy())
+        shift = shift.reshape(1, -1, *[1] * (got[0].ndim - 2))
         got = [values - shift for values in got]
-        layer = replace(layer, bias=layer.bias - shift.flatten().numpy())
     exact = [activate(layer, values) for values in wanted]
     # The converter measures ranges on the corrected network in float; these are nearly the same.
     low, high = min(float(v.min()) for v in exact), max(float(v.max()) for v in exact)
     coarse = [as_int8(layer, activate(layer, values), low, high) for values in got]
     return layer, exact, coarse
+
+
+def _mean_error(got: list[Tensor], wanted: list[Tensor]) -> Tensor:
+    """Mean of ``got - wanted`` over images and places, float32 ``[C]``."""
+    sums, count = torch.zeros(got[0].shape[1], dtype=torch.float64), 0
+    for one, other in zip(got, wanted, strict=True):
+        difference = (one - other).double().transpose(0, 1).flatten(1)
+        sums += difference.sum(dim=1)
+        count += difference.shape[1]
+    return (sums / count).float()
 
 
 def _weights(layer: Layer) -> Tensor | None:
