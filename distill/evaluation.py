@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -46,34 +45,28 @@ def embed_images(
     """
     import torch
 
+    from distill.models.parallel import map_batches
+
     device = next(model.parameters()).device
     was_training = model.training
     model.eval()
+    indices = []
+
+    def pixels() -> Iterator[np.ndarray]:
+        for batch, numbers in pixel_batches(images, preprocessing, batch_size=batch_size, label=label):
+            indices.append(numbers)
+            yield batch
 
     @torch.inference_mode()
-    def embed(pixels: np.ndarray) -> np.ndarray:
-        scaled = torch.from_numpy(preprocessing.scale(pixels)).to(device).permute(0, 3, 1, 2)
+    def embed(batch: np.ndarray) -> np.ndarray:
+        scaled = torch.from_numpy(preprocessing.scale(batch)).to(device).permute(0, 3, 1, 2)
         return model(scaled).float().cpu().numpy()
 
-    # A batch a core, each on one thread: the threads of one small convolution wait for each other
-    # longer than they compute, and stand in the way of those that decode.
-    cores = (os.cpu_count() or 1) if device.type == "cpu" else 1
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    rows: list[Future[np.ndarray]] = []
-    indices = []
     try:
-        with ThreadPoolExecutor(cores, thread_name_prefix="embed") as pool:
-            for pixels, numbers in pixel_batches(images, preprocessing, batch_size=batch_size, label=label):
-                if len(rows) >= 2 * cores:
-                    rows[-2 * cores].result()  # bounds what waits in memory
-                rows.append(pool.submit(embed, pixels))
-                indices.append(numbers)
+        embeddings = map_batches(embed, pixels(), device)
     finally:
-        torch.set_num_threads(threads)
         model.train(was_training)
     found = np.concatenate(indices)
-    embeddings = np.concatenate([part.result() for part in rows])
     if not np.isfinite(embeddings).all():
         raise Failure("the network gives embeddings that are not finite", "train again with a lower --lr or --clip 1")
     return Embeddings(embeddings, images.labels[found], found)

@@ -87,8 +87,7 @@ def prepare(config: RunConfig, out: Path) -> Setup:
         UsageFailure: options that do not go together.
         Failure: data, weights or teacher that cannot be used.
     """
-    workers = crop_workers(config)
-    torch.set_num_threads(config.threads or max(1, (os.cpu_count() or 1) - workers))
+    torch.set_num_threads(config.threads or max(1, (os.cpu_count() or 1) - crop_workers(config)))
     torch.manual_seed(config.seed)
     method = parse_method(config.method)
     student = config if isinstance(config, StudentConfig) else None
@@ -137,7 +136,7 @@ def prepare(config: RunConfig, out: Path) -> Setup:
     if live is not None and losses.needs_teacher:
         teacher = live
         if student and student.teacher_crops and not losses.needs_stages and teacher_info is not None:
-            teacher = CachedTeacher(live, teacher_info.id, images, rule, cache_dir, workers)
+            teacher = CachedTeacher(live, teacher_info.id, images, rule, cache_dir)
     return Setup(
         accelerator, in_bfloat16(model, config.precision, accelerator.device), model, preprocessing, losses, teacher, teacher_info,
         train_set, validation_set, images, rule, degrade,

@@ -17,12 +17,13 @@ from distill.console import progress
 from distill.data.preprocess import Preprocessing
 from distill.files import atomic_path
 from distill.models.embedder import Embedder
+from distill.models.parallel import map_batches
 from distill.training.crops import CropRule
-from distill.training.data import Batch, TrainImages, load_batches
+from distill.training.data import Batch, TrainImages
 
 __all__ = ["CachedTeacher", "LiveTeacher", "to_input"]
 
-_CHUNK = 64
+_CHUNK = 32
 
 
 def to_input(pixels: torch.Tensor, preprocessing: Preprocessing, device: torch.device) -> torch.Tensor:
@@ -75,12 +76,11 @@ class CachedTeacher:
     input_size = None  # no teacher pixels are needed at a step
 
     def __init__(
-        self, live: LiveTeacher, teacher_id: str, images: TrainImages, rule: CropRule, cache_dir: Path, workers: int
+        self, live: LiveTeacher, teacher_id: str, images: TrainImages, rule: CropRule, cache_dir: Path
     ) -> None:
         self._live = live
         self._images = images
         self._rule = rule
-        self._workers = workers
         key = json.dumps(
             {
                 "teacher": teacher_id,
@@ -122,13 +122,15 @@ class CachedTeacher:
 
     def _compute(self, view: int, path: Path) -> None:
         plan = np.array_split(np.arange(len(self._images)), max(1, -(-len(self._images) // _CHUNK)))
-        parts = []
-        batches = load_batches(
-            self._images, plan, (view,), self._rule, self._live.preprocessing.input_size, None, None, self._workers
-        )
+        size = self._live.preprocessing.input_size
+
         with progress(f"teacher on view {view + 1}", len(plan)) as bar:
-            for batch in batches:
-                parts.append(self._live.embed(batch.student)[0].half().cpu().numpy())
+
+            def embed(indices: np.ndarray) -> np.ndarray:
+                rows = self._live.embed(self._images.crops(indices, view, self._rule, size))[0]
                 bar.advance()
+                return rows.half().cpu().numpy()
+
+            rows = map_batches(embed, plan, self._live.device)
         with atomic_path(path) as temporary:
-            np.save(temporary, np.concatenate(parts))
+            np.save(temporary, rows)
