@@ -47,7 +47,7 @@ class RunFolder:
         if self.finished:
             raise UsageFailure(f"{self.path} holds a finished run", "choose another --out, or --overwrite it")
         wanted = config.model_dump(mode="json")
-        if self._config.exists():
+        if self._config.exists() and self._state.exists():
             saved = read_json(self._config)
             changed = [name for name in wanted if name not in _FREE and saved.get(name) != wanted[name]]
             if changed:
@@ -56,7 +56,7 @@ class RunFolder:
                     f"{self.path} holds an unfinished run with other options: {was}",
                     "use the same options to go on, another --out, or --overwrite",
                 )
-        elif self.path.exists() and any(self.path.iterdir()):
+        elif not self._config.exists() and self.path.exists() and any(self.path.iterdir()):
             raise UsageFailure(f"{self.path} is not empty and not a run", "choose another --out")
         write_json(self._config, wanted)
 

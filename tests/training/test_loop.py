@@ -249,6 +249,7 @@ def test_an_out_folder_is_never_taken_by_mistake(tmp_path):
     with pytest.raises(UsageFailure, match="finished run"):
         train_run("student", student(epochs=1), out)
     (out / "model.json").unlink()
+    (out / "state.pt").write_bytes(b"")
     with pytest.raises(UsageFailure, match="--lr was 0.001, is 0.5"):
         train_run("student", student(epochs=1, lr=0.5), out)
     other = tmp_path / "mine"
@@ -259,6 +260,13 @@ def test_an_out_folder_is_never_taken_by_mistake(tmp_path):
     assert (other / "thesis.tex").exists()
     train_run("student", student(epochs=1, lr=0.5), out, overwrite=True)
     assert json.loads((out / "config.json").read_text())["lr"] == 0.5
+
+
+def test_a_start_that_failed_does_not_stand_in_the_way_of_the_corrected_command(tmp_path):
+    with pytest.raises(Failure, match="no.h5"):
+        train_run("student", student(epochs=1, weights=str(tmp_path / "no.h5")), tmp_path / "run")
+    train_run("student", student(epochs=1), tmp_path / "run")
+    assert read_info(tmp_path / "run").training["weights"] is None
 
 
 def test_a_damaged_state_is_named(tmp_path):
