@@ -24,8 +24,8 @@ stage "$out/student" distill-train student --data "$data" --teacher "$out/teache
 # shellcheck disable=SC2086
 stage "$out/alone" distill-train student --data "$data" $student --method multi_similarity --out "$out/alone"
 
-echo "== distill-export $out/student --target all --quantize none,int8 --calibration-data $data --out $out/bundle --overwrite"
-distill-export "$out/student" --target all --quantize none,int8 --calibration-data "$data" --out "$out/bundle" --overwrite
+echo "== distill-export $out/student --target all --quantize none,int8 --repair auto --calibration-data $data --out $out/bundle --overwrite"
+distill-export "$out/student" --target all --quantize none,int8 --repair auto --calibration-data "$data" --out "$out/bundle" --overwrite
 
 echo "== distill-bench $out/bundle --device host --data $data --checkpoint $out/student ..."
 distill-bench "$out/bundle" --device host --data "$data" --checkpoint "$out/student" \

@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from PIL import Image
 
+from distill.data.preprocess import resize_exactly
+
 __all__ = ["Crop", "CropRule", "cut"]
 
 
@@ -61,12 +63,12 @@ class CropRule:
 def cut(pixels: np.ndarray, crop: Crop, size: int) -> torch.Tensor:
     """Cut ``crop`` out of ``pixels`` (uint8 [H, W, 3]) and resize it to uint8 [3, size, size].
 
-    Pillow's antialiased 8-bit bilinear, the resize of :class:`distill.data.preprocess.Preprocessing`.
+    The very resize of :class:`distill.data.preprocess.Preprocessing`: Pillow's antialiased bilinear.
     """
     window = pixels[crop.top : crop.top + crop.height, crop.left : crop.left + crop.width]
     if crop.mirrored:
         window = window[:, ::-1]
     window = np.array(window, order="C")
     if (crop.height, crop.width) != (size, size):
-        window = np.array(Image.fromarray(window).resize((size, size), Image.Resampling.BILINEAR))
+        window = np.array(resize_exactly(Image.fromarray(window), (size, size)))
     return torch.from_numpy(window).permute(2, 0, 1)
