@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from distill.console import Failure
 from distill.data.preprocess import Preprocessing
+from export.bundle.engine import VariantRunner, open_engine
 from export.bundle.read import Bundle
-from export.bundle.schema import InputSpec, OutputSpec, Variant
-from export.bundle.tflite_file import interpreter_for
+from export.bundle.schema import InputSpec, Variant
 
 __all__ = ["VariantRunner", "input_table", "open_file", "open_variant"]
 
-_TINY = 1e-12  # a row of zeros stays a row of zeros
 _RANGE = {"int8": (-128, 127), "uint8": (0, 255)}
 
 
@@ -36,169 +32,6 @@ def input_table(spec: InputSpec, preprocessing: Preprocessing) -> np.ndarray:
     return np.clip(steps, low, high).astype(spec.dtype)
 
 
-class VariantRunner(ABC):
-    """One loaded model. ``embed`` is for results; ``prepare``, ``invoke``, ``output`` for timing."""
-
-    def __init__(self, spec: InputSpec, output: OutputSpec, preprocessing: Preprocessing) -> None:
-        self.input_spec = spec
-        self.output_spec = output
-        self._table = input_table(spec, preprocessing)
-        self._grey = bool((self._table == self._table[:, :1]).all())
-        offset = np.arange(256) - 128
-        self._is_offset = spec.dtype == "int8" and bool((self._table == offset[:, None]).all())
-
-    def tensor(self, pixels: np.ndarray) -> np.ndarray:
-        """Pixels as the model's input.
-
-        Args:
-            pixels: uint8 ``[N, H, W, 3]``, RGB, of the bundle's input size.
-
-        Returns:
-            The input's dtype and layout, ``[N, H, W, 3]`` or ``[N, 3, H, W]``, contiguous.
-
-        Raises:
-            Failure: another shape or dtype.
-        """
-        if pixels.dtype != np.uint8 or pixels.shape[1:] != self.input_spec.hwc:
-            height, width, channels = self.input_spec.hwc
-            raise Failure(
-                f"pixels are {pixels.dtype} {pixels.shape}, the model takes uint8 [N, {height}, {width}, {channels}]",
-                "preprocess the images with the bundle's own preprocessing",
-            )
-        if self._is_offset:  # flipping the top bit is subtracting 128, without a table
-            values = (pixels ^ np.uint8(128)).view(np.int8)
-        elif self._grey:
-            values = np.take(self._table[:, 0], pixels)
-        else:
-            values = np.stack([np.take(self._table[:, c], pixels[..., c]) for c in range(3)], axis=-1)
-        if self.input_spec.layout == "NCHW":
-            values = values.transpose(0, 3, 1, 2)
-        return np.ascontiguousarray(values)
-
-    def embed(self, pixels: np.ndarray) -> np.ndarray:
-        """Embeddings of any number of images.
-
-        Args:
-            pixels: uint8 ``[N, H, W, 3]``, RGB, preprocessed (resized and cropped).
-
-        Returns:
-            float32 ``[N, D]``, rows of unit length (renormalised on the host).
-        """
-        step = self.batch_size
-        rows = [self._run(self.tensor(pixels[start : start + step])) for start in range(0, len(pixels), step)]
-        if not rows:
-            self.tensor(pixels)
-            return np.zeros((0, self.output_spec.shape[1]), np.float32)
-        return self._unit(np.concatenate(rows))
-
-    def output(self) -> np.ndarray:
-        """The embedding of the image last prepared and invoked: float32 ``[1, D]``, unit length."""
-        return self._unit(self._raw_output())
-
-    def _unit(self, raw: np.ndarray) -> np.ndarray:
-        rows = raw.astype(np.float32)
-        if self.output_spec.dtype != "float32":
-            rows = (rows - np.float32(self.output_spec.zero_point)) * np.float32(self.output_spec.scale)
-        return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), _TINY)
-
-    batch_size = 1
-
-    def prepare(self, pixels: np.ndarray) -> None:
-        """Set the input to one image, uint8 ``[1, H, W, 3]``."""
-        if len(pixels) != 1:
-            raise Failure(f"prepare takes one image, not {len(pixels)}", "use embed for more")
-        self._set_input(self.tensor(pixels))
-
-    @abstractmethod
-    def invoke(self) -> None:
-        """Run the model on the prepared input: the part that a latency benchmark times."""
-
-    @abstractmethod
-    def _set_input(self, values: np.ndarray) -> None: ...
-
-    @abstractmethod
-    def _raw_output(self) -> np.ndarray: ...
-
-    @abstractmethod
-    def _run(self, values: np.ndarray) -> np.ndarray:
-        """Raw output ``[n, D]`` for ``n <= batch_size`` inputs."""
-
-
-class _TfliteRunner(VariantRunner):
-    """ai-edge-litert with its default delegate, XNNPACK."""
-
-    def __init__(
-        self, path: Path, spec: InputSpec, output: OutputSpec, preprocessing: Preprocessing, threads: int
-    ) -> None:
-        super().__init__(spec, output, preprocessing)
-        # From memory: a file that is replaced while it is mapped would crash the process.
-        self._interpreter = interpreter_for(path.read_bytes(), threads)
-        details = self._interpreter.get_input_details(), self._interpreter.get_output_details()
-        _agree(path, [(d["shape"], d["dtype"], d["quantization"]) for side in details for d in side], spec, output)
-        self._input, self._output = details[0][0]["index"], details[1][0]["index"]
-        self.invoke = self._interpreter.invoke  # one Python call less in what is timed
-
-    def invoke(self) -> None:  # pragma: no cover - shadowed in __init__
-        self._interpreter.invoke()
-
-    def _set_input(self, values: np.ndarray) -> None:
-        self._interpreter.set_tensor(self._input, values)
-
-    def _raw_output(self) -> np.ndarray:
-        return self._interpreter.get_tensor(self._output)
-
-    def _run(self, values: np.ndarray) -> np.ndarray:
-        self._set_input(values)
-        self._interpreter.invoke()
-        return self._raw_output()
-
-
-class _OnnxRunner(VariantRunner):
-    """onnxruntime on the CPU: ``threads`` within an operator, operators one after another."""
-
-    def __init__(
-        self, path: Path, spec: InputSpec, output: OutputSpec, preprocessing: Preprocessing, threads: int
-    ) -> None:
-        super().__init__(spec, output, preprocessing)
-        try:
-            import onnxruntime
-        except ImportError:
-            raise Failure("onnxruntime is not installed", "pip install 'distill-to-phone[run]'") from None
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-        options.log_severity_level = 3
-        self._session = onnxruntime.InferenceSession(
-            path.read_bytes(), options, providers=["CPUExecutionProvider"]
-        )
-        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
-        facts = [(_shape(t.shape), _ORT_TYPES.get(t.type, t.type), (0.0, 0)) for t in (*inputs, *outputs)]
-        _agree(path, facts, spec, output)
-        if spec.dynamic_batch:
-            self.batch_size = 16
-        self._input, self._outputs = inputs[0].name, [outputs[0].name]
-        self._feed: dict[str, np.ndarray] = {}
-        self._result: list[np.ndarray] = []
-
-    def invoke(self) -> None:
-        self._result = self._session.run(self._outputs, self._feed)
-
-    def _set_input(self, values: np.ndarray) -> None:
-        self._feed = {self._input: values}
-
-    def _raw_output(self) -> np.ndarray:
-        return self._result[0]
-
-    def _run(self, values: np.ndarray) -> np.ndarray:
-        return self._session.run(self._outputs, {self._input: values})[0]
-
-
-_ORT_TYPES = {"tensor(float)": np.float32, "tensor(int8)": np.int8, "tensor(uint8)": np.uint8}
-_Engine = Callable[[Path, InputSpec, OutputSpec, Preprocessing, int], VariantRunner]
-ENGINES: dict[str, _Engine] = {"tflite": _TfliteRunner, "onnx": _OnnxRunner}
-
-
 def open_variant(bundle: Bundle, name: str, threads: int = 1) -> VariantRunner:
     """Load a variant, ready to run.
 
@@ -213,38 +46,5 @@ def open_variant(bundle: Bundle, name: str, threads: int = 1) -> VariantRunner:
 
 def open_file(path: Path, variant: Variant, preprocessing: Preprocessing, threads: int = 1) -> VariantRunner:
     """The same for a model file that lies in no bundle yet."""
-    engine = ENGINES.get(variant.format)
-    if engine is None:
-        raise Failure(f"{path}: no engine here runs '{variant.format}'", f"known: {', '.join(ENGINES)}")
-    if threads < 1:
-        raise Failure(f"{threads} threads", "take at least one")
-    try:
-        return engine(path, variant.input, variant.output, preprocessing, threads)
-    except (Failure, OSError, MemoryError):
-        raise
-    except Exception as error:  # the engines raise all kinds of types on a bad file
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise Failure(f"{path}: the engine refuses it: {first}", "export it again") from error
-
-
-def _shape(shape: list[int | str | None]) -> list[int]:
-    return [side if isinstance(side, int) else 1 for side in shape]  # a named axis is the batch
-
-
-def _agree(
-    path: Path, facts: list[tuple[object, object, tuple[float, int]]], spec: InputSpec, output: OutputSpec
-) -> None:
-    """The file itself must be what the description says: it may be another one of the same name."""
-    wanted = [
-        (list(part.shape), np.dtype(part.dtype), (part.scale or 0.0, part.zero_point or 0)) for part in (spec, output)
-    ]
-    found = [
-        (list(map(int, shape)), np.dtype(dtype), (float(q[0]), int(q[1])))  # type: ignore[arg-type,call-overload]
-        for shape, dtype, q in facts
-    ]
-    same = len(found) == 2 and all(
-        a[:2] == b[:2] and a[2][1] == b[2][1] and np.isclose(a[2][0], b[2][0], rtol=1e-6, atol=0)
-        for a, b in zip(wanted, found, strict=False)
-    )
-    if not same:
-        raise Failure(f"{path}: its tensors are {found}, the bundle says {wanted}", "export it again")
+    table = input_table(variant.input, preprocessing)
+    return open_engine(path, variant.format, variant.input, variant.output, table, threads)

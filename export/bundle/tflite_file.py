@@ -9,27 +9,10 @@ from typing import Any
 import numpy as np
 
 from distill.console import Failure
-from export.bundle.quiet import quiet_stderr
+from export.bundle.engine import interpreter_for
 from export.bundle.schema import InputSpec, Operator, OutputSpec
 
 __all__ = ["count_operators", "describe_tflite", "interpreter_for"]
-
-
-def interpreter_for(content: bytes, threads: int = 1, delegates: bool = True) -> Any:
-    """A TFLite interpreter over the file's content, with XNNPACK unless ``delegates`` is off.
-
-    Raises:
-        Failure: ai-edge-litert is not installed.
-    """
-    try:
-        from ai_edge_litert.interpreter import Interpreter, OpResolverType
-    except ImportError:
-        raise Failure("ai-edge-litert is not installed", "pip install 'distill-to-phone[run]'") from None
-    options = {} if delegates else {"experimental_op_resolver_type": OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES}
-    with quiet_stderr():
-        interpreter = Interpreter(model_content=content, num_threads=threads, **options)
-        interpreter.allocate_tensors()
-    return interpreter
 
 
 def count_operators(names: list[str]) -> tuple[Operator, ...]:
