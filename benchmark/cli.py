@@ -101,10 +101,10 @@ def run(
         _check_target(path, bundle)
 
     from benchmark.gates import Limits
-    from benchmark.latency import Plan
     from benchmark.result import write_result
     from benchmark.run import Options, measure
     from benchmark.table import print_result
+    from benchmark.timing import Plan
 
     options = Options(
         bundle=bundle, device=device, data=data, split=split, part=part, limit=limit,

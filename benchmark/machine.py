@@ -2,71 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import platform
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
-
 from benchmark.result import Machine
+from benchmark.system import RUN_PACKAGES, machine_facts, package_versions
 
-__all__ = ["describe_host", "package_versions"]
-
-RUN_PACKAGES = ("distill-to-phone", "ai-edge-litert", "onnxruntime", "numpy", "pillow")
-
-
-def package_versions(names: tuple[str, ...] = RUN_PACKAGES) -> dict[str, str]:
-    """Versions of those of ``names`` that are installed (read from metadata, nothing is imported)."""
-    found = {}
-    for name in names:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+__all__ = ["RUN_PACKAGES", "describe_host", "package_versions"]
 
 
 def describe_host() -> Machine:
     """CPU, memory, system and library versions; what the system does not tell is null."""
-    facts = _cpuinfo()
-    flags = facts.get("flags", "").split()
-    return Machine(
-        device="host",
-        cpu=facts.get("model name") or platform.processor() or platform.machine(),
-        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
-        virtual=("hypervisor" in flags) if flags else None,
-        governor=_text("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
-        max_mhz=_megahertz(),
-        ram_bytes=_ram_bytes(),
-        os=platform.platform(),
-        python=platform.python_version(),
-        packages=package_versions(),
-    )
-
-
-def _cpuinfo() -> dict[str, str]:
-    """The first processor's lines of /proc/cpuinfo."""
-    facts: dict[str, str] = {}
-    for line in (_text("/proc/cpuinfo") or "").splitlines():
-        key, colon, value = line.partition(":")
-        if colon:
-            facts.setdefault(key.strip(), value.strip())
-    return facts
-
-
-def _text(path: str) -> str | None:
-    try:
-        return Path(path).read_text(encoding="utf-8", errors="replace").strip()
-    except OSError:
-        return None
-
-
-def _megahertz() -> float | None:
-    kilohertz = _text("/sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq")
-    return int(kilohertz) / 1000 if kilohertz and kilohertz.isdigit() else None
-
-
-def _ram_bytes() -> int | None:
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (ValueError, OSError, AttributeError):
-        return None
+    return Machine(device="host", **machine_facts())

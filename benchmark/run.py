@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmark.devices import Device, Timing, open_device
 from benchmark.gates import Limits, choose_candidate, judge
-from benchmark.latency import Plan, interleave, summarise
+from benchmark.latency import interleave, summarise
 from benchmark.machine import RUN_PACKAGES, package_versions
 from benchmark.parity import (
     Comparison,
@@ -28,6 +28,7 @@ from benchmark.pytorch import TorchModel, parse_reference
 from benchmark.result import BundleFacts, Data, Machine, Reference, Result, Variant
 from benchmark.subject import Subject, choose_images
 from benchmark.text import plain
+from benchmark.timing import Plan
 from distill.console import Failure, UsageFailure
 from distill.data.imageset import UnreadableImage
 from distill.data.preprocess import Preprocessing

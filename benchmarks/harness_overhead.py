@@ -26,7 +26,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from benchmark.latency import Plan, interleave, timer_overhead_ns
+from benchmark.latency import interleave
+from benchmark.timing import Plan, timer_overhead_ns
 from distill.console import DebugOption, Failure, JsonOption, make_app, note, progress, run_app
 from export.bundle import Bundle, load_bundle, open_variant
 

@@ -3,9 +3,8 @@
 A device runs the variants of a bundle and nothing more: which images, which statistics and
 which limits is decided outside. Two calls carry all the work, and each takes *everything* at
 once (all variants, all images), so that a device behind a cable can pack, push, run and pull
-in whichever pieces suit it. Such a device (``adb``, ``ssh``) will split them into
-``push(files)``, ``run(job)``, ``pull(results)`` behind these same two calls; ``host`` needs
-no such split and has none.
+in whichever pieces suit it: :mod:`benchmark.devices.remote` splits them into push, run and
+pull; ``host`` needs no such split and has none.
 
 A variant that the device cannot run is a result with an ``error``, never an exception: the
 others still get measured.
@@ -15,40 +14,22 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
-from benchmark.latency import Plan, Samples
+from benchmark.devices.work import Embedded, Timing
 from benchmark.result import LatencyRun, Machine
+from benchmark.timing import Plan
 from export.bundle import Bundle
 
 __all__ = ["Device", "Embedded", "Timing"]
 
 
-@dataclass(frozen=True)
-class Timing:
-    """Latency of one variant; ``error`` says why there is none."""
-
-    samples: Samples | None = None
-    init_ms: float | None = None
-    first_run_ms: float | None = None
-    error: str | None = None
-
-
-@dataclass(frozen=True)
-class Embedded:
-    """Embeddings of one variant, float32 [N, D], unit rows, in the order of the images."""
-
-    embeddings: np.ndarray | None = None
-    error: str | None = None
-
-
 class Device(ABC):
     """One place where bundles run."""
 
-    name: ClassVar[str]
+    name: str
     emulated: ClassVar[bool] = False  # True: numerics are reported, latency is withheld
 
     @abstractmethod
@@ -59,7 +40,7 @@ class Device(ABC):
     def measure_latency(
         self, bundle: Bundle, variants: Sequence[str], pixels: np.ndarray, plan: Plan
     ) -> tuple[dict[str, Timing], LatencyRun | None]:
-        """Time the variants in turns, see :mod:`benchmark.latency`.
+        """Time the variants in turns, see :mod:`benchmark.timing`.
 
         Args:
             pixels: uint8 [N, H, W, 3], preprocessed, N >= 1.
@@ -76,4 +57,11 @@ class Device(ABC):
 
         Args:
             batches: uint8 [B, H, W, 3] each, preprocessed; gone through once.
+        """
+
+    def close(self, done: bool) -> None:
+        """Let go of the device.
+
+        Args:
+            done: whether all went well. Where it did not, what a later run can go on from stays there.
         """

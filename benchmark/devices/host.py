@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Sequence
-from typing import ClassVar
+from dataclasses import asdict
 
 import numpy as np
 
 from benchmark.devices.base import Device, Embedded, Timing
-from benchmark.latency import Plan, Runner, interleave
+from benchmark.devices.work import Embedders, Openers, joined, time_variants
+from benchmark.latency import still_bar
 from benchmark.machine import describe_host
 from benchmark.result import LatencyRun, Machine
+from benchmark.timing import Plan
 from export.bundle import Bundle, open_variant
 
 __all__ = ["Host"]
@@ -20,7 +21,7 @@ __all__ = ["Host"]
 class Host(Device):
     """Runs in this process, with the engines of the ``run`` extra."""
 
-    name: ClassVar[str] = "host"
+    name = "host"
 
     def describe(self) -> Machine:
         return describe_host()
@@ -28,61 +29,23 @@ class Host(Device):
     def measure_latency(
         self, bundle: Bundle, variants: Sequence[str], pixels: np.ndarray, plan: Plan
     ) -> tuple[dict[str, Timing], LatencyRun | None]:
-        timings: dict[str, Timing] = {}
-        runners: dict[str, Runner] = {}
-        starts: dict[str, tuple[float, float]] = {}
-        for name in variants:
-            try:
-                # The first opening pays for importing the engine and reading the disk; the
-                # second is what every later start of an app would see.
-                open_variant(bundle, name, plan.threads)
-                begun = time.perf_counter_ns()
-                runner = open_variant(bundle, name, plan.threads)
-                opened = time.perf_counter_ns()
-                runner.prepare(pixels[:1])
-                runner.invoke()
-                ran = time.perf_counter_ns()
-            except Exception as error:  # an unsupported variant is a result
-                timings[name] = Timing(error=_reason(error))
-                continue
-            runners[name] = runner
-            starts[name] = ((opened - begun) / 1e6, (ran - opened) / 1e6)
-        if not runners:
-            return timings, None
-        samples, run = interleave(runners, pixels, plan)
-        for name in runners:
-            init_ms, first_run_ms = starts[name]
-            timings[name] = Timing(samples[name], round(init_ms, 3), round(first_run_ms, 3))
-        return timings, run
+        with still_bar("latency") as show:
+            timings, conduct = time_variants(_openers(bundle, variants, plan.threads), pixels, plan, show)
+        return timings, LatencyRun(**asdict(conduct)) if conduct else None
 
     def embed(
         self, bundle: Bundle, variants: Sequence[str], batches: Iterable[np.ndarray], threads: int
     ) -> dict[str, Embedded]:
-        results: dict[str, Embedded] = {}
-        runners = {}
-        for name in variants:
-            try:
-                runners[name] = open_variant(bundle, name, threads)
-            except Exception as error:
-                results[name] = Embedded(error=_reason(error))
-        rows: dict[str, list[np.ndarray]] = {name: [] for name in runners}
+        embedders = Embedders(_openers(bundle, variants, threads))
+        rows: dict[str, list[np.ndarray]] = {name: [] for name in variants}
         for pixels in batches:
-            for name in list(runners):
-                try:
-                    rows[name].append(runners[name].embed(pixels))
-                except Exception as error:
-                    results[name] = Embedded(error=_reason(error))
-                    del runners[name]
-        for name in runners:
-            embeddings = np.concatenate(rows[name])
-            broken = int((~np.isfinite(embeddings).all(axis=1)).sum())
-            if broken:
-                results[name] = Embedded(error=f"{broken} of {len(embeddings)} embeddings hold NaN or infinity")
-            else:
-                results[name] = Embedded(embeddings)
-        return results
+            for name, batch in embedders.embed(pixels).items():
+                rows[name].append(batch)
+        return {
+            name: Embedded(error=embedders.errors[name]) if name in embedders.errors else joined(rows[name])
+            for name in variants
+        }
 
 
-def _reason(error: Exception) -> str:
-    text = str(error).strip().splitlines()
-    return text[0] if text else type(error).__name__
+def _openers(bundle: Bundle, variants: Sequence[str], threads: int) -> Openers:
+    return {name: lambda name=name: open_variant(bundle, name, threads) for name in variants}

@@ -42,7 +42,7 @@ def interpreter_for(content: bytes, threads: int = 1, delegates: bool = True) ->
     try:
         from ai_edge_litert.interpreter import Interpreter, OpResolverType
     except ImportError:
-        raise Failure("ai-edge-litert is not installed", "pip install 'distill-to-phone[run]'") from None
+        raise Failure("ai-edge-litert is not installed", "pip install ai-edge-litert") from None
     options = {} if delegates else {"experimental_op_resolver_type": OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES}
     with quiet_stderr():
         interpreter = Interpreter(model_content=content, num_threads=threads, **options)
@@ -173,7 +173,7 @@ class _OnnxRunner(VariantRunner):
         try:
             import onnxruntime
         except ImportError:
-            raise Failure("onnxruntime is not installed", "pip install 'distill-to-phone[run]'") from None
+            raise Failure("onnxruntime is not installed", "pip install onnxruntime") from None
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1

@@ -25,8 +25,8 @@ def toy_engines(monkeypatch: pytest.MonkeyPatch) -> dict[str, fakes.ToyRunner]:
 @pytest.fixture(scope="session")
 def _measured(tmp_path_factory: pytest.TempPathFactory):
     from benchmark.gates import Limits
-    from benchmark.latency import Plan
     from benchmark.run import Options, measure
+    from benchmark.timing import Plan
 
     folder = tmp_path_factory.mktemp("measured")
     photos = fakes.make_photos(folder / "photos")

@@ -9,7 +9,8 @@ from benchmark_fakes import FakeClock, TimedRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmark.latency import Plan, interleave, no_garbage, summarise, timer_overhead_ns, warm_up
+from benchmark.latency import interleave, summarise
+from benchmark.timing import Plan, no_garbage, timer_overhead_ns, warm_up
 
 PIXELS = np.zeros((3, 8, 8, 3), np.uint8)
 

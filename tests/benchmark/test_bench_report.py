@@ -137,8 +137,8 @@ def test_hostile_names_are_text(tmp_path, toy_engines):
     names = [f"{HOSTILE.replace('/', '∕')}{n}" for n in range(4)]
     photos = fakes.make_photos(tmp_path / "evil", classes=4, names=names)
     bundle = fakes.make_bundle(tmp_path / "evil bundle", f"folder:{photos}")
-    from benchmark.latency import Plan
     from benchmark.run import Options, measure
+    from benchmark.timing import Plan
 
     plan = Plan(seconds=0, min_samples=10, max_samples=10, warmup_max_runs=20)
     evil, evidence = measure(Options(bundle, part="all", plan=plan, command=f"distill-bench {HOSTILE}"))

@@ -1,0 +1,121 @@
+"""What every device does with the variants of a bundle: open, time in turns, embed.
+
+Standard library and NumPy only: this file is sent to remote devices as it is, so that a board
+measures with the very code that measures here.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Callable, Optional
+
+import numpy as np
+
+from benchmark.timing import Conduct, Plan, Samples, interleave
+
+__all__ = ["Embedded", "Embedders", "Openers", "Timing", "joined", "reason", "time_variants"]
+
+Openers = Mapping[str, Callable[[], Any]]  # variant -> a new VariantRunner
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Latency of one variant; ``error`` says why there is none."""
+
+    samples: Optional[Samples] = None
+    init_ms: Optional[float] = None
+    first_run_ms: Optional[float] = None
+    error: Optional[str] = None
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """Embeddings of one variant, float32 [N, D], unit rows, in the order of the images."""
+
+    embeddings: Optional[np.ndarray] = None
+    error: Optional[str] = None
+
+
+def reason(error: Exception) -> str:
+    """The first line of an error."""
+    text = str(error).strip().splitlines()
+    return text[0] if text else type(error).__name__
+
+
+def time_variants(
+    openers: Openers, pixels: np.ndarray, plan: Plan, show: Callable[[float], None] = lambda share: None
+) -> tuple[dict[str, Timing], Optional[Conduct]]:
+    """Open every variant and time those that open, see :mod:`benchmark.timing`.
+
+    Args:
+        pixels: uint8 [N, H, W, 3], preprocessed, N >= 1.
+
+    Returns:
+        every variant's timing, and how they were taken (``None``: nothing could be timed).
+    """
+    timings: dict[str, Timing] = {}
+    runners: dict[str, Any] = {}
+    starts: dict[str, tuple[float, float]] = {}
+    for name, open_runner in openers.items():
+        try:
+            # The first opening pays for importing the engine and reading the disk; the
+            # second is what every later start of an app would see.
+            open_runner()
+            begun = time.perf_counter_ns()
+            runner = open_runner()
+            opened = time.perf_counter_ns()
+            runner.prepare(pixels[:1])
+            runner.invoke()
+            ran = time.perf_counter_ns()
+        except Exception as error:  # an unsupported variant is a result
+            timings[name] = Timing(error=reason(error))
+            continue
+        runners[name] = runner
+        starts[name] = ((opened - begun) / 1e6, (ran - opened) / 1e6)
+    if not runners:
+        return timings, None
+    samples, conduct = interleave(runners, pixels, plan, show=show)
+    for name in runners:
+        init_ms, first_run_ms = starts[name]
+        timings[name] = Timing(samples[name], round(init_ms, 3), round(first_run_ms, 3))
+    return timings, conduct
+
+
+class Embedders:
+    """Open variants that embed batch after batch; one that fails drops out, with the reason in ``errors``."""
+
+    def __init__(self, openers: Openers) -> None:
+        self.errors: dict[str, str] = {}
+        self._runners: dict[str, Any] = {}
+        for name, open_runner in openers.items():
+            try:
+                self._runners[name] = open_runner()
+            except Exception as error:
+                self.errors[name] = reason(error)
+
+    def embed(self, pixels: np.ndarray, names: Optional[Iterable[str]] = None) -> dict[str, np.ndarray]:
+        """Embeddings of one batch, float32 [B, D], by those of ``names`` (default: all) that still work.
+
+        Args:
+            pixels: uint8 [B, H, W, 3], preprocessed.
+        """
+        rows = {}
+        for name in list(self._runners if names is None else names):
+            if name in self._runners:
+                try:
+                    rows[name] = self._runners[name].embed(pixels)
+                except Exception as error:
+                    self.errors[name] = reason(error)
+                    del self._runners[name]
+        return rows
+
+
+def joined(rows: list[np.ndarray]) -> Embedded:
+    """All batches of one variant as one; NaN or infinity among them is an error."""
+    embeddings = np.concatenate(rows)
+    broken = int((~np.isfinite(embeddings).all(axis=1)).sum())
+    if broken:
+        return Embedded(error=f"{broken} of {len(embeddings)} embeddings hold NaN or infinity")
+    return Embedded(embeddings)

@@ -1,0 +1,218 @@
+"""Latency of several models, fairly: interleaved, warmed up, with the machine's drift on record.
+
+Why interleaved: on a shared or throttling machine the speed changes over seconds. Models
+measured one after another see different machines; measured in turns, in a new random order
+every round, they see the same one, and ratios between them hold even where times do not.
+
+One turn of a model is one untimed inference (the other models have just evicted it from the
+caches, which an app running one model never sees), then ``Plan.block`` timed inferences with
+the input already set, then ``Plan.end_to_end`` timed pairs of set input + infer.
+
+Standard library and NumPy only: this file is sent to remote devices as it is.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Callable, Optional, Protocol
+
+import numpy as np
+
+__all__ = ["DRIFT_LIMIT", "Conduct", "Plan", "Runner", "Samples", "interleave", "no_garbage", "timer_overhead_ns", "warm_up"]
+
+DRIFT_LIMIT = 0.05
+Clock = Callable[[], int]  # nanoseconds, monotonic
+
+
+class Runner(Protocol):
+    """What can be timed: ``export.bundle``'s VariantRunner, or a PyTorch model in the same dress."""
+
+    def prepare(self, pixels: np.ndarray) -> None:
+        """Set the input from one image, uint8 [1, H, W, 3]."""
+
+    def invoke(self) -> None:
+        """Run the model on the input set last."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long and in what order to measure.
+
+    Sampling ends when every model has ``max_samples``, or when ``seconds`` have passed and
+    every model has at least ``min_samples`` (so a slow model may take longer than the budget).
+    """
+
+    threads: int = 1
+    seconds: float = 10.0
+    min_samples: int = 100
+    max_samples: int = 2000
+    block: int = 10
+    end_to_end: int = 2
+    seed: int = 0
+    warmup_max_runs: int = 500
+    warmup_max_seconds: float = 3.0
+
+
+@dataclass
+class Samples:
+    """Times of one model, nanoseconds, in the order taken."""
+
+    invoke: list[int] = field(default_factory=list)
+    end_to_end: list[int] = field(default_factory=list)
+    warmup_runs: int = 0
+    warmup_stable: bool = False
+
+
+@dataclass
+class Conduct:
+    """How the times were taken; the fields of ``LatencyRun`` in ``benchmark/result.py``, which explains them."""
+
+    threads: int
+    seed: int
+    rounds: int
+    seconds: float
+    timer_overhead_ns: float
+    drift_variant: str
+    drift: float
+    drift_flagged: bool
+    load_before: Optional[float] = None
+    load_after: Optional[float] = None
+
+
+def timer_overhead_ns(clock: Clock = time.perf_counter_ns, repeats: int = 10_000) -> float:
+    """Median time of measuring nothing, with the very statement the loop uses."""
+    times = []
+    for _ in range(repeats):
+        start = clock()
+        times.append(clock() - start)
+    return float(np.median(times))
+
+
+@contextmanager
+def no_garbage() -> Iterator[None]:
+    """Collect garbage now and not again inside: a collection in a timed section is not the model's."""
+    was = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
+
+
+def _block(runner: Runner, count: int, into: list[int], clock: Clock) -> None:
+    invoke = runner.invoke
+    for _ in range(count):
+        start = clock()
+        invoke()
+        into.append(clock() - start)
+
+
+def warm_up(runner: Runner, plan: Plan, clock: Clock = time.perf_counter_ns) -> tuple[int, bool]:
+    """Infer until stable: the medians of two successive groups of 10 runs differ by less than 2 %.
+
+    Returns:
+        (runs made, whether it became stable before ``plan.warmup_max_runs`` or ``..._seconds``).
+    """
+    begun = clock()
+    before: float | None = None
+    runs = 0
+    while runs < plan.warmup_max_runs and clock() - begun < plan.warmup_max_seconds * 1e9:
+        times: list[int] = []
+        _block(runner, 10, times, clock)
+        runs += 10
+        median = float(np.median(times))
+        if before is not None and abs(median - before) < 0.02 * before:
+            return runs, True
+        before = median
+    return runs, False
+
+
+def _turn(runner: Runner, pixels: np.ndarray, samples: Samples, plan: Plan, clock: Clock) -> None:
+    runner.prepare(pixels)
+    runner.invoke()
+    _block(runner, plan.block, samples.invoke, clock)
+    for _ in range(plan.end_to_end):
+        start = clock()
+        runner.prepare(pixels)
+        runner.invoke()
+        samples.end_to_end.append(clock() - start)
+
+
+def _control(runner: Runner, plan: Plan, clock: Clock) -> float:
+    """Median of a stretch long enough not to sit inside one hiccup: 5 blocks and 0.25 s at least."""
+    runner.invoke()
+    times: list[int] = []
+    begun = clock()
+    while len(times) < 5 * plan.block or clock() - begun < 250e6:
+        _block(runner, plan.block, times, clock)
+    return float(np.median(times))
+
+
+def _load() -> float | None:
+    try:
+        return round(os.getloadavg()[0], 2)
+    except OSError:
+        return None
+
+
+def interleave(
+    runners: Mapping[str, Runner],
+    pixels: np.ndarray,
+    plan: Plan,
+    clock: Clock = time.perf_counter_ns,
+    show: Callable[[float], None] = lambda share: None,
+) -> tuple[dict[str, Samples], Conduct]:
+    """Time all ``runners`` in turns.
+
+    Args:
+        runners: name to model; the first one is measured alone before and after the rounds,
+            and the ratio of the two medians is the drift.
+        pixels: uint8 [N, H, W, 3], N >= 1; the turns go through the images one at a time.
+        plan: see :class:`Plan`.
+        show: called between turns with the share done, 0..1.
+        clock: nanoseconds; replaced in tests.
+
+    Returns:
+        the samples of each runner, and how they were taken.
+    """
+    if not runners:
+        raise ValueError("no runner to time")
+    rng = np.random.default_rng(plan.seed)
+    names = list(runners)
+    samples = {name: Samples() for name in names}
+    load_before = _load()
+    overhead = timer_overhead_ns(clock)
+    for name in names:
+        runners[name].prepare(pixels[:1])
+        samples[name].warmup_runs, samples[name].warmup_stable = warm_up(runners[name], plan, clock)
+
+    first = names[0]
+    with no_garbage():
+        before = _control(runners[first], plan, clock)
+        begun = clock()
+        rounds = 0
+        while True:
+            image = pixels[rounds % len(pixels)][None]
+            for position in rng.permutation(len(names)):
+                name = names[position]
+                _turn(runners[name], image, samples[name], plan, clock)
+            rounds += 1
+            taken = rounds * plan.block
+            elapsed = (clock() - begun) / 1e9
+            show(max(taken / plan.max_samples, min(elapsed / max(plan.seconds, 1e-9), taken / plan.min_samples)))
+            if taken >= plan.max_samples or (elapsed >= plan.seconds and taken >= plan.min_samples):
+                break
+        after = _control(runners[first], plan, clock)
+    drift = after / before - 1 if before else 0.0
+    return samples, Conduct(
+        threads=plan.threads, seed=plan.seed, rounds=rounds, seconds=round(elapsed, 3),
+        timer_overhead_ns=overhead, drift_variant=first, drift=round(drift, 4),
+        drift_flagged=abs(drift) > DRIFT_LIMIT, load_before=load_before, load_after=_load(),
+    )
