@@ -49,6 +49,7 @@ Examples:
 app = make_app(HELP, default_command="run")
 
 DATA, COMPARE, LATENCY, GATES, OUTPUT = "Images", "Comparison", "Latency", "Limits", "Output"
+REACH = "Device at the other end of ssh"
 BUNDLE = typer.Argument(help="Folder made by distill-export.", show_default=False)
 
 
@@ -56,6 +57,17 @@ BUNDLE = typer.Argument(help="Folder made by distill-export.", show_default=Fals
 def run(
     bundle: Annotated[Path, BUNDLE],
     device: Annotated[str, typer.Option(help="Where to run it, see: distill-bench devices.")] = "host",
+    ssh_identity: Annotated[Path | None, typer.Option(
+        help="Private key. Default: as ssh finds it.", rich_help_panel=REACH, show_default=False)] = None,
+    ssh_known_hosts: Annotated[Path | None, typer.Option(
+        help="File with the device's host key. Default: as ssh finds it.", rich_help_panel=REACH, show_default=False)] = None,
+    ssh_config: Annotated[Path | None, typer.Option(
+        help="ssh configuration (jump hosts and so on). Default: your own.", rich_help_panel=REACH, show_default=False)] = None,
+    remote_python: Annotated[str, typer.Option(
+        help="Python there, with numpy and ai-edge-litert or onnxruntime.", rich_help_panel=REACH)] = "python3",
+    remote_folder: Annotated[str | None, typer.Option(
+        help="Where our files go there; emptied when all went well. Default: .cache/distill-bench.",
+        rich_help_panel=REACH, show_default=False)] = None,
     data: Annotated[str | None, typer.Option(
         help="Images: glyphs, folder:PATH, csv:FILE, cub200:PATH, … Default: what the model was trained on.",
         rich_help_panel=DATA, show_default=False)] = None,
@@ -100,6 +112,7 @@ def run(
     for path in (json_file, html_file):
         _check_target(path, bundle)
 
+    from benchmark.devices import DeviceOptions
     from benchmark.gates import Limits
     from benchmark.result import write_result
     from benchmark.run import Options, measure
@@ -107,7 +120,9 @@ def run(
     from benchmark.timing import Plan
 
     options = Options(
-        bundle=bundle, device=device, data=data, split=split, part=part, limit=limit,
+        bundle=bundle, device=device,
+        reach=DeviceOptions(ssh_identity, ssh_known_hosts, ssh_config, remote_python, remote_folder),
+        data=data, split=split, part=part, limit=limit,
         checkpoint=checkpoint, references=reference or (), variants=variant or (), candidate=candidate,
         limits=Limits(max_latency_ms, max_size_kb, max_recall_drop),
         plan=Plan(threads=threads, seconds=seconds, seed=seed),
@@ -159,12 +174,11 @@ def devices(as_json: JsonOption = False, debug: DebugOption = False) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from benchmark.devices import DEVICES, PLANNED, open_device
+    from benchmark.devices import ADDRESSED, PLANNED, open_device
 
-    rows = []
-    for name in DEVICES:
-        machine = open_device(name).describe()
-        rows.append({"name": name, "status": "ready", "what": f"{machine.cpu}, {machine.cores} cores, {machine.os}"})
+    machine = open_device("host").describe()
+    rows = [{"name": "host", "status": "ready", "what": f"{machine.cpu}, {machine.cores} cores, {machine.os}"}]
+    rows += [{"name": name, "status": "name one", "what": what} for name, what in ADDRESSED.values()]
     rows += [{"name": name, "status": "not built yet", "what": what} for name, what in PLANNED.items()]
     if as_json:
         print(json.dumps(rows, indent=2))
@@ -173,7 +187,7 @@ def devices(as_json: JsonOption = False, debug: DebugOption = False) -> None:
     for heading in ("device", "status", ""):
         table.add_column(heading)
     for row in rows:
-        table.add_row(*row.values(), style="" if row["status"] == "ready" else "dim")
+        table.add_row(*row.values(), style="dim" if row["status"] == "not built yet" else "")
     Console(highlight=False).print(table)
 
 

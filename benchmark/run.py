@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.devices import Device, Timing, open_device
+from benchmark.devices import Device, DeviceOptions, Timing, open_device
 from benchmark.gates import Limits, choose_candidate, judge
 from benchmark.latency import interleave, summarise
 from benchmark.machine import RUN_PACKAGES, package_versions
@@ -50,6 +50,7 @@ class Options:
 
     bundle: Path
     device: str = "host"
+    reach: DeviceOptions = field(default_factory=DeviceOptions)
     data: str | None = None
     split: str | None = None
     part: str = "test"
@@ -86,11 +87,24 @@ def measure(options: Options) -> tuple[Result, Evidence]:
     """
     if options.limits.max_recall_drop is not None and options.checkpoint is None:
         raise UsageFailure("--max-recall-drop needs PyTorch to compare with", "give --checkpoint DIR")
-    device = open_device(options.device)
     bundle = load_bundle(options.bundle)
     names = [bundle.variant(name).name for name in options.variants] or [v.name for v in bundle.manifest.variants]
     candidate = choose_candidate(names, options.candidate)
     references = _named(options)
+    device = open_device(options.device, options.reach)
+    done = False
+    try:
+        found = _measure(options, device, bundle, names, candidate, references)
+        done = True
+        return found
+    finally:
+        device.close(done)
+
+
+def _measure(
+    options: Options, device: Device, bundle: Bundle, names: Sequence[str], candidate: str,
+    references: Sequence[tuple[str, Path]],
+) -> tuple[Result, Evidence]:
     subject = choose_images(bundle, options.data, options.split, options.part, options.limit, options.plan.seed)
     warnings = _provenance_warnings(bundle, options, subject)
 

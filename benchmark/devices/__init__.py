@@ -3,35 +3,66 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 
 from benchmark.devices.base import Device, Embedded, Timing
 from benchmark.devices.host import Host
 from distill.console import UsageFailure, suggest
 
-__all__ = ["DEVICES", "PLANNED", "Device", "Embedded", "Timing", "open_device"]
+__all__ = ["ADDRESSED", "DEVICES", "PLANNED", "Device", "DeviceOptions", "Embedded", "Timing", "open_device"]
 
-DEVICES: dict[str, Callable[[], Device]] = {"host": Host}
+
+@dataclass(frozen=True)
+class DeviceOptions:
+    """How to reach a device; ``None``: as the user's own ssh configuration says."""
+
+    ssh_identity: Path | None = None
+    ssh_known_hosts: Path | None = None
+    ssh_config: Path | None = None
+    remote_python: str = "python3"
+    remote_folder: str | None = None
+
+
+def _host(name: str, options: DeviceOptions) -> Device:
+    if name != "host":
+        raise UsageFailure(f"--device {name}: no such device", "did you mean 'host'?")
+    return Host()
+
+
+def _ssh(name: str, options: DeviceOptions) -> Device:
+    from benchmark.devices.remote import Remote
+    from benchmark.devices.session import FOLDER
+    from benchmark.devices.ssh import Address, Ssh, parse_address
+
+    address = Address(*parse_address(name), options.ssh_identity, options.ssh_known_hosts, options.ssh_config)
+    return Remote(name, Ssh(address), options.remote_python, options.remote_folder or FOLDER)
+
+
+# By the word before the first colon.
+DEVICES: dict[str, Callable[[str, DeviceOptions], Device]] = {"host": _host, "ssh": _ssh}
+ADDRESSED = {"ssh": ("ssh://[user@]host[:port]", "a Linux board with Python 3.9, numpy and ai-edge-litert or onnxruntime")}
 
 # Named here so that asking for one gets an honest answer instead of "unknown".
 PLANNED = {
     "adb": "a phone on a cable or Wi-Fi",
-    "ssh": "a Linux board",
     "emulated-arm64": "arm64 numerics under qemu",
 }
 
 
-def open_device(name: str) -> Device:
-    """The device of that name: ``host``, later ``adb[:serial]``, ``ssh://user@host``, ``emulated-arm64``.
+def open_device(name: str, options: DeviceOptions | None = None) -> Device:
+    """The device of that name: ``host`` or ``ssh://[user@]host[:port]``; ``adb`` and ``emulated-arm64`` are to come.
 
     Raises:
         UsageFailure: unknown, or known but not built yet.
+        Failure: it cannot be reached, or lacks what is needed to measure.
     """
     kind = name.split(":", 1)[0]
     if kind in PLANNED:
         raise UsageFailure(
             f"--device {name}: not built yet in this version ({PLANNED[kind]})", "use --device host"
         )
-    opener = DEVICES.get(name)
+    opener = DEVICES.get(kind)
     if opener is None:
         raise UsageFailure(f"--device {name}: no such device", suggest(name, DEVICES))
-    return opener()
+    return opener(name, options or DeviceOptions())

@@ -33,13 +33,21 @@ def _file(folder: Path, name: str, content: bytes) -> dict:
     return {"file": name, "size_bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
 
-def make_bundle(folder: Path, data: str = "folder:photos", variants: tuple[str, ...] = VARIANTS, dim: int = 48) -> Path:
-    """A bundle that loads; its model files hold only text, for runners that are faked."""
+def make_bundle(
+    folder: Path, data: str = "folder:photos", variants: tuple[str, ...] = VARIANTS, dim: int = 48,
+    models: dict[str, bytes] | None = None,
+) -> Path:
+    """A bundle that loads; its model files hold only text, for runners that are faked.
+
+    Args:
+        models: by format: the same real model file (see tiny_models) for every variant of it.
+    """
     folder.mkdir(parents=True)
     golden = np.zeros((2, SIDE, SIDE, 3), np.uint8)
     unit = np.eye(2, dim, dtype="<f4")
     sizes = {"float32": 4000, "float16": 2000, "int8": 1100}
     shape = {"name": "x", "shape": [1, SIDE, SIDE, 3], "layout": "NHWC", "dtype": "float32"}
+    shapes = {"tflite": shape, "onnx": shape | {"shape": [1, 3, SIDE, SIDE], "layout": "NCHW"} if models else shape}
     manifest = {
         "schema_version": 1,
         "name": "toy",
@@ -50,11 +58,14 @@ def make_bundle(folder: Path, data: str = "folder:photos", variants: tuple[str, 
         "embedding_size": dim,
         "normalisation": "l2",
         "variants": [
-            _file(folder, f"{name}.bin", name.encode() * sizes[name.split("-")[1]])
+            _file(
+                folder, f"{name}.bin",
+                models[name.split("-")[0]] if models else name.encode() * sizes[name.split("-")[1]],
+            )
             | {
                 "name": name, "format": name.split("-")[0],
                 "scheme": {"weights": name.split("-")[1], "activations": "float32"},
-                "input": shape,
+                "input": shapes[name.split("-")[0]],
                 "output": {"name": "y", "shape": [1, dim], "dtype": "float32", "unit_norm": True, "renormalise": True},
             }
             for name in variants

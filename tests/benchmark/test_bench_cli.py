@@ -105,7 +105,7 @@ def errors(capsys) -> str:
         (["--device", "hots"], 2, "did you mean 'host'"),
         (["--device", "adb"], 2, "not built yet"),
         (["--device", "adb:emulator-5554"], 2, "not built yet"),
-        (["--device", "ssh://pi@board"], 2, "not built yet"),
+        (["--device", "ssh://"], 2, "for example ssh://"),
         (["--device", "emulated-arm64"], 2, "not built yet"),
         (["--device", "host:0"], 2, "no such device"),
         (["--data", "glphs"], 2, "glyphs"),

@@ -1,0 +1,176 @@
+"""What runs on a remote device: a job in (JSON on stdin), results out (files, announced on stdout).
+
+    python3 CODE.zip describe|latency|embed FOLDER
+
+Standard library, NumPy and the engines only; sent with the files that it imports
+(:data:`benchmark.devices.parcel.SOURCES`). Files are named by their SHA-256, which is checked when
+they are read. Every line printed is MARK and JSON: ``result`` announces a finished file with its
+SHA-256, ``share`` and ``step`` tell how far it is, ``failed`` names a variant that cannot run,
+``damaged`` a file that has to be sent again, ``error`` why nothing can be done.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Callable
+
+import numpy as np
+
+from benchmark.devices.bootstrap import MARK
+from benchmark.devices.work import Embedders, time_variants
+from benchmark.system import machine_facts
+from benchmark.timing import Plan
+from export.bundle.engine import open_engine
+
+__all__ = ["main"]
+
+LOCK_SECONDS = 40.0  # an interrupted run's process may need so long to notice that nobody listens
+
+
+class Damaged(Exception):
+    """A file whose content is not what its name says."""
+
+
+def tell(**message: Any) -> None:
+    """One line to the host."""
+    print(MARK + json.dumps(message), flush=True)
+
+
+class Store:
+    """The folder on the device: ``files`` by content, ``results`` by key."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = Path(folder)
+
+    def content(self, name: str) -> bytes:
+        """A file that was sent, checked.
+
+        Raises:
+            Damaged: missing or changed; it is deleted, so that it gets sent again.
+        """
+        path = self.folder / "files" / name
+        data = path.read_bytes() if path.exists() else b""
+        if hashlib.sha256(data).hexdigest() != name:
+            if path.exists():
+                path.unlink()
+            raise Damaged(name)
+        return data
+
+    def array(self, name: str) -> np.ndarray:
+        return np.load(io.BytesIO(self.content(name)), allow_pickle=False)
+
+    def save(self, key: str, data: bytes) -> None:
+        """Write a result, whole or not at all, and announce it."""
+        path = self.folder / "results" / key
+        temporary = path.with_name(f".{key}.{os.getpid()}")
+        try:
+            temporary.write_bytes(data)
+            os.replace(temporary, path)
+        finally:
+            if temporary.exists():
+                temporary.unlink()
+        tell(result=key, sha256=hashlib.sha256(data).hexdigest())
+
+
+def openers(store: Store, job: dict[str, Any]) -> dict[str, Callable[[], Any]]:
+    """How to open each variant of the job; a damaged file is found here, before any work."""
+    found = {}
+    for name, variant in job["variants"].items():
+        store.content(variant["model"])
+        table = store.array(variant["table"])
+        path = store.folder / "files" / variant["model"]
+        border = SimpleNamespace(**variant["input"]), SimpleNamespace(**variant["output"])
+        found[name] = lambda path=path, form=variant["format"], border=border, table=table: open_engine(
+            path, form, border[0], border[1], table, job["threads"]
+        )
+    return found
+
+
+def latency(store: Store, job: dict[str, Any]) -> None:
+    """Time all variants in turns; the samples become one JSON file."""
+    pixels = store.array(job["pixels"])
+    plan = Plan(**job["plan"])
+    told = time.monotonic()
+
+    def show(share: float) -> None:
+        nonlocal told
+        if time.monotonic() - told > 1:  # seldom: the network card's interrupts are not the model's
+            tell(share=round(share, 4))
+            told = time.monotonic()
+
+    timings, conduct = time_variants(openers(store, job), pixels, plan, show)
+    answer = {
+        "timings": {name: asdict(timing) for name, timing in timings.items()},
+        "conduct": asdict(conduct) if conduct else None,
+    }
+    store.save(job["key"], json.dumps(answer).encode())
+
+
+def embed(store: Store, job: dict[str, Any]) -> None:
+    """Embed every chunk with every variant that it is asked for; each result is one file."""
+    embedders = Embedders(openers(store, job))
+    for name, error in embedders.errors.items():
+        tell(failed=name, error=error)
+    for chunk in job["chunks"]:
+        known = set(embedders.errors)
+        for name, rows in embedders.embed(store.array(chunk["pixels"]), chunk["keys"]).items():
+            buffer = io.BytesIO()
+            np.save(buffer, rows, allow_pickle=False)
+            store.save(chunk["keys"][name], buffer.getvalue())
+        for name in set(embedders.errors) - known:
+            tell(failed=name, error=embedders.errors[name])
+        tell(step=1)
+
+
+def locked(folder: Path) -> Any:
+    """The lock of the folder, held as long as the file is open: two runs would measure each other.
+
+    Raises:
+        OSError: someone else holds it.
+    """
+    import fcntl
+
+    file = open(folder / "lock", "a+")
+    until = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > until:
+                file.seek(0)
+                raise OSError(f"another measurement is running there (process {file.read().strip()})") from None
+            time.sleep(0.5)
+            continue
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        return file
+
+
+def main(arguments: list[str]) -> int:
+    """Run one command."""
+    command, store = arguments[0], Store(arguments[1])
+    try:
+        if command == "describe":
+            tell(machine=machine_facts())
+            return 0
+        held = locked(store.folder)
+        job = json.load(sys.stdin)
+        {"latency": latency, "embed": embed}[command](store, job)
+        held.close()
+    except Damaged as error:
+        tell(damaged=str(error))
+        return 1
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        tell(error=f"{where}{error.strerror or error}")
+        return 1
+    return 0
