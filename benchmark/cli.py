@@ -102,6 +102,13 @@ def run(
     max_recall_drop: Annotated[float | None, typer.Option(
         help="Limit of the drop of Recall@1 in points (1 = one query in a hundred). Needs --checkpoint.",
         rich_help_panel=GATES, show_default=False)] = None,
+    min_recall: Annotated[float | None, typer.Option(
+        min=0, max=100, help="Lowest Recall@1 allowed, percent.", rich_help_panel=GATES, show_default=False)] = None,
+    gates: Annotated[Path | None, typer.Option(
+        help="TOML or YAML file with these limits: max_latency_ms = 5 and so on. Flags come first.",
+        rich_help_panel=GATES, show_default=False)] = None,
+    junit_file: Annotated[Path | None, typer.Option(
+        "--junit", help="Write the verdict as JUnit XML here, for CI.", rich_help_panel=OUTPUT, show_default=False)] = None,
     json_file: Annotated[Path | None, typer.Option(
         "--json", help="Write the result here.", rich_help_panel=OUTPUT, show_default=False)] = None,
     html_file: Annotated[Path | None, typer.Option(
@@ -109,22 +116,26 @@ def run(
         rich_help_panel=OUTPUT, show_default=False)] = None,
     debug: DebugOption = False,
 ) -> int:
-    for path in (json_file, html_file):
+    for path in (json_file, html_file, junit_file):
         _check_target(path, bundle)
 
     from benchmark.devices import DeviceOptions
     from benchmark.gates import Limits
+    from benchmark.gates_file import merge_limits, read_gates
+    from benchmark.junit import write_junit
     from benchmark.result import write_result
     from benchmark.run import Options, measure
     from benchmark.table import print_result
     from benchmark.timing import Plan
 
+    flags = Limits(max_latency_ms, max_size_kb, max_recall_drop, min_recall)
+    limits, named = read_gates(gates) if gates else (Limits(), None)
     options = Options(
         bundle=bundle, device=device,
         reach=DeviceOptions(ssh_identity, ssh_known_hosts, ssh_config, remote_python, remote_folder),
         data=data, split=split, part=part, limit=limit,
-        checkpoint=checkpoint, references=reference or (), variants=variant or (), candidate=candidate,
-        limits=Limits(max_latency_ms, max_size_kb, max_recall_drop),
+        checkpoint=checkpoint, references=reference or (), variants=variant or (), candidate=candidate or named,
+        limits=merge_limits(limits, flags),
         plan=Plan(threads=threads, seconds=seconds, seed=seed),
         command=shlex.join(["distill-bench", *sys.argv[1:]]),
     )
@@ -133,6 +144,9 @@ def run(
     if json_file:
         write_result(json_file, result)
         note(f"result: {json_file}")
+    if junit_file:
+        write_junit(junit_file, result)
+        note(f"JUnit: {junit_file}")
     if html_file:
         from benchmark.report.html import write_report
         from benchmark.report.pictures import gallery

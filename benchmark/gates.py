@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from benchmark.result import Gate, Machine, Reference, Variant, Verdict
 from benchmark.text import percent, points
 from distill.console import UsageFailure, suggest
 
-__all__ = ["Limits", "choose_candidate", "judge"]
+__all__ = ["DROP_GATE", "RULES", "Limits", "choose_candidate", "judge"]
+
+DROP_GATE = "drop of Recall@1"
 
 # What goes on the phone by default: the first of these that the bundle has.
 PREFERRED = ("tflite-int8", "tflite-float16", "tflite-float32")
@@ -22,6 +25,26 @@ class Limits:
     max_latency_ms: float | None = None  # of the 90th percentile, as MLPerf Mobile counts
     max_size_kb: float | None = None  # 1 kB = 1000 bytes
     max_recall_drop: float | None = None  # points (hundredths) of Recall@1 below PyTorch
+    min_recall: float | None = None  # percent, Recall@1
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How one limit is held against a variant."""
+
+    limit: str  # field of Limits
+    name: str
+    unit: str
+    value: Callable[[Variant], float | None]  # in that unit; None: not measured
+    kind: Literal["max", "min"] = "max"
+
+
+RULES = (
+    Rule("max_latency_ms", "latency p90", "ms", lambda v: v.latency_ms.p90 if v.latency_ms else None),
+    Rule("max_size_kb", "size", "kB", lambda v: v.size_bytes / 1000),
+    Rule("max_recall_drop", DROP_GATE, "points", lambda v: 100 * v.recall_drop[1].value if v.recall_drop else None),
+    Rule("min_recall", "Recall@1", "%", lambda v: 100 * v.recall[1] if v.recall else None, "min"),
+)
 
 
 def choose_candidate(names: Sequence[str], wanted: str | None = None) -> str:
@@ -62,18 +85,13 @@ def judge(
 
 
 def _gates(candidate: Variant, limits: Limits) -> list[Gate]:
-    drop = candidate.recall_drop[1].value * 100 if candidate.recall_drop else None
-    latency = candidate.latency_ms.p90 if candidate.latency_ms else None
-    rows = [
-        ("latency p90", limits.max_latency_ms, latency, "ms"),
-        ("size", limits.max_size_kb, candidate.size_bytes / 1000, "kB"),
-        ("drop of Recall@1", limits.max_recall_drop, drop, "points"),
-    ]
-    return [
-        Gate(name=name, limit=limit, value=value, unit=unit, passed=value is not None and value <= limit)
-        for name, limit, value, unit in rows
-        if limit is not None
-    ]
+    gates = []
+    for rule in RULES:
+        limit, value = getattr(limits, rule.limit), rule.value(candidate)
+        if limit is not None:
+            kept = value is not None and (value <= limit if rule.kind == "max" else value >= limit)
+            gates.append(Gate(name=rule.name, limit=limit, value=value, unit=rule.unit, kind=rule.kind, passed=kept))
+    return gates
 
 
 def _warnings(variants: Sequence[Variant], machine: Machine) -> list[str]:
@@ -117,5 +135,5 @@ def _sentence(candidate: Variant, pytorch: Reference | None, gates: Sequence[Gat
         end = "Every limit is kept."
     else:
         failed = [gate.name for gate in gates if not gate.passed]
-        end = f"Over the limit: {', '.join(failed)}."
+        end = f"{'Over the limit' if all(gate.kind == 'max' for gate in gates) else 'Limits not kept'}: {', '.join(failed)}."
     return f"{candidate.name}: {'; '.join(parts)}. {end}"

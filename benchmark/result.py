@@ -186,6 +186,7 @@ class Gate(_Part):
     limit: float
     value: float | None
     unit: str
+    kind: Literal["max", "min"] = "max"  # the value may be at most, at least the limit
     passed: bool = Field(alias="pass")
 
 

@@ -86,7 +86,7 @@ def measure(options: Options) -> tuple[Result, Evidence]:
         Failure: bundle, data or checkpoint cannot be read.
     """
     if options.limits.max_recall_drop is not None and options.checkpoint is None:
-        raise UsageFailure("--max-recall-drop needs PyTorch to compare with", "give --checkpoint DIR")
+        raise UsageFailure("max-recall-drop needs PyTorch to compare with", "give --checkpoint DIR")
     bundle = load_bundle(options.bundle)
     names = [bundle.variant(name).name for name in options.variants] or [v.name for v in bundle.manifest.variants]
     candidate = choose_candidate(names, options.candidate)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from benchmark.gates import DROP_GATE
 from benchmark.result import Result, Variant
 
 __all__ = ["Bar", "Bubble", "Distribution", "Interval", "Ridge", "Scatter", "Tick", "bars", "distribution",
@@ -129,7 +130,7 @@ class Interval:
 def intervals(result: Result) -> tuple[list[Interval], float, float | None, list[Tick]]:
     """(rows, position of zero, position of the gate's limit, ticks); all positions in percent."""
     measured = [variant for variant in result.variants if variant.recall_drop]
-    limit = next((gate.limit for gate in result.verdict.gates if gate.unit == "points"), None)
+    limit = next((gate.limit for gate in result.verdict.gates if gate.name == DROP_GATE), None)
     bounds = [100 * bound for v in measured if v.recall_drop for bound in (*v.recall_drop[1].ci95, v.recall_drop[1].value)]
     low, high = min([0.0, *bounds]), max([0.0, *bounds, *([limit] if limit is not None else [])])
     pad = max(0.08 * (high - low), 0.25)
@@ -189,7 +190,7 @@ def scatter(result: Result, width: int, height: int) -> Scatter | None:
     times = [variant.latency_ms.p50 for variant in measured if variant.latency_ms]
     recalls = [variant.recall[1] for variant in measured if variant.recall]
     pytorch = result.pytorch.recall[1] if result.pytorch else None
-    points = next((gate.limit for gate in result.verdict.gates if gate.unit == "points"), None)
+    points = next((gate.limit for gate in result.verdict.gates if gate.name == DROP_GATE), None)
     limit = pytorch - points / 100 if pytorch is not None and points is not None else None
     shown = [value for value in (*recalls, pytorch, limit) if value is not None]
     middle, span = (max(shown) + min(shown)) / 2, max(shown) - min(shown)
