@@ -10,6 +10,8 @@ from typing import Annotated
 
 import typer
 
+from benchmark.commands import compare, pareto
+from benchmark.commands import history as history_of_results
 from distill.console import DebugOption, Failure, JsonOption, UsageFailure, make_app, note, run_app
 
 __all__ = ["app", "main"]
@@ -25,6 +27,12 @@ Examples:
     distill-bench BUNDLE --checkpoint runs/student --reference teacher=runs/teacher --max-recall-drop 1
 
     distill-bench show result.json
+
+    distill-bench compare before.json after.json
+
+    distill-bench history results/ --html trend.html
+
+    distill-bench pareto results/ --html pareto.html
 
     distill-bench devices
 """
@@ -111,6 +119,9 @@ def run(
         "--junit", help="Write the verdict as JUnit XML here, for CI.", rich_help_panel=OUTPUT, show_default=False)] = None,
     json_file: Annotated[Path | None, typer.Option(
         "--json", help="Write the result here.", rich_help_panel=OUTPUT, show_default=False)] = None,
+    history: Annotated[Path | None, typer.Option(
+        help="Add the result to this folder, under its time; see distill-bench history.",
+        rich_help_panel=OUTPUT, show_default=False)] = None,
     html_file: Annotated[Path | None, typer.Option(
         "--html", help="Write a report with pictures here: one file, works offline.",
         rich_help_panel=OUTPUT, show_default=False)] = None,
@@ -118,6 +129,8 @@ def run(
 ) -> int:
     for path in (json_file, html_file, junit_file):
         _check_target(path, bundle)
+    if history:
+        _check_target(history / "x.json", bundle)
 
     from benchmark.devices import DeviceOptions
     from benchmark.gates import Limits
@@ -144,6 +157,10 @@ def run(
     if json_file:
         write_result(json_file, result)
         note(f"result: {json_file}")
+    if history:
+        from benchmark.history import add
+
+        note(f"history: {add(history, result)}")
     if junit_file:
         write_junit(junit_file, result)
         note(f"JUnit: {junit_file}")
@@ -203,6 +220,10 @@ def devices(as_json: JsonOption = False, debug: DebugOption = False) -> None:
     for row in rows:
         table.add_row(*row.values(), style="dim" if row["status"] == "not built yet" else "")
     Console(highlight=False).print(table)
+
+
+for command in (compare, history_of_results, pareto):
+    app.command(command.__name__)(command)
 
 
 def _check_target(path: Path | None, bundle: Path | None) -> None:

@@ -12,7 +12,7 @@ from benchmark.gates import DROP_GATE
 from benchmark.result import Result, Variant
 
 __all__ = ["Bar", "Bubble", "Distribution", "Interval", "Ridge", "Scatter", "Tick", "bars", "distribution",
-           "intervals", "nice_ticks", "scatter"]
+           "intervals", "nice_ticks", "place_labels", "scatter"]
 
 BINS = 72
 
@@ -214,7 +214,7 @@ def scatter(result: Result, width: int, height: int) -> Scatter | None:
                               variant.name == result.verdict.candidate, across(milliseconds), down(recall), round(radius, 2)))
     words = [(left, line - 20, left + 60, line) for recall in (pytorch,) if recall is not None for line in (down(recall),)]
     words += [(left, line, left + 90, line + 18) for recall in (limit,) if recall is not None for line in (down(recall),)]
-    _place_labels(bubbles, words, left, right, top, bottom)
+    place_labels(bubbles, words, left, right, top, bottom)
     bubbles.sort(key=lambda bubble: -bubble.radius)
     digits = 0 if high - low > 0.1 else 1
     return Scatter(
@@ -229,7 +229,7 @@ def scatter(result: Result, width: int, height: int) -> Scatter | None:
 Box = tuple[float, float, float, float]
 
 
-def _place_labels(
+def place_labels(
     bubbles: Sequence[Bubble], words: Sequence[Box], left: float, right: float, top: float, bottom: float
 ) -> None:
     """Greedy: the nearest free place around each bubble, the candidate first; ``words`` are taken already."""

@@ -1,4 +1,4 @@
-"""Write the report: one HTML file that needs no network and runs no script."""
+"""Write reports: each one HTML file that needs no network and runs no script."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from benchmark.text import kilobytes, percent, points
 from distill.console import Failure
 from distill.files import atomic_path
 
-__all__ = ["render", "write_report"]
+__all__ = ["page", "render", "write_page", "write_report"]
 
 HERE = Path(__file__).parent
 
 
-def render(result: Result, gallery: Gallery | None) -> str:
-    """The page as text. Everything that comes from the result is escaped by the template engine.
+def page(template: str, **context: Any) -> str:
+    """A page as text. Everything that comes from a result is escaped by the template engine.
 
     Raises:
         Failure: jinja2 is not installed.
@@ -32,7 +32,19 @@ def render(result: Result, gallery: Gallery | None) -> str:
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"percent": percent, "kilobytes": kilobytes, "ms": _ms, "points": points, "p_value": _p_value}
-    return environment.get_template("template.html").render(**_context(result, gallery))
+    css = (HERE / "style.css").read_text(encoding="utf-8")
+    return environment.get_template(template).render(css=css, **context)
+
+
+def render(result: Result, gallery: Gallery | None) -> str:
+    """The report of one result; see :func:`page`."""
+    return page("template.html", **_context(result, gallery))
+
+
+def write_page(path: str | Path, text: str) -> None:
+    """Write a page, atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def write_report(path: str | Path, result: Result, gallery: Gallery | None) -> None:
@@ -41,9 +53,7 @@ def write_report(path: str | Path, result: Result, gallery: Gallery | None) -> N
     Args:
         gallery: the pictures; ``None`` leaves them out (a result read back from JSON has none).
     """
-    text = render(result, gallery)
-    with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_page(path, render(result, gallery))
 
 
 def _context(result: Result, gallery: Gallery | None) -> dict[str, Any]:
@@ -54,7 +64,6 @@ def _context(result: Result, gallery: Gallery | None) -> dict[str, Any]:
         "result": result,
         "candidate": candidate,
         "yardstick": next((v for v in others if v.name == "tflite-float32"), None),
-        "css": (HERE / "style.css").read_text(encoding="utf-8"),
         "gallery": gallery,
         "bars": charts.bars(result),
         "distribution": charts.distribution(result),

@@ -1,0 +1,109 @@
+"""Two results side by side: what changed, and what got worse."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from benchmark.result import Result, Variant
+
+__all__ = ["MEASURES", "Change", "Measure", "Tolerances", "differences", "mismatches"]
+
+
+@dataclass(frozen=True)
+class Tolerances:
+    """What counts as worse. Percent of the earlier value, but for Recall@1: points."""
+
+    recall_loss: float = 0.5
+    slowdown: float = 5.0  # what we call drift within one run is no change between two
+    growth: float = 1.0
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One column: how to read it, and whether its change is a difference (points) or a ratio (percent)."""
+
+    name: str
+    unit: str
+    value: Callable[[Variant], float | None]
+    relative: bool
+    better: Literal["more", "less"]
+    gate: Literal["recall_loss", "slowdown", "growth"]  # which field of Tolerances
+    digits: int
+
+
+MEASURES = (
+    Measure("Recall@1", "%", lambda v: 100 * v.recall[1] if v.recall else None, False, "more", "recall_loss", 2),
+    Measure("latency p50", "ms", lambda v: v.latency_ms.p50 if v.latency_ms else None, True, "less", "slowdown", 3),
+    Measure("latency p90", "ms", lambda v: v.latency_ms.p90 if v.latency_ms else None, True, "less", "slowdown", 3),
+    Measure("size", "kB", lambda v: v.size_bytes / 1000, True, "less", "growth", 1),
+)
+
+
+@dataclass(frozen=True)
+class Change:
+    """One measure of one variant in an earlier and a later result.
+
+    Attributes:
+        change: points for Recall@1, percent for the rest; ``None`` where one side was not measured.
+        worse: beyond the tolerance, or measured before and no longer.
+        better: beyond the tolerance the other way.
+    """
+
+    variant: str
+    measure: Measure
+    before: float | None
+    after: float | None
+    change: float | None
+    worse: bool
+    better: bool
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values; a change from nothing has no number."""
+        return {
+            "variant": self.variant, "measure": self.measure.name, "unit": self.measure.unit, "before": self.before,
+            "after": self.after, "change": self.change if self.change is None or math.isfinite(self.change) else None,
+            "change_unit": "percent" if self.measure.relative else "points", "worse": self.worse, "better": self.better,
+        }
+
+
+def differences(before: Result, after: Result, tolerances: Tolerances | None = None) -> list[Change]:
+    """Every measure of every variant that ``before`` has; a variant that is gone or failed is worse."""
+    tolerances = tolerances or Tolerances()
+    later = {variant.name: variant for variant in after.variants}
+    return [
+        _change(variant, later.get(variant.name), measure, tolerances) for variant in before.variants for measure in MEASURES
+    ]
+
+
+def _change(before: Variant, after: Variant | None, measure: Measure, tolerances: Tolerances) -> Change:
+    old = measure.value(before)
+    new = measure.value(after) if after is not None else None
+    if old is None or new is None:
+        return Change(before.name, measure, old, new, None, worse=old is not None, better=False)
+    change = new - old
+    if measure.relative:
+        change = 100 * change / old if old else (0.0 if new == old else float("inf"))
+    loss = -change if measure.better == "more" else change
+    limit = getattr(tolerances, measure.gate) + 1e-9  # 0.5 points are not more than 0.5 points
+    return Change(before.name, measure, old, new, change, worse=loss > limit, better=loss < -limit)
+
+
+def mismatches(results: Sequence[Result]) -> list[str]:
+    """Why the figures of these results may not be comparable; empty: nothing known."""
+    found = []
+    for what, values in (
+        ("the images differ: Recall cannot be compared", [result.data.fingerprint for result in results]),
+        ("devices differ: latencies cannot be compared", [(r.machine.device, r.machine.cpu, r.machine.cores) for r in results]),
+        ("numbers of threads differ", [r.machine.latency.threads for r in results if r.machine.latency]),
+        ("engine versions differ", [tuple(r.machine.packages.get(p) for p in ("ai-edge-litert", "onnxruntime")) for r in results]),
+        ("CPU governors differ", [result.machine.governor for result in results]),
+    ):
+        if len(set(values)) > 1:
+            found.append(what)
+    drifted = sum(result.machine.latency.drift_flagged for result in results if result.machine.latency)
+    if drifted:
+        found.append(f"in {drifted} of {len(results)} the machine drifted by more than 5 %: latencies are doubtful")
+    return found

@@ -1,0 +1,110 @@
+"""Several results as tables for the terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from benchmark.differences import MEASURES, Change, Measure
+from benchmark.history import Series
+from benchmark.table import PIPED_WIDTH
+from benchmark.text import kilobytes, percent
+
+if TYPE_CHECKING:
+    from benchmark.report.pareto import Point
+
+__all__ = ["print_differences", "print_points", "print_series"]
+
+BARS = "▁▂▃▄▅▆▇█"
+
+
+def _console() -> Console:
+    return Console(highlight=False, width=None if sys.stdout.isatty() else PIPED_WIDTH)
+
+
+def _table(*headings: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
+    for number, heading in enumerate(headings):
+        table.add_column(heading, justify="right" if number else "left", overflow="fold", no_wrap=number > 0)
+    return table
+
+
+def print_differences(
+    before: str, after: str, changes: Sequence[Change], notes: Sequence[str], failed: Sequence[Change]
+) -> None:
+    """One row a variant, one column a measure: earlier, later, change; ✗ worse, ✓ better."""
+    console = _console()
+    console.print(f"{before} → {after}", style="bold", markup=False)
+    table = _table("", *(f"{measure.name}, {measure.unit}" for measure in MEASURES))
+    for name in dict.fromkeys(change.variant for change in changes):
+        table.add_row(name, *(_cell(change) for change in changes if change.variant == name))
+    console.print(table)
+    for text in notes:
+        console.print(f"! {text}", style="yellow", markup=False, soft_wrap=True)
+    worse = [change for change in changes if change.worse]
+    if failed:
+        words = ", ".join(f"{change.variant} {change.measure.name}" for change in failed)
+        console.print(f"Worse than allowed: {words}.", style="bold red", markup=False, soft_wrap=True)
+    elif worse:
+        console.print(f"{len(worse)} got worse; no limit was set for {'it' if len(worse) == 1 else 'them'}.", style="yellow")
+    else:
+        console.print("Nothing got worse.", style="bold green")
+
+
+def _cell(change: Change) -> Text:
+    digits = change.measure.digits
+    if change.before is None and change.after is None:
+        return Text("–", style="dim")
+    before, after = ("–" if value is None else f"{value:.{digits}f}" for value in (change.before, change.after))
+    text = f"{before}→{after}"
+    if change.change is not None:
+        text += f" {change.change:+.1f}%" if change.measure.relative else f" {change.change:+.2f}"
+    mark, style = (" ✗", "red") if change.worse else (" ✓", "green") if change.better else ("", "")
+    return Text(text.replace("-", "−") + mark, style=style)
+
+
+def print_series(series: Series, last: int) -> None:
+    """One row a result, oldest first, and the trend of each measure as small bars."""
+    console = _console()
+    console.print(series.variant, style="bold", markup=False)
+    console.print(f"{series.device}\n{series.data}", style="dim", markup=False, soft_wrap=True)
+    table = _table("", *(f"{measure.name}, {measure.unit}" for measure in MEASURES), "")
+    shown = series.results[-last:]
+    rows = [[measure.value(result.variant(series.variant)) for measure in MEASURES] for result in shown]
+    for result, values in zip(shown, rows, strict=True):
+        when = f"{datetime.fromisoformat(result.created):%Y-%m-%d %H:%M}"
+        figures = ["–" if v is None else f"{v:.{m.digits}f}" for v, m in zip(values, MEASURES, strict=True)]
+        table.add_row(when, *figures, "" if result.verdict.passed else Text("did not pass", style="red"))
+    if len(rows) > 1:
+        table.add_row("", *(_bars([row[n] for row in rows], m) for n, m in enumerate(MEASURES)), "", style="dim")
+    console.print(table)
+    console.print()
+
+
+def _bars(values: Sequence[float | None], measure: Measure) -> str:
+    known = [value for value in values if value is not None]
+    if not known:
+        return ""
+    low, high = min(known), max(known)
+    floor = 0.02 * abs(high) if measure.relative else 2.0  # noise must not fill the height
+    span = max(high - low, floor, 1e-12)
+    return "".join(" " if v is None else BARS[min(int((v - low) / span * len(BARS)), len(BARS) - 1)] for v in values)
+
+
+def print_points(points: Sequence[Point], notes: Sequence[str]) -> None:
+    """All models, those that nobody beats first."""
+    console = _console()
+    table = _table("", "R@1", "ms p50", "kB", "")
+    for point in sorted(points, key=lambda point: (not point.best, -point.recall)):
+        latency = "–" if point.p50 is None else f"{point.p50:.3f}"
+        row = (point.name, percent(point.recall, 2), latency, kilobytes(point.size_bytes))
+        table.add_row(*row, "best" if point.best else "", style="bold" if point.best else "dim")
+    console.print(table)
+    for text in notes:
+        console.print(f"! {text}", style="yellow", markup=False, soft_wrap=True)
