@@ -17,6 +17,7 @@ from distill.files import read_json, write_json
 
 __all__ = [
     "SCHEMA_VERSION",
+    "Asymmetric",
     "BundleFacts",
     "Cosine",
     "Data",
@@ -29,6 +30,7 @@ __all__ = [
     "RecallDrop",
     "Reference",
     "Result",
+    "Storage",
     "Variant",
     "Verdict",
     "read_result",
@@ -86,6 +88,28 @@ class Flips(_Part):
     gained_keys: list[str] = []
 
 
+class Storage(_Part):
+    """A gallery kept in one number format. The drop is against the same embeddings as float32."""
+
+    name: Literal["float32", "int8", "binary"]
+    bytes_per_image: int
+    recall: Recall
+    map_at_r: Fraction
+    recall_drop: RecallDrop  # of Recall@1
+
+
+class Asymmetric(_Part):
+    """This variant's queries against a gallery that another model indexed.
+
+    The drop is against that model's own queries on its own gallery.
+    """
+
+    gallery: str
+    recall: Recall
+    map_at_r: Fraction
+    recall_drop: RecallDrop  # of Recall@1
+
+
 class Variant(_Part):
     """One model file of the bundle. Fields that were not measured are null."""
 
@@ -106,6 +130,8 @@ class Variant(_Part):
     recall_drop: dict[int, RecallDrop] | None = None
     mcnemar_p: Fraction | None = None
     flips: Flips | None = None
+    storage: list[Storage] | None = None  # of the candidate only
+    asymmetric: list[Asymmetric] | None = None  # of the candidate only
 
 
 class Reference(_Part):

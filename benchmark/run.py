@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -26,10 +26,11 @@ from benchmark.parity import (
 )
 from benchmark.pytorch import TorchModel, parse_reference
 from benchmark.result import BundleFacts, Data, Machine, Reference, Result, Variant
+from benchmark.storage import asymmetric, storage
 from benchmark.subject import Subject, choose_images
 from benchmark.text import plain
 from benchmark.timing import Plan
-from distill.console import Failure, UsageFailure
+from distill.console import Failure, UsageFailure, note
 from distill.data.imageset import UnreadableImage
 from distill.data.preprocess import Preprocessing
 from distill.files import sha256_file
@@ -137,6 +138,13 @@ def _measure(
         variants.append(variant)
         found[name] = (scores, comparison)
     judged = next(variant for variant in variants if variant.name == candidate)
+    own, scores = embedded.variants[candidate].embeddings, found[candidate][0]
+    if own is not None and scores is not None:
+        note(f"galleries of {candidate} …")
+        judged.storage = storage(own, scores, labels, options.plan.seed)
+        judged.asymmetric = asymmetric(
+            own, labels, _galleries(candidate, embedded, found, models, model_scores, pytorch is not None), options.plan.seed
+        )
     result = Result(
         bundle=_bundle_facts(bundle, options.bundle, names),
         variants=variants,
@@ -153,6 +161,28 @@ def _measure(
         embedded.models.get(PYTORCH), *found[candidate],
     )
     return result, evidence
+
+
+def _galleries(
+    candidate: str, embedded: Embeddings, found: Mapping[str, tuple[RetrievalScores | None, Comparison | None]],
+    models: Sequence[TorchModel], scores: Mapping[str, RetrievalScores], with_pytorch: bool,
+) -> dict[str, tuple[np.ndarray, RetrievalScores]]:
+    """Who may have indexed a gallery for the candidate's queries: the same network in float, and its teacher
+    where they share a space."""
+    galleries = {}
+    if with_pytorch:
+        own = models[0]
+        galleries[PYTORCH] = (embedded.models[PYTORCH], scores[PYTORCH])
+        for model in models[1:]:
+            if own.info.space is not None and own.info.space in (model.info.id, model.info.space):
+                galleries[model.name] = (embedded.models[model.name], scores[model.name])
+    else:
+        for name in ("tflite-float32", "onnx-float32"):
+            rows = embedded.variants[name].embeddings if name in embedded.variants else None
+            score = found[name][0] if rows is not None else None
+            if name != candidate and rows is not None and score is not None and not galleries:
+                galleries[name] = (rows, score)
+    return galleries
 
 
 def _named(options: Options) -> list[tuple[str, Path]]:

@@ -34,6 +34,8 @@ def print_result(result: Result, console: Console | None = None) -> None:
         f"{parts}{skipped}\n{result.machine.device}: {result.machine.cpu}, {result.machine.cores} cores{threads}",
         style="dim", markup=False,
     )
+    for line in _galleries(result.variant(result.verdict.candidate)):
+        console.print(line, style="dim", markup=False)
     for gate in result.verdict.gates:
         value = "not measured" if gate.value is None else f"{gate.value:,.2f} {gate.unit}"
         mark, style = ("✓", "green") if gate.passed else ("✗", "red")
@@ -89,6 +91,18 @@ def _reference_row(reference: Reference) -> list[str]:
     times = [f"{value:.2f}" for value in (latency.p50, latency.p90, latency.p99)] if latency else ["–"] * 3
     name = f"{reference.name} ({reference.arch})"
     return [name, "–", *times, *_recall(reference.recall), percent(reference.map_at_r), "–"]
+
+
+def _galleries(candidate: Variant) -> list[str]:
+    """What a gallery costs and who may index it, a line each."""
+    lines = []
+    if candidate.storage:
+        parts = [f"{s.name} {s.bytes_per_image:,} bytes {percent(s.recall[1])}" for s in candidate.storage]
+        lines.append(f"gallery of {candidate.name}, R@1 of an image kept as: {' · '.join(parts)}")
+    if candidate.asymmetric:
+        parts = [f"{a.gallery} {percent(a.recall[1])} (drop {points(a.recall_drop.value)})" for a in candidate.asymmetric]
+        lines.append(f"queries of {candidate.name}, R@1 on a gallery indexed by: {' · '.join(parts)}")
+    return lines
 
 
 def _recall(recall: Recall | None) -> list[str]:

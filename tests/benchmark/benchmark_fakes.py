@@ -169,7 +169,10 @@ def replace_torch(monkeypatch, preprocessing: dict | None = None, trained: list[
         def __init__(self, name: str, directory: Path) -> None:
             super().__init__()
             self.name, self.directory, self.preprocessing, self.parameters = name, directory, own, 250_000
-            self.info = SimpleNamespace(arch="toy", kind="student", embedding_size=48, data={"classes": trained})
+            self.info = SimpleNamespace(
+                arch="toy", kind="student", embedding_size=48, data={"classes": trained}, id=name,
+                space="teacher" if name == "PyTorch" else None,
+            )
             self.rows: list[np.ndarray] = []
 
         def add(self, pixels: np.ndarray) -> None:
