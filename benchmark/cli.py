@@ -112,6 +112,9 @@ def run(
         rich_help_panel=GATES, show_default=False)] = None,
     min_recall: Annotated[float | None, typer.Option(
         min=0, max=100, help="Lowest Recall@1 allowed, percent.", rich_help_panel=GATES, show_default=False)] = None,
+    min_cosine: Annotated[float | None, typer.Option(
+        min=-1, max=1, help="Lowest mean cosine to PyTorch's embeddings. Needs --checkpoint.",
+        rich_help_panel=GATES, show_default=False)] = None,
     max_asymmetric_drop: Annotated[float | None, typer.Option(
         help="Limit of the drop of Recall@1 in points where the float model indexed the gallery.",
         rich_help_panel=GATES, show_default=False)] = None,
@@ -144,7 +147,7 @@ def run(
     from benchmark.table import print_result
     from benchmark.timing import Plan
 
-    flags = Limits(max_latency_ms, max_size_kb, max_recall_drop, min_recall, max_asymmetric_drop)
+    flags = Limits(max_latency_ms, max_size_kb, max_recall_drop, min_recall, min_cosine, max_asymmetric_drop)
     limits, named = read_gates(gates) if gates else (Limits(), None)
     options = Options(
         bundle=bundle, device=device,

@@ -26,6 +26,7 @@ class Limits:
     max_size_kb: float | None = None  # 1 kB = 1000 bytes
     max_recall_drop: float | None = None  # points (hundredths) of Recall@1 below PyTorch
     min_recall: float | None = None  # percent, Recall@1
+    min_cosine: float | None = None  # mean over the images, against PyTorch
     max_asymmetric_drop: float | None = None  # points of Recall@1, queries of the candidate on the gallery of its float model
 
 
@@ -45,6 +46,7 @@ RULES = (
     Rule("max_size_kb", "size", "kB", lambda v: v.size_bytes / 1000),
     Rule("max_recall_drop", DROP_GATE, "points", lambda v: 100 * v.recall_drop[1].value if v.recall_drop else None),
     Rule("min_recall", "Recall@1", "%", lambda v: 100 * v.recall[1] if v.recall else None, "min"),
+    Rule("min_cosine", "mean cosine to PyTorch", "", lambda v: v.cosine.mean if v.cosine else None, "min"),
     Rule(
         "max_asymmetric_drop", "drop on the float model's gallery", "points",
         lambda v: 100 * v.asymmetric[0].recall_drop.value if v.asymmetric else None,

@@ -86,8 +86,9 @@ def measure(options: Options) -> tuple[Result, Evidence]:
         UsageFailure: an unknown device, variant, data spec, or a gate that cannot be measured.
         Failure: bundle, data or checkpoint cannot be read.
     """
-    if options.limits.max_recall_drop is not None and options.checkpoint is None:
-        raise UsageFailure("max-recall-drop needs PyTorch to compare with", "give --checkpoint DIR")
+    for name in ("max_recall_drop", "min_cosine"):
+        if getattr(options.limits, name) is not None and options.checkpoint is None:
+            raise UsageFailure(f"--{name.replace('_', '-')} needs PyTorch to compare with", "give --checkpoint DIR")
     bundle = load_bundle(options.bundle)
     names = [bundle.variant(name).name for name in options.variants] or [v.name for v in bundle.manifest.variants]
     candidate = choose_candidate(names, options.candidate)

@@ -37,9 +37,9 @@ def print_result(result: Result, console: Console | None = None) -> None:
     for line in _galleries(result.variant(result.verdict.candidate)):
         console.print(line, style="dim", markup=False)
     for gate in result.verdict.gates:
-        value = "not measured" if gate.value is None else f"{gate.value:,.2f} {gate.unit}"
+        value = "not measured" if gate.value is None else f"{gate.value:,.{4 if not gate.unit else 2}f} {gate.unit}".rstrip()
         mark, style = ("✓", "green") if gate.passed else ("✗", "red")
-        console.print(f"{mark} {gate.name}: {value} ({'limit' if gate.kind == 'max' else 'at least'} {gate.limit:g} {gate.unit})", style=style, markup=False)
+        console.print(f"{mark} {gate.name}: {value} ({'limit' if gate.kind == 'max' else 'at least'} {f'{gate.limit:g} {gate.unit}'.rstrip()})", style=style, markup=False)
     for warning in result.verdict.warnings:
         console.print(f"! {warning}", style="yellow", markup=False, soft_wrap=True)
     style = "bold green" if result.verdict.passed else "bold red"

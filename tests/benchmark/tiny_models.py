@@ -12,18 +12,32 @@ from ai_edge_litert import schema_py_generated as schema
 from onnx import TensorProto, helper
 
 
-def onnx_model(side: int, patch: int = 4) -> bytes:
-    """float32 [1, 3, side, side] -> [1, 3 * (side / patch) ** 2], not normalised."""
+def onnx_model(side: int, patch: int = 4, channels: tuple[int, int, int] = (0, 1, 2), factor: float = 1.0) -> bytes:
+    """float32 [1, 3, side, side] -> [1, 3 * (side / patch) ** 2], not normalised.
+
+    Args:
+        channels: which channel of the input each one of the network is; (2, 1, 0): it takes BGR.
+        factor: of all that tells images apart; 0: every image has the same embedding.
+    """
     cells = side // patch
+    constants = [
+        helper.make_tensor("order", TensorProto.INT64, [3], channels),
+        helper.make_tensor("factor", TensorProto.FLOAT, [], [factor]),
+        helper.make_tensor("rest", TensorProto.FLOAT, [], [1.0 - factor]),
+    ]
     nodes = [
-        helper.make_node("AveragePool", ["x"], ["p"], kernel_shape=[patch, patch], strides=[patch, patch]),
-        helper.make_node("Transpose", ["p"], ["t"], perm=[0, 2, 3, 1]),
+        helper.make_node("Gather", ["x", "order"], ["c"], axis=1),
+        helper.make_node("AveragePool", ["c"], ["p"], kernel_shape=[patch, patch], strides=[patch, patch]),
+        helper.make_node("Mul", ["p", "factor"], ["m"]),
+        helper.make_node("Add", ["m", "rest"], ["a"]),
+        helper.make_node("Transpose", ["a"], ["t"], perm=[0, 2, 3, 1]),
         helper.make_node("Flatten", ["t"], ["y"]),
     ]
     value = helper.make_tensor_value_info
     graph = helper.make_graph(
         nodes, "patches",
         [value("x", TensorProto.FLOAT, [1, 3, side, side])], [value("y", TensorProto.FLOAT, [1, 3 * cells * cells])],
+        constants,
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
     onnx.checker.check_model(model)
