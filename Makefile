@@ -29,5 +29,6 @@ test: .venv/ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
+# Leaves runs/: what was trained took longer than an install.
 clean:
-	rm -rf .venv runs build *.egg-info
+	rm -rf .venv build *.egg-info

@@ -44,8 +44,8 @@ def train_run(kind: Literal["teacher", "student"], config: RunConfig, out: Path,
         Failure: the work failed.
     """
     run = RunFolder(out)
-    run.begin(config, overwrite)
-    outcome = train_model(config, run)
+    run.check(config, overwrite)
+    outcome = train_model(config, run, overwrite)
     setup = outcome.setup
     if not setup.accelerator.is_main_process:
         setup.accelerator.wait_for_everyone()

@@ -28,7 +28,7 @@ from distill.training.head import centre_head
 from distill.training.logs import RunLog
 from distill.training.optimiser import lr_factor, make_optimizer
 from distill.training.sampler import ClassBatches
-from distill.training.setup import Setup, crop_workers, prepare
+from distill.training.setup import Setup, prepare
 from distill.training.state import RunFolder
 from distill.training.teacher import to_input
 
@@ -58,14 +58,21 @@ class _StudentPass(nn.Module):
         return self.model.forward_stages(x) if stages else (self.model(x), [])
 
 
-def train_model(config: RunConfig, run: RunFolder) -> Outcome:
+def train_model(config: RunConfig, run: RunFolder, overwrite: bool = False) -> Outcome:
     """Train by ``config``, going on from ``run``'s state if there is one.
 
+    Args:
+        overwrite: drop what ``run`` holds, once everything the new run needs has been opened.
+
     Raises:
+        UsageFailure: options that do not go together.
         Failure: the loss is not finite, or data, weights or teacher cannot be used.
         KeyboardInterrupt: on Ctrl-C; the state of the last whole epoch stays.
     """
     setup = prepare(config, run.path)
+    if setup.accelerator.is_main_process:
+        run.claim(config, overwrite)
+    setup.accelerator.wait_for_everyone()
     return _Loop(config, setup, run).run()
 
 
@@ -77,7 +84,7 @@ class _Loop:
         self.device = setup.accelerator.device
         self.model = setup.model.to(self.device, memory_format=torch.channels_last)
         self.losses = setup.losses.to(self.device)
-        self.views = getattr(self.losses, "views", 1)
+        self.views = self.losses.views
         self.optimizer = make_optimizer(self.model, self.model.linear, self.losses.parameter_groups(config.lr), config)
         self.step_model = setup.accelerator.prepare_model(_StudentPass(self.model))
         self.average = (
@@ -109,14 +116,15 @@ class _Loop:
             with progress("training", self.steps) as bar:
                 bar.advance(start * len(self.sampler))
                 for epoch in range(start, self.config.epochs):
+                    # Asked before an epoch, so that a run killed after its last one does not add another.
+                    if self._out_of_patience(epoch):
+                        note(f"no better validation Recall@1 for {self.config.patience} epochs: stopped")
+                        break
                     row = self._epoch(epoch, bar)
                     self._validate(epoch, row)
                     if log:
                         log.write(row)
                         self.folder.save(self._state(epoch + 1))
-                    if self._out_of_patience(epoch):
-                        note(f"no better validation Recall@1 for {self.config.patience} epochs: stopped")
-                        break
         finally:
             if log:
                 log.close()
@@ -148,7 +156,7 @@ class _Loop:
         count = 0
         batches = load_batches(
             setup.images, self._own_share(epoch), views, setup.rule, setup.preprocessing.input_size,
-            setup.teacher.input_size if setup.teacher else None, setup.degrade, crop_workers(config),
+            setup.teacher.input_size if setup.teacher else None, setup.degrade, setup.workers,
         )
         for number, batch in enumerate(batches):
             step = epoch * len(self.sampler) + number
@@ -230,12 +238,13 @@ class _Loop:
             weights = copy.deepcopy(model.state_dict())
             self.best = {"epoch": epoch + 1, "recall@1": row["validation_recall@1"], "weights": weights}
 
-    def _out_of_patience(self, epoch: int) -> bool:
-        return bool(self.config.patience) and epoch + 1 - self.best["epoch"] >= self.config.patience
+    def _out_of_patience(self, epochs_done: int) -> bool:
+        return bool(self.config.patience) and epochs_done - self.best["epoch"] >= self.config.patience
 
     def _state(self, epochs_done: int) -> dict[str, Any]:
         return {
             "epochs_done": epochs_done,
+            "inputs": self._inputs(),
             "model": self.model.state_dict(),
             "losses": self.losses.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -243,10 +252,20 @@ class _Loop:
             "best": self.best,
         }
 
+    def _inputs(self) -> dict[str, str]:
+        """What the options name but do not pin down: a run never goes on with other pictures or another teacher."""
+        teacher = self.setup.teacher_info
+        return {"images": self.setup.images.fingerprint, "teacher": teacher.id if teacher else ""}
+
     def _resume(self) -> int:
         state = self.folder.load(self.device)
         if state is None:
             return 0
+        for name, value in self._inputs().items():
+            if state["inputs"][name] != value:
+                raise Failure(
+                    f"{self.folder.path}: the {name} changed since this run began", "start again with --overwrite"
+                )
         self.model.load_state_dict(state["model"])
         self.losses.load_state_dict(state["losses"])
         self.optimizer.load_state_dict(state["optimizer"])

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 
-from distill.console import Failure, UsageFailure
+from distill.console import UsageFailure
 from distill.data.imageset import ImageSet
 from distill.data.preprocess import Preprocessing
 from distill.data.spec import open_data
@@ -45,6 +45,7 @@ class Setup:
     images: TrainImages
     rule: CropRule
     degrade: Degrade | None
+    workers: int
 
 
 def native_bfloat16() -> bool:
@@ -87,7 +88,8 @@ def prepare(config: RunConfig, out: Path) -> Setup:
         UsageFailure: options that do not go together.
         Failure: data, weights or teacher that cannot be used.
     """
-    torch.set_num_threads(config.threads or max(1, (os.cpu_count() or 1) - crop_workers(config)))
+    workers = crop_workers(config)
+    torch.set_num_threads(config.threads or max(1, (os.cpu_count() or 1) - workers))
     torch.manual_seed(config.seed)
     method = parse_method(config.method)
     student = config if isinstance(config, StudentConfig) else None
@@ -131,7 +133,8 @@ def prepare(config: RunConfig, out: Path) -> Setup:
         student_stage_channels=backbone.stage_channels,
         teacher_stage_channels=live.stage_channels if live else None,
     )
-    _check(config, losses, live)
+    if losses.needs_labels and config.images_per_class < 2:
+        raise UsageFailure("a metric loss needs positives in the batch", "use --images-per-class 2 or more")
     teacher: LiveTeacher | CachedTeacher | None = None
     if live is not None and losses.needs_teacher:
         teacher = live
@@ -139,7 +142,7 @@ def prepare(config: RunConfig, out: Path) -> Setup:
             teacher = CachedTeacher(live, teacher_info.id, images, rule, cache_dir)
     return Setup(
         accelerator, in_bfloat16(model, config.precision, accelerator.device), model, preprocessing, losses, teacher, teacher_info,
-        train_set, validation_set, images, rule, degrade,
+        train_set, validation_set, images, rule, degrade, workers,
     )
 
 
@@ -152,13 +155,3 @@ def _load_teacher(
     autocast = in_bfloat16(model, student.precision, accelerator.device)
     return LiveTeacher(model, info.preprocessing, accelerator.device, autocast), info
 
-
-def _check(config: RunConfig, losses: DistillationLoss, teacher: LiveTeacher | None) -> None:
-    if losses.needs_teacher and teacher is None:
-        raise UsageFailure(
-            f"--method {config.method} needs a teacher", "add --teacher DIR, or use a metric loss such as triplet"
-        )
-    if losses.needs_labels and config.images_per_class < 2:
-        raise UsageFailure("a metric loss needs positives in the batch", "use --images-per-class 2 or more")
-    if not losses.needs_labels and not losses.needs_teacher:
-        raise Failure(f"--method {config.method} trains nothing", "name at least one loss")

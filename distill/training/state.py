@@ -34,36 +34,52 @@ class RunFolder:
     def finished(self) -> bool:
         return (self.path / "model.json").exists()
 
-    def begin(self, config: RunConfig, overwrite: bool) -> None:
-        """Claim the folder for ``config``.
+    def check(self, config: RunConfig, overwrite: bool) -> None:
+        """Refuse a folder that ``config`` must not write to; nothing is changed yet.
 
         Raises:
             UsageFailure: it holds a finished run, another run's start, or files that are not a run's.
         """
         if self.path.exists() and not self.path.is_dir():
             raise UsageFailure(f"{self.path} is a file", "choose another --out")
-        if overwrite and (self._config.exists() or self.finished):
-            shutil.rmtree(self.path)
+        if self._config.exists() or self.finished:
+            if overwrite:
+                return
+        elif self.path.exists() and any(self.path.iterdir()):
+            raise UsageFailure(f"{self.path} is not empty and not a run", "choose another --out")
         if self.finished:
             raise UsageFailure(f"{self.path} holds a finished run", "choose another --out, or --overwrite it")
-        wanted = config.model_dump(mode="json")
-        if self._config.exists() and self._state.exists():
-            saved = read_json(self._config)
-            changed = [name for name in wanted if name not in _FREE and saved.get(name) != wanted[name]]
-            if changed:
-                was = ", ".join(f"--{n.replace('_', '-')} was {saved.get(n)}, is {wanted[n]}" for n in changed)
-                raise UsageFailure(
-                    f"{self.path} holds an unfinished run with other options: {was}",
-                    "use the same options to go on, another --out, or --overwrite",
-                )
-        elif not self._config.exists() and self.path.exists() and any(self.path.iterdir()):
-            raise UsageFailure(f"{self.path} is not empty and not a run", "choose another --out")
-        write_json(self._config, wanted)
+        if not (self._config.exists() and self._state.exists()):
+            return
+        wanted, saved = config.model_dump(mode="json"), read_json(self._config)
+        changed = [name for name in wanted if name not in _FREE and saved.get(name) != wanted[name]]
+        if changed:
+            was = ", ".join(f"--{n.replace('_', '-')} was {saved.get(n)}, is {wanted[n]}" for n in changed)
+            raise UsageFailure(
+                f"{self.path} holds an unfinished run with other options: {was}",
+                "use the same options to go on, another --out, or --overwrite",
+            )
+
+    def claim(self, config: RunConfig, overwrite: bool) -> None:
+        """Begin or go on: drop an old run if asked to, and write ``config.json``."""
+        if overwrite:
+            shutil.rmtree(self.path, ignore_errors=True)
+        write_json(self._config, config.model_dump(mode="json"))
 
     def save(self, state: dict[str, Any]) -> None:
-        """Write the training state, whole or not at all."""
-        with atomic_path(self._state) as temporary:
-            torch.save(state, temporary)
+        """Write the training state, whole or not at all.
+
+        Raises:
+            Failure: it cannot be written (torch reports a full disk as a RuntimeError).
+        """
+        try:
+            with atomic_path(self._state) as temporary:
+                torch.save(state, temporary)
+        except (OSError, RuntimeError) as error:
+            reason = str(error).splitlines()[0]
+            raise Failure(
+                f"{self._state}: cannot be written: {reason}", "free some space and run the same command again"
+            ) from None
 
     def load(self, device: torch.device) -> dict[str, Any] | None:
         """The state to go on from, or None at the start.

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -78,22 +79,11 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(tmp_path):
 )
 def test_an_interrupted_run_goes_on_to_the_same_result(tmp_path, monkeypatch, options):
     train_run("student", student(**options), tmp_path / "whole")
-    saves = 0
-    save = RunFolder.save
-
-    def save_then_stop(self, state):
-        nonlocal saves
-        save(self, state)
-        saves += 1
-        if saves == 2:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(RunFolder, "save", save_then_stop)
+    cut_after(monkeypatch, 2)
     with pytest.raises(KeyboardInterrupt):
         train_run("student", student(**options), tmp_path / "cut")
     assert not (tmp_path / "cut" / "model.json").exists()
     train_run("student", student(**options), tmp_path / "cut")
-    assert saves == 4  # two epochs before, two after
     assert same(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
 
 
@@ -269,9 +259,68 @@ def test_a_start_that_failed_does_not_stand_in_the_way_of_the_corrected_command(
     assert read_info(tmp_path / "run").training["weights"] is None
 
 
+def cut_after(monkeypatch, saves: int) -> None:
+    save = RunFolder.save
+    count = 0
+
+    def save_then_stop(self, state):
+        nonlocal count
+        save(self, state)
+        count += 1
+        if count == saves:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(RunFolder, "save", save_then_stop)
+
+
+def test_a_wrong_option_with_overwrite_leaves_the_old_run(tmp_path):
+    train_run("student", student(epochs=1), tmp_path / "run")
+    before = weights(tmp_path / "run")
+    with pytest.raises(UsageFailure, match="did you mean"):
+        train_run("student", student(epochs=1, method="tripplet"), tmp_path / "run", overwrite=True)
+    assert same(before, weights(tmp_path / "run"))
+
+
+def test_a_run_does_not_go_on_with_another_teacher(tmp_path, teacher_run, monkeypatch):
+    teacher = tmp_path / "teacher"
+    shutil.copytree(teacher_run, teacher)
+    options = student(method="relative", teacher=teacher, epochs=3)
+    cut_after(monkeypatch, 1)
+    with pytest.raises(KeyboardInterrupt):
+        train_run("student", options, tmp_path / "run")
+    train_run("teacher", make_config(TeacherConfig, {**TINY, "arch": "mobilenet_v1_025", "epochs": 0}), teacher, overwrite=True)
+    with pytest.raises(Failure, match="the teacher changed.*--overwrite"):
+        train_run("student", options, tmp_path / "run")
+
+
+def test_a_run_out_of_patience_does_not_add_an_epoch_when_it_is_killed_then(tmp_path, monkeypatch):
+    options = student(epochs=30, validation=0.25, patience=2)
+    whole = train_run("student", options, tmp_path / "whole")
+    with (tmp_path / "whole" / "log.csv").open() as file:
+        epochs = len(list(csv.DictReader(file)))
+    assert epochs == whole.training["best_epoch"] + 2 < 30
+    cut_after(monkeypatch, epochs)
+    with pytest.raises(KeyboardInterrupt):
+        train_run("student", options, tmp_path / "cut")
+    train_run("student", options, tmp_path / "cut")
+    with (tmp_path / "cut" / "log.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == epochs
+    assert same(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
+
+
+def test_a_full_disk_is_told_and_the_last_state_stays(tmp_path, monkeypatch):
+    def full(*_):
+        raise RuntimeError("PytorchStreamWriter failed writing file data/3: file write failed\nmore")
+
+    monkeypatch.setattr("torch.save", full)
+    with pytest.raises(Failure, match="state.pt: cannot be written.*free some space"):
+        train_run("student", student(epochs=1), tmp_path / "run")
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["config.json", "log.csv", "tensorboard"]
+
+
 def test_a_damaged_state_is_named(tmp_path):
     out = tmp_path / "run"
-    RunFolder(out).begin(student(), overwrite=False)
+    RunFolder(out).claim(student(), overwrite=False)
     (out / "state.pt").write_bytes(b"\x80\x02cos\nsystem\n(S'true'\ntR.")
     with pytest.raises(Failure, match="state.pt: damaged.*--overwrite"):
         train_run("student", student(), out)
