@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -13,6 +12,7 @@ from distill.data.decode import decode
 from distill.data.imageset import UnreadableImage
 from export.bundle.read import Bundle, load_bundle
 from export.bundle.schema import GoldenFile
+from export.bundle.verdict import Finding
 
 __all__ = ["JPEG_LARGEST", "JPEG_MEAN", "FileVerdict", "verify_golden_files"]
 
@@ -20,31 +20,21 @@ __all__ = ["JPEG_LARGEST", "JPEG_MEAN", "FileVerdict", "verify_golden_files"]
 JPEG_MEAN, JPEG_LARGEST = 1.0, 32
 
 
-@dataclass(frozen=True)
-class FileVerdict:
+@dataclass(frozen=True, kw_only=True)
+class FileVerdict(Finding):
     """One golden file on this machine.
 
     Attributes:
         decoded: whether the decoded, upright pixels are those recorded, to the bit.
         resized: whether the pixels after resize and crop are, to the bit.
         max_level_diff: their largest difference in pixel values; ``None`` where there are none.
-        problem: what is wrong; empty where all is well. A JPEG may differ a little.
+        problem: as everywhere; a JPEG may differ a little.
     """
 
     file: str
     decoded: bool
     resized: bool
     max_level_diff: int | None
-    problem: str
-
-    @property
-    def passed(self) -> bool:
-        """Whether nothing is wrong."""
-        return not self.problem
-
-    def as_json(self) -> dict[str, Any]:
-        """Fields and ``passed``."""
-        return asdict(self) | {"passed": self.passed}
 
 
 def verify_golden_files(directory: Path) -> list[FileVerdict]:
@@ -62,10 +52,10 @@ def _verify(bundle: Bundle, file: GoldenFile, expected: np.ndarray) -> FileVerdi
     try:
         upright = decode(bundle.path(file).read_bytes(), file.file)
     except UnreadableImage as error:
-        return FileVerdict(file.file, False, False, None, str(error))
+        return FileVerdict(file=file.file, decoded=False, resized=False, max_level_diff=None, problem=str(error))
     if upright.size != (file.width, file.height):
         found = f"{upright.width} x {upright.height} pixels instead of {file.width} x {file.height}"
-        return FileVerdict(file.file, False, False, None, f"{found}: is the EXIF orientation obeyed?")
+        return FileVerdict(file=file.file, decoded=False, resized=False, max_level_diff=None, problem=f"{found}: is the EXIF orientation obeyed?")
     decoded = hashlib.sha256(upright.tobytes()).hexdigest() == file.decoded_sha256
     got = bundle.manifest.preprocessing.pixels(upright)
     resized = hashlib.sha256(got.tobytes()).hexdigest() == file.pixels_sha256
@@ -80,4 +70,4 @@ def _verify(bundle: Bundle, file: GoldenFile, expected: np.ndarray) -> FileVerdi
         problem = "a PNG that this machine decodes otherwise"
     elif largest > JPEG_LARGEST or levels.mean() > JPEG_MEAN:
         problem = f"decoded otherwise than any JPEG decoder should: up to {largest} levels off"
-    return FileVerdict(file.file, decoded, resized, largest, problem)
+    return FileVerdict(file=file.file, decoded=decoded, resized=resized, max_level_diff=largest, problem=problem)

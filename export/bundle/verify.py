@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -13,35 +12,25 @@ from export.bundle.read import Bundle, load_bundle
 from export.bundle.runtime import open_variant
 from export.bundle.schema import Operator, Variant
 from export.bundle.tflite_file import describe_tflite
+from export.bundle.verdict import Finding
 
 __all__ = ["Verdict", "verify_bundle"]
 
 
-@dataclass(frozen=True)
-class Verdict:
+@dataclass(frozen=True, kw_only=True)
+class Verdict(Finding):
     """One variant on this machine against its golden embeddings.
 
     Attributes:
         min_cosine: of the golden images; ``None`` where the variant does not run.
         max_abs_diff: largest difference of an element; ``None`` likewise.
         limit: what ``min_cosine`` has to reach.
-        problem: what is wrong; empty where all is well.
     """
 
     variant: str
     min_cosine: float | None
     max_abs_diff: float | None
     limit: float
-    problem: str
-
-    @property
-    def passed(self) -> bool:
-        """Whether nothing is wrong."""
-        return not self.problem
-
-    def as_json(self) -> dict[str, Any]:
-        """Fields and ``passed``."""
-        return asdict(self) | {"passed": self.passed}
 
 
 def verify_bundle(directory: Path) -> list[Verdict]:
@@ -62,9 +51,9 @@ def _verify(bundle: Bundle, variant: Variant) -> Verdict:
         listed = _OPERATORS.get(variant.format)
         operators = listed(bundle.path(variant)) if listed else variant.operators
     except Failure as failure:
-        return Verdict(variant.name, None, None, limit, str(failure))
+        return Verdict(variant=variant.name, min_cosine=None, max_abs_diff=None, limit=limit, problem=str(failure))
     if not np.isfinite(got).all():
-        return Verdict(variant.name, None, None, limit, "embeddings that are not finite")
+        return Verdict(variant=variant.name, min_cosine=None, max_abs_diff=None, limit=limit, problem="embeddings that are not finite")
     cosine = float((got.astype(np.float64) * expected).sum(axis=1).min())
     problem = ""
     if cosine < limit:
@@ -73,7 +62,8 @@ def _verify(bundle: Bundle, variant: Variant) -> Verdict:
         problem = "the operators in the file are not those that the bundle lists"
     elif variant.check is not None and not variant.check.passed:
         problem = "it failed its check against PyTorch when it was exported"
-    return Verdict(variant.name, cosine, float(np.abs(got - expected).max()), limit, problem)
+    largest = float(np.abs(got - expected).max())
+    return Verdict(variant=variant.name, min_cosine=cosine, max_abs_diff=largest, limit=limit, problem=problem)
 
 
 def _tflite_operators(path: Path) -> tuple[Operator, ...]:
