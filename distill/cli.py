@@ -79,6 +79,9 @@ def evaluate(
     gallery_model: Annotated[
         Path | None, typer.Option("--gallery-model", help="Run that indexes the gallery (asymmetric search).")
     ] = None,
+    degrade: Annotated[
+        str | None, typer.Option("--degrade", help="Make the queries worse: lowres:4, blur:2 or jpeg:20; joined by +.")
+    ] = None,
     nmi: Annotated[bool, typer.Option("--nmi", help="Also cluster and report NMI (slow).")] = False,
     as_json: JsonOption = False,
     debug: DebugOption = False,
@@ -87,10 +90,11 @@ def evaluate(
 
     - `distill-train evaluate runs/student`
     - Student queries against a gallery that the teacher indexed: `--gallery-model runs/teacher`
+    - Poor photos: `--degrade lowres:4`; what `--student-degrade` trained for
     """
     from distill.runs import evaluate_run
 
-    metrics = evaluate_run(run, data, split, part, gallery_model, nmi)
+    metrics = evaluate_run(run, data, split, part, gallery_model, nmi, degrade)
     _print(str(run), metrics, as_json)
 
 

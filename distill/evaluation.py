@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -36,9 +36,17 @@ class Embeddings:
 
 
 def embed_images(
-    model: Embedder, preprocessing: Preprocessing, images: ImageSet, batch_size: int = 32, label: str = "embedding"
+    model: Embedder,
+    preprocessing: Preprocessing,
+    images: ImageSet,
+    batch_size: int = 32,
+    label: str = "embedding",
+    degrade: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> Embeddings:
     """Embed ``images`` exactly as a deployed model would: Pillow resize, centre crop, float32.
+
+    Args:
+        degrade: applied to each image's pixels, uint8 [H, W, 3], after resize and crop.
 
     Raises:
         Failure: no readable image, or an embedding that is not finite.
@@ -59,6 +67,8 @@ def embed_images(
 
     @torch.inference_mode()
     def embed(batch: np.ndarray) -> np.ndarray:
+        if degrade is not None:
+            batch = np.stack([degrade(pixels) for pixels in batch])
         scaled = torch.from_numpy(preprocessing.scale(batch)).to(device).permute(0, 3, 1, 2)
         return model(scaled).float().cpu().numpy()
 

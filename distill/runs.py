@@ -92,7 +92,13 @@ def _describe(kind: Literal["teacher", "student"], config: RunConfig, outcome: O
 
 
 def evaluate_run(
-    run: Path, data: str | None, split_rule: str | None, part: str, gallery_run: Path | None, with_nmi: bool
+    run: Path,
+    data: str | None,
+    split_rule: str | None,
+    part: str,
+    gallery_run: Path | None,
+    with_nmi: bool,
+    degrade: str | None = None,
 ) -> dict[str, float]:
     """Scores of a checkpoint on a part of a data set.
 
@@ -102,7 +108,11 @@ def evaluate_run(
         part: ``test``, ``train``, ``validation`` or ``all``.
         gallery_run: checkpoint that indexes the gallery; its embedding size must be the same. The
             gallery holds the same images, each query's own excluded.
+        degrade: what is done to the queries' pixels (``lowres:4``); a gallery of another model stays clean.
     """
+    from distill.training.degrade import degrade_rows
+
+    worse = degrade_rows(degrade)
     model, info = load_checkpoint(run)
     spec = data or info.data.get("spec")
     if not spec:
@@ -110,7 +120,7 @@ def evaluate_run(
     rule = split_rule or (info.data.get("split", "half") if data in (None, info.data.get("spec")) else "half")
     validation = float(info.data.get("validation", 0.0)) if part in ("train", "validation") else 0.0
     images = split(open_data(spec), rule, part, validation)  # type: ignore[arg-type]
-    queries = embed_images(model, info.preprocessing, images)
+    queries = embed_images(model, info.preprocessing, images, degrade=worse)
     if gallery_run is None:
         return score(queries, with_nmi=with_nmi)
     gallery_model, gallery_info = load_checkpoint(gallery_run)

@@ -16,7 +16,7 @@ from torchvision.transforms.v2 import functional as F
 
 from distill.console import UsageFailure, suggest
 
-__all__ = ["parse_degrade"]
+__all__ = ["degrade_rows", "parse_degrade"]
 
 Degrade = Callable[[torch.Tensor], torch.Tensor]
 
@@ -53,7 +53,15 @@ _KINDS: dict[str, tuple[Callable[[float], Degrade], float, float, str]] = {
 }
 
 
-def parse_degrade(text: str | None) -> Degrade | None:
+def degrade_rows(text: str | None) -> Callable[[np.ndarray], np.ndarray] | None:
+    """:func:`parse_degrade` for pixels as decoders give them, uint8 [H, W, 3]."""
+    degrade = parse_degrade(text, "--degrade")
+    if degrade is None:
+        return None
+    return lambda pixels: degrade(torch.from_numpy(pixels).permute(2, 0, 1)).permute(1, 2, 0).numpy()
+
+
+def parse_degrade(text: str | None, flag: str = "--student-degrade") -> Degrade | None:
     """``"lowres:4+jpeg:20"`` → a function on uint8 [3, H, W], applied left to right; None for None.
 
     Raises:
@@ -65,14 +73,14 @@ def parse_degrade(text: str | None) -> Degrade | None:
     for part in text.split("+"):
         name, _, number = part.strip().partition(":")
         if name not in _KINDS:
-            raise UsageFailure(f"--student-degrade {text}: unknown '{name}'", suggest(name, _KINDS))
+            raise UsageFailure(f"{flag} {text}: unknown '{name}'", suggest(name, _KINDS))
         make, low, high, meaning = _KINDS[name]
         try:
             value = float(number)
         except ValueError:
             value = float("nan")
         if not low <= value <= high:
-            raise UsageFailure(f"--student-degrade {text}: '{name}' needs a number from {low} to {high}", meaning)
+            raise UsageFailure(f"{flag} {text}: '{name}' needs a number from {low} to {high}", meaning)
         steps.append(make(value))
 
     def apply(pixels: torch.Tensor) -> torch.Tensor:

@@ -186,6 +186,17 @@ def test_degrading_the_student_keeps_the_teachers_view(tmp_path, teacher_run):
     assert not same(weights(tmp_path / "clean"), weights(tmp_path / "worse"))
 
 
+def test_poor_queries_are_measured_as_such(teacher_run):
+    def measured(**options):
+        return evaluate_run(teacher_run, None, None, "train", None, False, **options)
+
+    clean = measured()
+    assert measured(degrade="lowres:1") == clean
+    assert measured(degrade="lowres:8")["map@r"] < clean["map@r"] - 0.1
+    with pytest.raises(UsageFailure, match="--degrade lowers:2"):
+        measured(degrade="lowers:2")
+
+
 def test_asymmetric_search_needs_the_teachers_space(tmp_path, teacher_run, capsys):
     enough = dict(epochs=40, lr=3e-3, crop_scale=1)
     train_run("student", student(method="absolute", teacher=teacher_run, **enough), tmp_path / "absolute")
