@@ -10,8 +10,8 @@ from benchmark.report.pictures import Gallery
 from benchmark.result import Result
 from benchmark.table import KS
 from benchmark.text import kilobytes, percent, points
-from distill.console import Failure
-from distill.files import atomic_path
+from distill.page import page as frame
+from distill.page import write_page
 
 __all__ = ["page", "render", "write_page", "write_report"]
 
@@ -19,32 +19,14 @@ HERE = Path(__file__).parent
 
 
 def page(template: str, **context: Any) -> str:
-    """A page as text. Everything that comes from a result is escaped by the template engine.
-
-    Raises:
-        Failure: jinja2 is not installed.
-    """
-    try:
-        from jinja2 import Environment, FileSystemLoader, StrictUndefined
-    except ImportError:
-        raise Failure("--html needs jinja2", "pip install 'distill-to-phone[run]'") from None
-    environment = Environment(
-        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {"percent": percent, "kilobytes": kilobytes, "ms": _ms, "points": points, "p_value": _p_value}
-    css = (HERE / "style.css").read_text(encoding="utf-8")
-    return environment.get_template(template).render(css=css, **context)
+    """A page of ours as text; see :func:`distill.page.page`."""
+    filters = {"percent": percent, "kilobytes": kilobytes, "ms": _ms, "points": points, "p_value": _p_value}
+    return frame("distill-bench", HERE, template, filters, **context)
 
 
 def render(result: Result, gallery: Gallery | None) -> str:
     """The report of one result; see :func:`page`."""
     return page("template.html", **_context(result, gallery))
-
-
-def write_page(path: str | Path, text: str) -> None:
-    """Write a page, atomically."""
-    with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
 
 
 def write_report(path: str | Path, result: Result, gallery: Gallery | None) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from benchmark.run import PYTORCH, Evidence
 from benchmark.text import plain
 from distill.data.imageset import UnreadableImage
 from distill.metrics import nearest
+from distill.page import data_uri as page_uri
 
 __all__ = ["Gallery", "Group", "Line", "Picture", "Query", "data_uri", "gallery"]
 
@@ -75,7 +75,7 @@ def data_uri(image: PIL.Image.Image) -> str:
     small.thumbnail((SIDE, SIDE), PIL.Image.Resampling.LANCZOS, reducing_gap=3.0)
     buffer = io.BytesIO()
     small.save(buffer, "WEBP", quality=78, method=4)
-    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+    return page_uri(buffer.getvalue(), "webp")
 
 
 def gallery(evidence: Evidence, candidate: str, seed: int = 0, budget: int = BUDGET) -> Gallery | None:
