@@ -1,0 +1,54 @@
+package org.distilltophone.core;
+
+/** A decoded picture: {@code argb[y * width + x]}, 8 bits a channel, alpha not multiplied in (255: opaque). */
+public final class Picture {
+    public final int[] argb;
+    public final int width;
+    public final int height;
+
+    /** @throws IllegalArgumentException the sizes do not fit the array */
+    public Picture(int[] argb, int width, int height) {
+        if (width < 1 || height < 1 || (long) width * height != argb.length) {
+            throw new IllegalArgumentException(width + " x " + height + " pixels in " + argb.length + " values");
+        }
+        this.argb = argb;
+        this.width = width;
+        this.height = height;
+    }
+
+    /**
+     * Turned and mirrored so that it stands as the camera was held.
+     *
+     * @param orientation of EXIF, 1 to 8, see {@link Exif#orientation}; others leave it as it is
+     */
+    public Picture upright(int orientation) {
+        if (orientation < 2 || orientation > 8) {
+            return this;
+        }
+        boolean turned = orientation >= 5;
+        int w = turned ? height : width;
+        int h = turned ? width : height;
+        int[] out = new int[argb.length];
+        // Where output pixel (0, 0) comes from, and how far one step right or down goes in the input.
+        int right = width - 1;
+        int bottom = (height - 1) * width;
+        int start;
+        int dx;
+        int dy;
+        switch (orientation) {
+            case 2: start = right; dx = -1; dy = width; break;
+            case 3: start = bottom + right; dx = -1; dy = -width; break;
+            case 4: start = bottom; dx = 1; dy = -width; break;
+            case 5: start = 0; dx = width; dy = 1; break;
+            case 6: start = bottom; dx = -width; dy = 1; break;
+            case 7: start = bottom + right; dx = -width; dy = -1; break;
+            default: start = right; dx = width; dy = -1; break;
+        }
+        for (int y = 0, at = 0; y < h; y++) {
+            for (int x = 0, from = start + y * dy; x < w; x++, from += dx) {
+                out[at++] = argb[from];
+            }
+        }
+        return new Picture(out, w, h);
+    }
+}

@@ -1,0 +1,123 @@
+package org.distilltophone.core;
+
+/**
+ * From a decoded picture to the pixels of the model, equal to Python's to the bit (docs/preprocessing.md).
+ *
+ * <p>Shorter side to {@code resizeSize} by Pillow's antialiased bilinear, then a square of {@code inputSize} from the
+ * centre.
+ */
+public final class Preprocessing {
+    /** Side of the square, pixels. */
+    public final int inputSize;
+    /** Shorter side after the resize, pixels. */
+    public final int resizeSize;
+    final double[] mean;
+    final double[] std;
+
+    Preprocessing(int inputSize, int resizeSize, double[] mean, double[] std) {
+        this.inputSize = inputSize;
+        this.resizeSize = resizeSize;
+        this.mean = mean;
+        this.std = std;
+    }
+
+    /** Why a picture of this size is not to be decoded at all, for people; null: it may be. As in Python. */
+    public static String refusal(int width, int height) {
+        if (width < 1 || height < 1) {
+            return "it has no pixels";
+        }
+        if (Math.max(width, height) > 64L * Math.min(width, height)) {
+            return width + " x " + height + " pixels is a strip, not a picture";
+        }
+        if ((long) width * height > 178956970L) {
+            return "it has more pixels than can be decoded safely";
+        }
+        return null;
+    }
+
+    /**
+     * Pixels of an upright picture.
+     *
+     * @param argb see {@link Picture}
+     * @return RGB {@code [inputSize][inputSize][3]}, one byte each
+     */
+    public byte[] pixels(int[] argb, int width, int height) {
+        return pixels(new Picture(argb, width, height), 1);
+    }
+
+    /** The same for a picture that may lie on its side: {@code orientation} as {@link Exif#orientation} gives it. */
+    public byte[] pixels(final Picture picture, int orientation) {
+        return pixels(new PixelSource() {
+            @Override
+            public int width() {
+                return picture.width;
+            }
+
+            @Override
+            public int height() {
+                return picture.height;
+            }
+
+            @Override
+            public void read(int x, int y, int w, int h, int[] into) {
+                for (int row = 0; row < h; row++) {
+                    System.arraycopy(picture.argb, (y + row) * picture.width + x, into, row * w, w);
+                }
+            }
+        }, orientation);
+    }
+
+    /** The same from RGB bytes, row by row. */
+    public byte[] pixels(byte[] rgb, int width, int height) {
+        if (width < 1 || height < 1 || (long) width * height * 3 != rgb.length) {
+            throw new IllegalArgumentException(width + " x " + height + " pixels in " + rgb.length + " bytes");
+        }
+        int[] argb = new int[width * height];
+        for (int i = 0, at = 0; i < argb.length; i++, at += 3) {
+            argb[i] = 0xFF000000 | (rgb[at] & 255) << 16 | (rgb[at + 1] & 255) << 8 | rgb[at + 2] & 255;
+        }
+        return pixels(argb, width, height);
+    }
+
+    /** The same without a copy of the picture: rows are read where they lie. */
+    public byte[] pixels(PixelSource stored, int orientation) {
+        UprightRows rows = new UprightRows(stored, orientation);
+        int shorter = Math.min(rows.width, rows.height);
+        int longer = Math.toIntExact((long) Math.max(rows.width, rows.height) * resizeSize / shorter);
+        int newWidth = rows.width > rows.height ? longer : resizeSize;
+        int newHeight = rows.width > rows.height ? resizeSize : longer;
+        int left = (newWidth - inputSize) / 2;
+        int top = (newHeight - inputSize) / 2;
+        ResizePass across = newWidth == rows.width ? null : new ResizePass(rows.width, newWidth, left, inputSize);
+        byte[] source = new byte[rows.width * 3];
+        int wide = inputSize * 3;
+        byte[] out = new byte[inputSize * wide];
+        if (newHeight == rows.height) {
+            for (int y = 0; y < inputSize; y++) {
+                rows.read(top + y, source);
+                narrow(across, source, left, out, y * wide);
+            }
+            return out;
+        }
+        ResizePass down = new ResizePass(rows.height, newHeight, top, inputSize);
+        byte[] ring = new byte[Math.multiplyExact(down.longest, wide)];
+        int[] sums = new int[wide];
+        int next = down.first[0];
+        for (int y = 0; y < inputSize; y++) {
+            for (int end = down.first[y] + down.count[y]; next < end; next++) {
+                rows.read(next, source);
+                narrow(across, source, left, ring, next % down.longest * wide);
+            }
+            down.down(y, ring, wide, sums, out, y * wide);
+        }
+        return out;
+    }
+
+    private void narrow(ResizePass across, byte[] source, int left, byte[] out, int at) {
+        if (across == null) {
+            System.arraycopy(source, left * 3, out, at, inputSize * 3);
+        } else {
+            across.across(source, out, at);
+        }
+    }
+}

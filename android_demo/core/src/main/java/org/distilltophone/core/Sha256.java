@@ -1,0 +1,37 @@
+package org.distilltophone.core;
+
+import java.nio.ByteBuffer;
+import java.security.MessageDigest;
+import java.security.NoSuchAlgorithmException;
+
+/** SHA-256 as hex digits. */
+public final class Sha256 {
+    private Sha256() {}
+
+    public static String of(byte[] data) {
+        return of(ByteBuffer.wrap(data));
+    }
+
+    /** Of what lies between position and limit; both stay where they are. */
+    public static String of(ByteBuffer data) {
+        MessageDigest digest = digest();
+        digest.update(data.duplicate());
+        return hex(digest);
+    }
+
+    static MessageDigest digest() {
+        try {
+            return MessageDigest.getInstance("SHA-256");
+        } catch (NoSuchAlgorithmException error) {
+            throw new IllegalStateException(error); // every Java platform has it
+        }
+    }
+
+    static String hex(MessageDigest digest) {
+        StringBuilder out = new StringBuilder(64);
+        for (byte b : digest.digest()) {
+            out.append(Character.forDigit(b >> 4 & 15, 16)).append(Character.forDigit(b & 15, 16));
+        }
+        return out.toString();
+    }
+}

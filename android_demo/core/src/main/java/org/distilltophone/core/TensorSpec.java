@@ -1,0 +1,43 @@
+package org.distilltophone.core;
+
+/** A tensor at the border of a model, as {@code bundle.json} describes it. */
+public final class TensorSpec {
+    public final String name;
+    /** Batch first. */
+    final int[] shape;
+    /** "NHWC" or "NCHW"; of an output null. */
+    public final String layout;
+    /** "float32", "int8" or "uint8". */
+    public final String dtype;
+    /** Integers stand for {@code (q - zeroPoint) * scale}; of float32: 0. */
+    public final double scale;
+    public final int zeroPoint;
+
+    TensorSpec(String name, int[] shape, String layout, String dtype, double scale, int zeroPoint) {
+        this.name = name;
+        this.shape = shape;
+        this.layout = layout;
+        this.dtype = dtype;
+        this.scale = scale;
+        this.zeroPoint = zeroPoint;
+    }
+
+    /** A copy of the shape, batch first. */
+    public int[] shape() {
+        return shape.clone();
+    }
+
+    /** Whether values are float32; else they are single bytes. */
+    public boolean isFloat() {
+        return dtype.equals("float32");
+    }
+
+    /** Of the whole tensor. */
+    public int bytes() {
+        long bytes = isFloat() ? 4 : 1;
+        for (int side : shape) {
+            bytes *= side;
+        }
+        return Math.toIntExact(bytes);
+    }
+}

@@ -1,0 +1,31 @@
+package org.distilltophone.core;
+
+/** One model file of a bundle and how to feed it. */
+public final class Variant {
+    /** For example "tflite-int8". */
+    public final String name;
+    public final String file;
+    public final int sizeBytes;
+    /** Of the model file, hex digits. */
+    public final String sha256;
+    /** "tflite" or "onnx". */
+    public final String format;
+    public final TensorSpec input;
+    public final TensorSpec output;
+    /** Smallest cosine between this variant's golden embeddings and what another machine gives. */
+    public final double goldenMinCosine;
+    final String goldenFile;
+
+    Variant(String name, String file, int sizeBytes, String sha256, String format, TensorSpec input, TensorSpec output,
+            double goldenMinCosine, String goldenFile) {
+        this.name = name;
+        this.file = file;
+        this.sizeBytes = sizeBytes;
+        this.sha256 = sha256;
+        this.format = format;
+        this.input = input;
+        this.output = output;
+        this.goldenMinCosine = goldenMinCosine;
+        this.goldenFile = goldenFile;
+    }
+}
