@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from distill.console.errors import Failure
+from gallery.codes import sign_bits
 from gallery.ids import id_problem
 from gallery.schema import Header, Model, Section
 from gallery.write import MAGIC, PREFIX_BYTES, VERSION, Content, write_gallery
@@ -188,7 +189,7 @@ def _read_header(path: Path) -> tuple[Header, int, int]:
 
 
 def check_gallery(gallery: Gallery) -> None:
-    """Read all of it: hashes, ids, and numbers that are numbers.
+    """Read all of it: hashes, ids, numbers that are numbers, signs that are theirs.
 
     Raises:
         Failure: the first thing that is wrong.
@@ -204,3 +205,5 @@ def check_gallery(gallery: Gallery) -> None:
         part = gallery.embeddings[start : start + 4096]
         if part.dtype != np.int8 and not np.isfinite(part).all():
             raise Failure(f"{gallery.path}: an embedding near row {start} is not finite", AGAIN)
+        if gallery.bits is not None and not np.array_equal(gallery.bits[start : start + 4096], sign_bits(part)):
+            raise Failure(f"{gallery.path}: the sign bits near row {start} are not those of the embeddings", AGAIN)

@@ -10,7 +10,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-MAY_IMPORT = {"distill": {"distill"}, "export": {"distill", "export"}, "benchmark": {"distill", "export", "benchmark"}}
+MAY_IMPORT = {
+    "distill": {"distill"},
+    "export": {"distill", "export"},
+    "benchmark": {"distill", "export", "benchmark"},
+    "gallery": {"distill", "export", "gallery"},
+}
 HEAVY = ("torch", "tensorflow", "timm", "sklearn", "faiss", "pytorch_metric_learning", "accelerate")
 
 
@@ -33,14 +38,21 @@ def test_a_stage_knows_only_what_stands_before_it(stage):
         assert stages <= MAY_IMPORT[stage], path
 
 
-def test_benchmark_reads_bundles_but_not_how_they_are_made():
-    for path in (ROOT / "benchmark").rglob("*.py"):
+@pytest.mark.parametrize("stage", ["benchmark", "gallery"])
+def test_bundles_are_read_without_knowing_how_they_are_made(stage):
+    for path in (ROOT / stage).rglob("*.py"):
         assert all(name.startswith("export.bundle") for name in imported(path) if name.partition(".")[0] == "export"), path
+
+
+def test_a_gallery_knows_only_images_metrics_and_files_of_distill():
+    allowed = ("distill.data", "distill.metrics", "distill.console", "distill.files", "distill.page")
+    for path in (ROOT / "gallery").rglob("*.py"):
+        assert all(name.startswith(allowed) for name in imported(path) if name.partition(".")[0] == "distill"), path
 
 
 @pytest.mark.parametrize(
     "modules",
-    ["distill.cli", "export.cli", "benchmark.cli", "distill.data.spec, distill.metrics, export.bundle.runtime, benchmark.run"],
+    ["distill.cli", "export.cli", "benchmark.cli", "gallery.cli", "distill.data.spec, distill.metrics, export.bundle.runtime, benchmark.run, gallery.build, gallery.sheet"],
 )
 def test_starting_a_command_imports_nothing_heavy(modules):
     code = f"import sys, {modules}; print([name for name in {HEAVY!r} if name in sys.modules])"

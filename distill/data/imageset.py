@@ -146,6 +146,13 @@ class ImageSet(ABC):
             self._fingerprint = digest.hexdigest()
         return self._fingerprint
 
+    def digests(self) -> Iterable[bytes]:
+        """What stands for each image's content, in order: another picture has another one.
+
+        Fixed length within a set; may be equal for images whose keys already tell them apart.
+        """
+        return self._content()
+
     @abstractmethod
     def _content(self) -> Iterable[bytes]:
         """One fixed-length digest per image."""

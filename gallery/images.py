@@ -1,0 +1,114 @@
+"""Which pictures go into a gallery: a folder of photos as it is, or any data spec."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+
+from distill.console.errors import Failure, UsageFailure
+from distill.console.progress import warn
+from distill.data.files import IMAGE_SUFFIXES, FileImageSet, walk_images
+from distill.data.imageset import ImageSet
+from distill.data.spec import KINDS, open_data
+from distill.data.split import split
+
+__all__ = ["open_images", "stamps", "thumbnail"]
+
+# Formats that phones and cameras write and the decoder does not read: leaving them out is worth a word.
+_OTHER_SUFFIXES = frozenset({".heic", ".heif", ".avif", ".dng", ".gif", ".tif", ".tiff"})
+_QUALITY = 80
+
+
+def open_images(text: str, part: str = "all", rule: str = "half", limit: int | None = None) -> ImageSet:
+    """The pictures that ``text`` names.
+
+    Args:
+        text: a folder (all pictures in it, at any depth, with or without folders of classes), or a
+            data spec such as ``glyphs`` or ``csv:FILE``.
+        part: ``train``, ``test`` or ``all`` of a data spec.
+        rule: how a data spec is split into these, see :func:`distill.data.split.split`.
+        limit: at most so many, evenly spread over the set; None: all.
+
+    Raises:
+        UsageFailure: neither folder nor spec, or a part of a plain folder.
+        Failure: no picture there.
+    """
+    kind = text.partition(":")[0]
+    folder = Path(text).expanduser()
+    if kind in KINDS and not (folder.is_dir() and ":" not in text and KINDS[kind].path):
+        images = split(open_data(text), rule, part)  # type: ignore[arg-type]
+    elif folder.is_dir():
+        if part != "all":
+            raise UsageFailure(f"--part {part}: {text} is a folder of pictures, without classes to split", f"write folder:{text}")
+        images = _open_folder(text, folder)
+    elif folder.exists():
+        raise UsageFailure(f"{text}: is a file", "give a folder of pictures, or a data spec such as csv:FILE")
+    elif ":" in text:
+        return open_data(text)  # which says what is wrong with it
+    else:
+        raise UsageFailure(f"{text}: no such folder", f"give a folder of pictures, or a data spec: {', '.join(KINDS)}")
+    if not len(images):
+        raise Failure(f"{text}: no images in the {part} part", "choose another --part or --split")
+    if limit is not None and limit < len(images):
+        images = images.select(np.arange(limit) * len(images) // limit)
+    return images
+
+
+def _open_folder(text: str, folder: Path) -> ImageSet:
+    try:
+        keys = list(walk_images(folder))
+    except OSError as error:
+        raise Failure(f"{error.filename or folder}: {error.strerror}", "make it readable, or move it away") from None
+    others = _count_others(folder)
+    if not keys:
+        there = f", but {_named(others)}" if others else ""
+        raise Failure(f"{folder}: no pictures in it ({', '.join(sorted(IMAGE_SUFFIXES))}){there}", "check the folder")
+    if others:
+        warn(f"{folder}: {_named(others)} left out: these formats are not read here; convert them to JPEG to index them")
+    return FileImageSet(text, "photos", folder, keys, [key.rpartition("/")[0] for key in keys])
+
+
+def _count_others(folder: Path) -> Counter[str]:
+    found: Counter[str] = Counter()
+    for _, _, names in os.walk(folder):
+        found.update(s for name in names if (s := os.path.splitext(name)[1].lower()) in _OTHER_SUFFIXES and name[0] != ".")
+    return found
+
+
+def _named(others: Counter[str]) -> str:
+    return ", ".join(f"{count} {suffix}" for suffix, count in sorted(others.items()))
+
+
+def stamps(images: ImageSet) -> np.ndarray:
+    """What tells a changed picture, without reading the files: uint64 [N, 2].
+
+    Of a file its size and modification time in nanoseconds (0, 0 where it is missing); of others the
+    first 16 bytes of the digest of their content.
+    """
+    found = np.zeros((len(images), 2), np.uint64)
+    if isinstance(images, FileImageSet):
+        for index in range(len(images)):
+            try:
+                facts = os.stat(images.path(index))
+            except OSError:
+                continue
+            found[index] = facts.st_size, facts.st_mtime_ns & (2**64 - 1)
+        return found
+    for index, digest in enumerate(images.digests()):
+        found[index] = np.frombuffer(digest[:16].ljust(16, b"\0"), "<u8")
+    return found
+
+
+def thumbnail(image: PIL.Image.Image, side: int) -> bytes:
+    """A small JPEG without any metadata: the longer side ``side`` pixels, never enlarged."""
+    small = image.copy()
+    small.thumbnail((side, side), PIL.Image.Resampling.LANCZOS, reducing_gap=3.0)
+    small.info.clear()  # a comment would be written along
+    buffer = io.BytesIO()
+    small.save(buffer, "JPEG", quality=_QUALITY)
+    return buffer.getvalue()
