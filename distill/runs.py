@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import platform
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,26 +9,17 @@ from distill.console import Failure, UsageFailure, warn
 from distill.data.spec import open_data
 from distill.data.split import split
 from distill.evaluation import embed_images, score
+from distill.models.allocator import keep_memory
 from distill.models.checkpoint import load_checkpoint, save_checkpoint
 from distill.models.info import CheckpointInfo, read_info
 from distill.training.config import RunConfig
 from distill.training.loop import Outcome, train_model
+from distill.training.reduction import REDUCED_FOLDER
+from distill.training.setup import data_record
 from distill.training.state import RunFolder
+from distill.versions import versions
 
-__all__ = ["evaluate_run", "train_run", "versions"]
-
-_PACKAGES = ("torch", "torchvision", "timm", "pytorch-metric-learning", "accelerate", "numpy", "pillow", "distill-to-phone")
-
-
-def versions() -> dict[str, str]:
-    """Versions of what made a run."""
-    found = {"python": platform.python_version(), "machine": platform.machine()}
-    for package in _PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+__all__ = ["evaluate_run", "train_run"]
 
 
 def train_run(kind: Literal["teacher", "student"], config: RunConfig, out: Path, overwrite: bool = False) -> CheckpointInfo:
@@ -43,6 +32,7 @@ def train_run(kind: Literal["teacher", "student"], config: RunConfig, out: Path,
         UsageFailure: options that do not go together, or ``out`` holds something else.
         Failure: the work failed.
     """
+    keep_memory()
     run = RunFolder(out)
     run.check(config, overwrite)
     outcome = train_model(config, run, overwrite)
@@ -71,20 +61,15 @@ def _describe(kind: Literal["teacher", "student"], config: RunConfig, outcome: O
     training["processes"] = setup.accelerator.num_processes
     if teacher is not None:
         training["teacher_id"] = teacher.id
+    if teacher is not None and setup.reduced is not None:
+        training["reduction"] = teacher.training["reduction"]
     return CheckpointInfo(
         kind=kind,
         arch=config.arch,
         embedding_size=setup.model.embedding_size,
         preprocessing=setup.preprocessing,
         training=training,
-        data={
-            "spec": config.data,
-            "split": config.split,
-            "validation": config.validation,
-            "fingerprint": setup.train_set.fingerprint(),
-            "classes": list(setup.train_set.classes),
-            "images": len(setup.images),
-        },
+        data=data_record(config, setup.train_set, setup.images),
         space=teacher.id if teacher is not None and setup.losses.space == "teacher" else None,
         metrics=outcome.metrics,
         versions=versions(),
@@ -112,6 +97,7 @@ def evaluate_run(
     """
     from distill.training.degrade import degrade_rows
 
+    keep_memory()
     worse = degrade_rows(degrade)
     model, info = load_checkpoint(run)
     spec = data or info.data.get("spec")
@@ -127,7 +113,9 @@ def evaluate_run(
     if gallery_info.embedding_size != info.embedding_size:
         raise UsageFailure(
             f"{run} embeds into {info.embedding_size} dimensions, {gallery_run} into {gallery_info.embedding_size}",
-            "distil with --embedding-size of the teacher and an absolute-type loss",
+            f"use --gallery-model {reduced}, the teacher as this run reduced it"
+            if (reduced := run / REDUCED_FOLDER).is_dir()
+            else "distil with an absolute-type loss, which reduces the teacher to --embedding-size",
         )
     if info.space != gallery_info.id:
         warn(f"{run} was not trained into the space of {gallery_run}: expect poor asymmetric Recall@K")

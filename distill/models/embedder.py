@@ -35,13 +35,17 @@ class Embedder(nn.Module):
         self.embedding_size = embedding_size or backbone.feature_size
         self.frozen_batch_norm = False
 
-    def embed_map(self, features: Tensor) -> Tensor:
-        """The head alone: a feature map [N, C, h, w] to unit rows [N, D], float32."""
+    def project_map(self, features: Tensor) -> Tensor:
+        """A feature map [N, C, h, w] to rows [N, D], float32, before the norm."""
         pooled = features.mean(dim=(2, 3))
         if self.linear is not None:
             pooled = self.linear(pooled)
         # Under autocast the rows may be bfloat16: 8 bits are too few for the norm and for distances.
-        return F.normalize(pooled.float(), dim=1)
+        return pooled.float()
+
+    def embed_map(self, features: Tensor) -> Tensor:
+        """The head alone: a feature map [N, C, h, w] to unit rows [N, D], float32."""
+        return F.normalize(self.project_map(features), dim=1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Scaled pixels [N, 3, H, W] to embeddings [N, D], float32, each of length 1."""

@@ -84,6 +84,12 @@ class StudentConfig(RunConfig):
     teacher_crops: int = _option(
         8, "Crops an image whose teacher embeddings are computed once and reused; 0 runs the teacher at every step.", METHOD, ge=0
     )
+    teacher_reduction: Literal["auto", "pca", "projection", "none"] = _option(
+        "auto",
+        "A teacher of --embedding-size dimensions: pca, or projection (learned from labels); auto: pca where the method learns the "
+        "teacher's space and it is wider.",
+        METHOD,
+    )
     unlabelled: str | None = _option(None, "More images (a data spec), seen by the teacher's losses alone.", METHOD)
     unlabelled_ratio: float = _option(0.5, "Share of unlabelled images in a batch.", METHOD, gt=0, lt=1)
     labelled_classes: Annotated[float, Field(gt=0, le=1)] = _option(

@@ -71,6 +71,7 @@ class TrainImages:
         labels = labelled.labels[rows[0]]
         self.labels = np.concatenate([np.where(labels < used, labels, -1)] + [np.full(len(r), -1) for r in rows[1:]])
         self.num_classes = used
+        self.size = size
         self.fingerprint = sha256("".join(images.fingerprint() for images in sets).encode()).hexdigest()
 
     def __len__(self) -> int:

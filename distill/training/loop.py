@@ -27,6 +27,7 @@ from distill.training.gather import gather_rows
 from distill.training.head import centre_head
 from distill.training.logs import RunLog
 from distill.training.optimiser import lr_factor, make_optimizer
+from distill.training.reduction import keep_reduced
 from distill.training.sampler import ClassBatches
 from distill.training.setup import Setup, prepare
 from distill.training.state import RunFolder
@@ -72,6 +73,8 @@ def train_model(config: RunConfig, run: RunFolder, overwrite: bool = False) -> O
     setup = prepare(config, run.path)
     if setup.accelerator.is_main_process:
         run.claim(config, overwrite)
+        if setup.reduced is not None and setup.teacher_info is not None:
+            keep_reduced(run.path, setup.reduced, setup.teacher_info)
     setup.accelerator.wait_for_everyone()
     return _Loop(config, setup, run).run()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -24,14 +25,20 @@ from distill.training.config import RunConfig, StudentConfig
 from distill.training.crops import CropRule
 from distill.training.data import TrainImages
 from distill.training.degrade import Degrade, parse_degrade
+from distill.training.reduction import reduce_teacher, reduction_for
 from distill.training.teacher import CachedTeacher, LiveTeacher
 
-__all__ = ["Setup", "crop_workers", "in_bfloat16", "native_bfloat16", "prepare"]
+__all__ = ["Setup", "crop_workers", "data_record", "in_bfloat16", "native_bfloat16", "prepare"]
 
 
 @dataclass
 class Setup:
-    """The parts of a run; see :func:`prepare`."""
+    """The parts of a run; see :func:`prepare`.
+
+    Attributes:
+        teacher_info: of the teacher that teaches: the reduced one where there is one.
+        reduced: the teacher of fewer dimensions that was made for this run.
+    """
 
     accelerator: Accelerator
     autocast: bool
@@ -40,6 +47,7 @@ class Setup:
     losses: DistillationLoss
     teacher: LiveTeacher | CachedTeacher | None
     teacher_info: CheckpointInfo | None
+    reduced: Embedder | None
     train_set: ImageSet
     validation_set: ImageSet | None
     images: TrainImages
@@ -113,6 +121,9 @@ def prepare(config: RunConfig, out: Path) -> Setup:
     if config.batch_norm == "frozen":
         freeze_batch_norm(model)
 
+    kind = student and reduction_for(
+        student.teacher_reduction, method, model.embedding_size, teacher_info.embedding_size if teacher_info else None
+    )
     # Less than most of a picture that fills its frame would no longer show what it is of.
     crop_scale = config.crop_scale or (0.7 if everything.native_size else 0.25)
     rule = CropRule(crop_scale, train_set.flip if config.flip is None else config.flip, config.seed)
@@ -125,6 +136,14 @@ def prepare(config: RunConfig, out: Path) -> Setup:
             max(sides),
             cache_dir,
         )
+    reduced = None
+    if kind and live is not None and teacher_info is not None:
+        # What is random in it must not depend on whether it was found: the losses' weights are drawn next.
+        with accelerator.main_process_first(), torch.random.fork_rng(devices=[]):
+            reduced, teacher_info = reduce_teacher(
+                live, teacher_info, kind, model.embedding_size, images, rule, cache_dir, out, data_record(config, train_set, images)
+            )
+        live = LiveTeacher(reduced, live.preprocessing, live.device, live.autocast)
     losses = build_losses(
         method,
         embedding_size=model.embedding_size,
@@ -142,8 +161,20 @@ def prepare(config: RunConfig, out: Path) -> Setup:
             teacher = CachedTeacher(live, teacher_info.id, images, rule, cache_dir)
     return Setup(
         accelerator, in_bfloat16(model, config.precision, accelerator.device), model, preprocessing, losses, teacher, teacher_info,
-        train_set, validation_set, images, rule, degrade, workers,
+        reduced, train_set, validation_set, images, rule, degrade, workers,
     )
+
+
+def data_record(config: RunConfig, train_set: ImageSet, images: TrainImages) -> dict[str, Any]:
+    """What ``model.json`` says of the images of a run."""
+    return {
+        "spec": config.data,
+        "split": config.split,
+        "validation": config.validation,
+        "fingerprint": train_set.fingerprint(),
+        "classes": list(train_set.classes),
+        "images": len(images),
+    }
 
 
 def _load_teacher(

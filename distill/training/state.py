@@ -51,10 +51,12 @@ class RunFolder:
             raise UsageFailure(f"{self.path} holds a finished run", "choose another --out, or --overwrite it")
         if not (self._config.exists() and self._state.exists()):
             return
-        wanted, saved = config.model_dump(mode="json"), read_json(self._config)
-        changed = [name for name in wanted if name not in _FREE and saved.get(name) != wanted[name]]
+        wanted = config.model_dump(mode="json")
+        # A run that began before an option existed had its default.
+        saved = type(config)().model_dump(mode="json") | read_json(self._config)
+        changed = [name for name in wanted if name not in _FREE and saved[name] != wanted[name]]
         if changed:
-            was = ", ".join(f"--{n.replace('_', '-')} was {saved.get(n)}, is {wanted[n]}" for n in changed)
+            was = ", ".join(f"--{n.replace('_', '-')} was {saved[n]}, is {wanted[n]}" for n in changed)
             raise UsageFailure(
                 f"{self.path} holds an unfinished run with other options: {was}",
                 "use the same options to go on, another --out, or --overwrite",

@@ -38,7 +38,7 @@ class LiveTeacher:
     """Runs the teacher at every step; the only way where its stage maps are needed."""
 
     def __init__(self, model: Embedder, preprocessing: Preprocessing, device: torch.device, autocast: bool) -> None:
-        self._model = model.eval().to(device, memory_format=torch.channels_last)
+        self.model = model.eval().to(device, memory_format=torch.channels_last)
         self.preprocessing = preprocessing
         self.device = device
         self.autocast = autocast
@@ -56,9 +56,15 @@ class LiveTeacher:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
             scaled = to_input(pixels, self.preprocessing, self.device)
             if stages:
-                embeddings, maps = self._model.forward_stages(scaled)
+                embeddings, maps = self.model.forward_stages(scaled)
                 return embeddings.float(), maps
-            return self._model(scaled).float(), None
+            return self.model(scaled).float(), None
+
+    @torch.no_grad()
+    def features(self, pixels: torch.Tensor) -> torch.Tensor:
+        """What the embeddings are before their L2 norm: float32 [N, D]."""
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
+            return self.model.project_map(self.model.backbone(to_input(pixels, self.preprocessing, self.device)))
 
     def prepare(self, views: tuple[int, ...]) -> None:
         """Nothing to prepare."""
