@@ -94,6 +94,15 @@ def run(
     variant: Annotated[list[str] | None, typer.Option(
         help="Only this variant. Repeatable. Default: all.", rich_help_panel=COMPARE, show_default=False)] = None,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads of each variant.", rich_help_panel=LATENCY)] = 1,
+    cpus: Annotated[str | None, typer.Option(
+        help="Processors to run on, such as 4-7 (the big cores of a board). Default: any.",
+        rich_help_panel=LATENCY, show_default=False)] = None,
+    rest_ms: Annotated[float, typer.Option(
+        min=0, help="Pause after every round, milliseconds, so that a board without a fan stays cool.",
+        rich_help_panel=LATENCY)] = 0.0,
+    memory: Annotated[bool, typer.Option(
+        help="Peak memory of every variant, each in a process of its own (about a second each).",
+        rich_help_panel=LATENCY)] = True,
     seconds: Annotated[float, typer.Option(
         min=0, help="Time for latency; every variant gets 100 samples even if it takes longer.",
         rich_help_panel=LATENCY)] = 10.0,
@@ -107,6 +116,9 @@ def run(
         min=0, help="Limit of the 90th percentile.", rich_help_panel=GATES, show_default=False)] = None,
     max_size_kb: Annotated[float | None, typer.Option(
         min=0, help="Limit of the model file, kB of 1000 bytes.", rich_help_panel=GATES, show_default=False)] = None,
+    max_memory_mb: Annotated[float | None, typer.Option(
+        min=0, help="Limit of what the model adds to the memory of the loaded engine, MB of 1e6 bytes.",
+        rich_help_panel=GATES, show_default=False)] = None,
     max_recall_drop: Annotated[float | None, typer.Option(
         help="Limit of the drop of Recall@1 in points (1 = one query in a hundred). Needs --checkpoint.",
         rich_help_panel=GATES, show_default=False)] = None,
@@ -147,7 +159,7 @@ def run(
     from benchmark.table import print_result
     from benchmark.timing import Plan
 
-    flags = Limits(max_latency_ms, max_size_kb, max_recall_drop, min_recall, min_cosine, max_asymmetric_drop)
+    flags = Limits(max_latency_ms, max_size_kb, max_memory_mb, max_recall_drop, min_recall, min_cosine, max_asymmetric_drop)
     limits, named = read_gates(gates) if gates else (Limits(), None)
     options = Options(
         bundle=bundle, device=device,
@@ -155,7 +167,8 @@ def run(
         data=data, split=split, part=part, limit=limit,
         checkpoint=checkpoint, references=reference or (), variants=variant or (), candidate=candidate or named,
         limits=merge_limits(limits, flags),
-        plan=Plan(threads=threads, seconds=seconds, seed=seed),
+        plan=Plan(threads=threads, seconds=seconds, seed=seed, cpus=_cpus(cpus), rest_ms=rest_ms),
+        memory=memory,
         command=shlex.join(["distill-bench", *sys.argv[1:]]),
     )
     result, evidence = measure(options)
@@ -230,6 +243,15 @@ def devices(as_json: JsonOption = False, debug: DebugOption = False) -> None:
 
 for command in (compare, history_of_results, pareto):
     app.command(command.__name__)(command)
+
+
+def _cpus(text: str | None) -> tuple[int, ...]:
+    from benchmark.system import cpu_set
+
+    try:
+        return cpu_set(text) if text is not None else ()
+    except ValueError as error:
+        raise UsageFailure(f"--cpus {text}: {error}", "for example 0,4-7") from None
 
 
 def _check_target(path: Path | None, bundle: Path | None) -> None:

@@ -6,13 +6,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from benchmark.result import Gate, Machine, Reference, Variant, Verdict
+from benchmark.result import Gate, LatencyRun, Machine, Reference, Variant, Verdict
 from benchmark.text import percent, points
 from distill.console import UsageFailure, suggest
 
 __all__ = ["DROP_GATE", "RULES", "Limits", "choose_candidate", "judge"]
 
 DROP_GATE = "drop of Recall@1"
+
+HEATED = 10.0  # degrees Celsius
 
 # What goes on the phone by default: the first of these that the bundle has.
 PREFERRED = ("tflite-int8", "tflite-float16", "tflite-float32")
@@ -24,6 +26,7 @@ class Limits:
 
     max_latency_ms: float | None = None  # of the 90th percentile, as MLPerf Mobile counts
     max_size_kb: float | None = None  # 1 kB = 1000 bytes
+    max_memory_mb: float | None = None  # 1 MB = 1e6 bytes, what the model adds to the loaded engine
     max_recall_drop: float | None = None  # points (hundredths) of Recall@1 below PyTorch
     min_recall: float | None = None  # percent, Recall@1
     min_cosine: float | None = None  # mean over the images, against PyTorch
@@ -44,6 +47,7 @@ class Rule:
 RULES = (
     Rule("max_latency_ms", "latency p90", "ms", lambda v: v.latency_ms.p90 if v.latency_ms else None),
     Rule("max_size_kb", "size", "kB", lambda v: v.size_bytes / 1000),
+    Rule("max_memory_mb", "peak memory", "MB", lambda v: v.memory_bytes / 1e6 if v.memory_bytes is not None else None),
     Rule("max_recall_drop", DROP_GATE, "points", lambda v: 100 * v.recall_drop[1].value if v.recall_drop else None),
     Rule("min_recall", "Recall@1", "%", lambda v: 100 * v.recall[1] if v.recall else None, "min"),
     Rule("min_cosine", "mean cosine to PyTorch", "", lambda v: v.cosine.mean if v.cosine else None, "min"),
@@ -109,12 +113,28 @@ def _warnings(variants: Sequence[Variant], machine: Machine) -> list[str]:
             f"{run.drift_variant} was {abs(run.drift):.0%} {'slower' if run.drift > 0 else 'faster'} "
             "at the end than at the start: the machine was busy or throttled, trust ratios more than times"
         )
+    found += _heat(run) if run else []
     unstable = [v.name for v in variants if v.warmup_stable is False]
     if unstable:
         found.append(f"warm-up did not settle for {', '.join(unstable)}: the machine was busy")
     thin = [v.name for v in variants if v.latency_ms and v.latency_ms.samples < 100]
     if thin:
         found.append(f"p99 rests on fewer than 100 samples for {', '.join(thin)}")
+    return found
+
+
+def _heat(run: LatencyRun) -> list[str]:
+    before, after = run.vitals_before, run.vitals_after
+    if before is None or after is None:
+        return []
+    found = []
+    if before.throttled is not None and after.throttled is not None and after.throttled > before.throttled:
+        found.append(f"the processor slowed down for heat {after.throttled - before.throttled} times: --rest-ms gives it pauses")
+    rise = max((after.celsius[zone] - before.celsius[zone] for zone in before.celsius.keys() & after.celsius.keys()), default=0)
+    if rise > HEATED:
+        found.append(f"the device got {rise:.0f} °C warmer while it was timed: --rest-ms gives it pauses")
+    if before.governors != after.governors:
+        found.append(f"the CPU governor changed from {', '.join(before.governors)} to {', '.join(after.governors)}")
     return found
 
 

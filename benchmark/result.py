@@ -33,6 +33,7 @@ __all__ = [
     "Storage",
     "Variant",
     "Verdict",
+    "Vitals",
     "read_result",
     "write_result",
 ]
@@ -123,6 +124,8 @@ class Variant(_Part):
     first_run_ms: float | None = None
     warmup_runs: int | None = None
     warmup_stable: bool | None = None
+    memory_bytes: int | None = None  # highest resident memory above that of the loaded engine, in a process of its own
+    process_memory_bytes: int | None = None  # highest resident memory of that whole process, Python included
     recall: Recall | None = None
     recall_ci95: dict[int, tuple[float, float]] | None = None
     map_at_r: Fraction | None = None
@@ -149,6 +152,15 @@ class Reference(_Part):
     latency_ms: Latency | None = None
 
 
+class Vitals(_Part):
+    """Where throttling shows; empty or null where the system does not tell."""
+
+    governors: list[str] = []
+    mhz: list[float] = []  # of each processor
+    celsius: dict[str, float] = {}  # by thermal zone
+    throttled: int | None = None  # how often it slowed down for heat since it was switched on
+
+
 class LatencyRun(_Part):
     """How the latencies were taken, and whether the machine stayed the same meanwhile."""
 
@@ -162,6 +174,10 @@ class LatencyRun(_Part):
     drift_flagged: bool  # more than DRIFT_LIMIT either way
     load_before: float | None = None  # 1-minute load average
     load_after: float | None = None
+    cpus: list[int] | None = None  # null: any
+    rest_ms: float = 0.0  # after every round
+    vitals_before: Vitals | None = None
+    vitals_after: Vitals | None = None
 
 
 class Machine(_Part):

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.devices import Device, DeviceOptions, Timing, open_device
+from benchmark.devices import Device, DeviceOptions, Memory, Timing, open_device
+from benchmark.devices.transport import Lost
 from benchmark.gates import Limits, choose_candidate, judge
 from benchmark.latency import interleave, summarise
 from benchmark.machine import RUN_PACKAGES, package_versions
@@ -60,6 +61,7 @@ class Options:
     references: Sequence[str] = ()
     variants: Sequence[str] = ()  # empty: all of the bundle
     candidate: str | None = None
+    memory: bool = False
     limits: Limits = field(default_factory=Limits)
     plan: Plan = field(default_factory=Plan)
     command: str = ""
@@ -116,6 +118,16 @@ def _measure(
         pixels = bundle.golden_pixels()
     timings, machine.latency = device.measure_latency(bundle, names, pixels, options.plan)
 
+    memory: dict[str, Memory] = {}
+    if options.memory:
+        note(f"memory on {device.name} …")
+        try:
+            memory = device.peak_memory(bundle, [name for name in names if timings[name].error is None])
+        except Lost:
+            raise
+        except Failure as failure:  # all else is worth having without it
+            warnings.append(f"memory was not measured: {failure}")
+
     models = [TorchModel(name, folder) for name, folder in references]
     if options.checkpoint and geometry(models[0].preprocessing) != geometry(bundle.manifest.preprocessing):
         warnings.append(
@@ -136,6 +148,8 @@ def _measure(
             bundle, name, timings[name], embedded, labels, subject,
             (embedded.models[PYTORCH], model_scores[PYTORCH]) if pytorch else None, device, options.plan.seed,
         )
+        if name in memory:
+            variant.memory_bytes, variant.process_memory_bytes = memory[name].added, memory[name].process
         variants.append(variant)
         found[name] = (scores, comparison)
     judged = next(variant for variant in variants if variant.name == candidate)

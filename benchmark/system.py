@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Optional
 
-__all__ = ["RUN_PACKAGES", "machine_facts", "package_versions"]
+__all__ = ["RUN_PACKAGES", "cpu_set", "machine_facts", "memory_bytes", "package_versions", "pinned", "reset_peak_memory", "vital_signs"]
 
+SYS = "/sys"
 RUN_PACKAGES = ("distill-to-phone", "ai-edge-litert", "onnxruntime", "numpy", "pillow")
 
 
@@ -43,6 +46,91 @@ def machine_facts() -> dict[str, Any]:
         "python": platform.python_version(),
         "packages": package_versions(),
     }
+
+
+def vital_signs() -> dict[str, Any]:
+    """What throttling shows in, now; empty or ``None`` where the system does not tell.
+
+    ``governors``: those in use; ``mhz``: of each processor; ``celsius``: by thermal zone;
+    ``throttled``: how often the processors slowed down for heat since the start (x86).
+    """
+    cpus = sorted(Path(SYS, "devices/system/cpu").glob("cpu[0-9]*"))
+    governors = {_text(f"{cpu}/cpufreq/scaling_governor") for cpu in cpus} - {None}
+    mhz = [_number(f"{cpu}/cpufreq/scaling_cur_freq") for cpu in cpus]
+    celsius = {}
+    for zone in sorted(Path(SYS, "class/thermal").glob("thermal_zone*")):
+        value = _number(f"{zone}/temp")
+        if value is not None:
+            celsius[f"{zone.name.replace('thermal_zone', '')} {_text(f'{zone}/type') or ''}".strip()] = value / 1000
+    counts = [_number(f"{cpu}/thermal_throttle/core_throttle_count") for cpu in cpus]
+    known = [count for count in counts if count is not None]
+    return {
+        "governors": sorted(governors), "mhz": [value / 1000 for value in mhz if value is not None],
+        "celsius": celsius, "throttled": int(sum(known)) if known else None,
+    }
+
+
+def cpu_set(text: str) -> tuple[int, ...]:
+    """``0,4-7`` as (0, 4, 5, 6, 7).
+
+    Raises:
+        ValueError: not of this form.
+    """
+    found = set()
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first.isdecimal() or (dash and not last.isdecimal()) or (dash and int(last) < int(first)) or len(part) > 9:
+            raise ValueError(f"{part.strip()!r} is neither a number nor a range such as 4-7")
+        found |= set(range(int(first), int(last or first) + 1))
+    return tuple(sorted(found))
+
+
+@contextmanager
+def pinned(cpus: tuple[int, ...]) -> Iterator[None]:
+    """Run this thread, and threads that it starts, on these processors only; empty: on any.
+
+    Raises:
+        OSError: there are no such processors, or the system cannot pin.
+    """
+    if not cpus:
+        yield
+        return
+    if not hasattr(os, "sched_setaffinity"):
+        raise OSError("this system cannot pin a process to processors")
+    before = os.sched_getaffinity(0)
+    if not set(cpus) <= before:
+        raise OSError(f"processors {sorted(set(cpus) - before)} are not among those here, {sorted(before)}")
+    os.sched_setaffinity(0, cpus)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def memory_bytes() -> Optional[tuple[int, int]]:
+    """(resident now, highest since the start or :func:`reset_peak_memory`) of this process; ``None``: no /proc."""
+    found = {}
+    for line in (_text("/proc/self/status") or "").splitlines():
+        key, _, value = line.partition(":")
+        if key in ("VmRSS", "VmHWM"):
+            found[key] = int(value.split()[0]) * 1024
+    return (found["VmRSS"], found["VmHWM"]) if len(found) == 2 else None
+
+
+def reset_peak_memory() -> bool:
+    """Let the highest memory start anew at the present one; whether the system does that."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return False
+    return True
+
+
+def _number(path: str) -> Optional[float]:
+    try:
+        return float(_text(path) or "")
+    except ValueError:
+        return None
 
 
 def _cpuinfo() -> dict[str, str]:

@@ -34,6 +34,9 @@ def print_result(result: Result, console: Console | None = None) -> None:
         f"{parts}{skipped}\n{result.machine.device}: {result.machine.cpu}, {result.machine.cores} cores{threads}",
         style="dim", markup=False,
     )
+    measured = [f"{v.name} {v.memory_bytes / 1e6:.1f} MB" for v in result.variants if v.memory_bytes is not None]
+    if measured:
+        console.print(f"memory over the loaded engine: {' · '.join(measured)}", style="dim", markup=False)
     for line in _galleries(result.variant(result.verdict.candidate)):
         console.print(line, style="dim", markup=False)
     for gate in result.verdict.gates:

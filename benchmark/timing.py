@@ -19,9 +19,11 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Callable, Optional, Protocol
+from typing import Any, Callable, Optional, Protocol
 
 import numpy as np
+
+from benchmark.system import vital_signs
 
 __all__ = ["DRIFT_LIMIT", "Conduct", "Plan", "Runner", "Samples", "interleave", "no_garbage", "timer_overhead_ns", "warm_up"]
 
@@ -56,6 +58,8 @@ class Plan:
     seed: int = 0
     warmup_max_runs: int = 500
     warmup_max_seconds: float = 3.0
+    cpus: tuple[int, ...] = ()  # run on these processors only; empty: on any
+    rest_ms: float = 0.0  # pause after every round, against heat; counts for ``seconds``
 
 
 @dataclass
@@ -82,6 +86,10 @@ class Conduct:
     drift_flagged: bool
     load_before: Optional[float] = None
     load_after: Optional[float] = None
+    cpus: Optional[list[int]] = None
+    rest_ms: float = 0.0
+    vitals_before: Optional[dict[str, Any]] = None
+    vitals_after: Optional[dict[str, Any]] = None
 
 
 def timer_overhead_ns(clock: Clock = time.perf_counter_ns, repeats: int = 10_000) -> float:
@@ -187,7 +195,7 @@ def interleave(
     rng = np.random.default_rng(plan.seed)
     names = list(runners)
     samples = {name: Samples() for name in names}
-    load_before = _load()
+    load_before, vitals_before = _load(), vital_signs()
     overhead = timer_overhead_ns(clock)
     for name in names:
         runners[name].prepare(pixels[:1])
@@ -204,6 +212,8 @@ def interleave(
                 name = names[position]
                 _turn(runners[name], image, samples[name], plan, clock)
             rounds += 1
+            if plan.rest_ms:
+                time.sleep(plan.rest_ms / 1000)
             taken = rounds * plan.block
             elapsed = (clock() - begun) / 1e9
             show(max(taken / plan.max_samples, min(elapsed / max(plan.seconds, 1e-9), taken / plan.min_samples)))
@@ -215,4 +225,5 @@ def interleave(
         threads=plan.threads, seed=plan.seed, rounds=rounds, seconds=round(elapsed, 3),
         timer_overhead_ns=overhead, drift_variant=first, drift=round(drift, 4),
         drift_flagged=abs(drift) > DRIFT_LIMIT, load_before=load_before, load_after=_load(),
+        cpus=list(plan.cpus) or None, rest_ms=plan.rest_ms, vitals_before=vitals_before, vitals_after=vital_signs(),
     )

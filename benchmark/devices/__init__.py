@@ -6,11 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmark.devices.base import Device, Embedded, Timing
+from benchmark.devices.base import Device, Embedded, Memory, Timing
 from benchmark.devices.host import Host
 from distill.console import UsageFailure, suggest
 
-__all__ = ["ADDRESSED", "DEVICES", "PLANNED", "Device", "DeviceOptions", "Embedded", "Timing", "open_device"]
+__all__ = ["ADDRESSED", "DEVICES", "PLANNED", "Device", "DeviceOptions", "Embedded", "Memory", "Timing",
+           "open_device"]
 
 
 @dataclass(frozen=True)
@@ -39,19 +40,29 @@ def _ssh(name: str, options: DeviceOptions) -> Device:
     return Remote(name, Ssh(address), options.remote_python, options.remote_folder or FOLDER)
 
 
+def _emulated_arm64(name: str, options: DeviceOptions) -> Device:
+    from benchmark.devices.emulated import EmulatedArm64
+
+    # Always the same, so that a run that was interrupted is taken up.
+    folder = Path(options.remote_folder or Path.home() / ".cache" / "distill-bench-arm64")
+    return EmulatedArm64(name, folder)
+
+
 # By the word before the first colon.
-DEVICES: dict[str, Callable[[str, DeviceOptions], Device]] = {"host": _host, "ssh": _ssh}
-ADDRESSED = {"ssh": ("ssh://[user@]host[:port]", "a Linux board with Python 3.9, numpy and ai-edge-litert or onnxruntime")}
+DEVICES: dict[str, Callable[[str, DeviceOptions], Device]] = {"host": _host, "ssh": _ssh, "emulated-arm64": _emulated_arm64}
+ADDRESSED = {
+    "ssh": ("ssh://[user@]host[:port]", "a Linux board with Python 3.9, numpy and ai-edge-litert or onnxruntime"),
+    "emulated-arm64": ("emulated-arm64:FOLDER", "arm64 numerics under qemu, see scripts/arm64-root.sh; no latency"),
+}
 
 # Named here so that asking for one gets an honest answer instead of "unknown".
 PLANNED = {
     "adb": "a phone on a cable or Wi-Fi",
-    "emulated-arm64": "arm64 numerics under qemu",
 }
 
 
 def open_device(name: str, options: DeviceOptions | None = None) -> Device:
-    """The device of that name: ``host`` or ``ssh://[user@]host[:port]``; ``adb`` and ``emulated-arm64`` are to come.
+    """The device of that name: ``host``, ``ssh://[user@]host[:port]``, ``emulated-arm64:FOLDER``; ``adb`` is to come.
 
     Raises:
         UsageFailure: unknown, or known but not built yet.

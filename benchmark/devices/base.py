@@ -18,12 +18,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from benchmark.devices.work import Embedded, Timing
+from benchmark.devices.work import Embedded, Memory, Timing
 from benchmark.result import LatencyRun, Machine
 from benchmark.timing import Plan
 from export.bundle import Bundle
 
-__all__ = ["Device", "Embedded", "Timing"]
+__all__ = ["Device", "Embedded", "Memory", "Timing"]
 
 
 class Device(ABC):
@@ -47,6 +47,9 @@ class Device(ABC):
 
         Returns:
             every variant's timing, and how they were taken (``None``: nothing could be timed).
+
+        Raises:
+            Failure: the device has not the processors of ``plan.cpus``.
         """
 
     @abstractmethod
@@ -58,6 +61,10 @@ class Device(ABC):
         Args:
             batches: uint8 [B, H, W, 3] each, preprocessed; gone through once.
         """
+
+    def peak_memory(self, bundle: Bundle, variants: Sequence[str]) -> dict[str, Memory]:
+        """Memory of each variant in a process of its own; those that cannot be measured are left out."""
+        return {}
 
     def close(self, done: bool) -> None:
         """Let go of the device.

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import sys
+import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 
 import numpy as np
 
-from benchmark.devices.base import Device, Embedded, Timing
+from benchmark.devices.base import Device, Embedded, Memory, Timing
+from benchmark.devices.jobs import memory_on
+from benchmark.devices.local import Local
+from benchmark.devices.session import Session
 from benchmark.devices.work import Embedders, Openers, joined, time_variants
 from benchmark.latency import still_bar
 from benchmark.machine import describe_host
 from benchmark.result import LatencyRun, Machine
 from benchmark.timing import Plan
+from distill.console import Failure
 from export.bundle import Bundle, open_variant
 
 __all__ = ["Host"]
@@ -30,7 +36,10 @@ class Host(Device):
         self, bundle: Bundle, variants: Sequence[str], pixels: np.ndarray, plan: Plan
     ) -> tuple[dict[str, Timing], LatencyRun | None]:
         with still_bar("latency") as show:
-            timings, conduct = time_variants(_openers(bundle, variants, plan.threads), pixels, plan, show)
+            try:
+                timings, conduct = time_variants(_openers(bundle, variants, plan.threads), pixels, plan, show)
+            except OSError as error:
+                raise Failure(f"host: {error}", "name others: --cpus") from None
         return timings, LatencyRun(**asdict(conduct)) if conduct else None
 
     def embed(
@@ -45,6 +54,10 @@ class Host(Device):
             name: Embedded(error=embedders.errors[name]) if name in embedders.errors else joined(rows[name])
             for name in variants
         }
+
+    def peak_memory(self, bundle: Bundle, variants: Sequence[str]) -> dict[str, Memory]:
+        with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+            return memory_on(Session(Local(), sys.executable, folder), bundle, variants)
 
 
 def _openers(bundle: Bundle, variants: Sequence[str], threads: int) -> Openers:

@@ -18,16 +18,16 @@ from pathlib import Path
 import numpy as np
 
 from benchmark.devices.base import Device, Embedded, Timing
+from benchmark.devices.jobs import contents_of, job_for, memory_on, npy
 from benchmark.devices.session import FOLDER, VENV, Content, Message, Session, sha256
 from benchmark.devices.transport import Transport
-from benchmark.devices.work import joined
+from benchmark.devices.work import Memory, joined
 from benchmark.latency import still_bar
 from benchmark.result import LatencyRun, Machine
 from benchmark.system import package_versions
 from benchmark.timing import Plan, Samples
 from distill.console import Failure, note, progress
 from export.bundle import Bundle
-from export.bundle.runtime import input_table
 
 __all__ = ["Remote"]
 
@@ -67,11 +67,11 @@ class Remote(Device):
         self, bundle: Bundle, variants: Sequence[str], pixels: np.ndarray, plan: Plan
     ) -> tuple[dict[str, Timing], LatencyRun | None]:
         job = self._job(bundle, variants, plan.threads)
-        data = _npy(pixels)
+        data = npy(pixels)
         job |= {"pixels": sha256(data), "plan": asdict(plan)}
         job["key"] = f"latency-{sha256(json.dumps(job).encode())[:32]}.json"
         self._session.results.pop(job["key"], None)  # a latency is never taken from an earlier run
-        contents = {**self._contents(bundle, variants), job["pixels"]: data}
+        contents = {**contents_of(bundle, variants), job["pixels"]: data}
         with still_bar(f"latency on {self._session.where}") as show:
             self._session.work("latency", job, contents, lambda message: show(message["share"]) if "share" in message else None)
         answer = json.loads(self._session.fetch([job["key"]])[job["key"]])
@@ -84,7 +84,7 @@ class Remote(Device):
         self, bundle: Bundle, variants: Sequence[str], batches: Iterable[np.ndarray], threads: int
     ) -> dict[str, Embedded]:
         job = self._job(bundle, variants, threads)
-        contents = self._contents(bundle, variants)
+        contents = contents_of(bundle, variants)
         rows: dict[str, list[np.ndarray]] = {name: [] for name in variants}
         errors: dict[str, str] = {}
         with ExitStack() as stack:
@@ -92,7 +92,7 @@ class Remote(Device):
             window: dict[str, int] = {}  # SHA-256 of a batch -> its images
             filled = 0
             for pixels in batches:
-                data = _npy(pixels)
+                data = npy(pixels)
                 if filled + len(data) > WINDOW_BYTES and window:
                     note(f"{self._session.where}: embedding {sum(window.values())} images")
                     self._window(job, contents, kept, window, rows, errors, lambda message: None)
@@ -112,6 +112,9 @@ class Remote(Device):
             name: Embedded(error=errors.get(name, "no images")) if name in errors or not rows[name] else joined(rows[name])
             for name in variants
         }
+
+    def peak_memory(self, bundle: Bundle, variants: Sequence[str]) -> dict[str, Memory]:
+        return memory_on(self._session, bundle, variants)
 
     def close(self, done: bool) -> None:
         try:
@@ -166,46 +169,22 @@ class Remote(Device):
     # ---- jobs
 
     def _job(self, bundle: Bundle, variants: Sequence[str], threads: int) -> Message:
-        """Variants as the runner takes them.
+        """What all jobs share.
 
         Raises:
-            Failure: the device has the engine of none of them.
+            Failure: the device has the engine of none of the variants.
         """
-        found = [bundle.variant(name) for name in variants]
-        wanted = {MODULES[variant.format] for variant in found if variant.format in MODULES}
+        formats = {bundle.variant(name).format for name in variants}
+        wanted = {MODULES[name] for name in formats if name in MODULES}
         if wanted and not any(module in self._session.packages for module, _ in wanted):
             packages = " ".join(sorted(package for _, package in wanted))
-            raise Failure(f"{self._session.where}: {self._session.python} has no {packages}", f"there: {VENV.format(packages=f'numpy {packages}')}")
-        return {
-            "threads": threads,
-            "variants": {
-                variant.name: {
-                    "model": variant.sha256, "format": variant.format, "table": sha256(_table(bundle, variant.name)),
-                    "input": variant.input.model_dump(mode="json") | {"hwc": variant.input.hwc},
-                    "output": variant.output.model_dump(mode="json"),
-                }
-                for variant in found
-            },
-        }
-
-    def _contents(self, bundle: Bundle, variants: Sequence[str]) -> dict[str, Content]:
-        contents: dict[str, Content] = {bundle.variant(name).sha256: bundle.path(bundle.variant(name)) for name in variants}
-        for name in variants:
-            table = _table(bundle, name)
-            contents[sha256(table)] = table
-        return contents
-
-
-def _table(bundle: Bundle, name: str) -> bytes:
-    return _npy(input_table(bundle.variant(name).input, bundle.manifest.preprocessing))
+            raise Failure(
+                f"{self._session.where}: {self._session.python} has no {packages}",
+                f"there: {VENV.format(packages=f'numpy {packages}')}",
+            )
+        return job_for(bundle, variants, threads)
 
 
 def _timing(found: Message) -> Timing:
     samples = found.pop("samples")
     return Timing(samples=Samples(**samples) if samples else None, **found)
-
-
-def _npy(array: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    np.save(buffer, array, allow_pickle=False)
-    return buffer.getvalue()

@@ -1,6 +1,6 @@
 """What runs on a remote device: a job in (JSON on stdin), results out (files, announced on stdout).
 
-    python3 CODE.zip describe|latency|embed FOLDER
+    python3 CODE.zip describe|latency|embed|memory FOLDER
 
 Standard library, NumPy and the engines only; sent with the files that it imports
 (:data:`benchmark.devices.parcel.SOURCES`). Files are named by their SHA-256, which is checked when
@@ -25,10 +25,10 @@ from typing import Any, Callable
 import numpy as np
 
 from benchmark.devices.bootstrap import MARK
-from benchmark.devices.work import Embedders, time_variants
+from benchmark.devices.work import Embedders, measure_memory, reason, time_variants
 from benchmark.system import machine_facts
 from benchmark.timing import Plan
-from export.bundle.engine import open_engine
+from export.bundle.engine import load_engine, open_engine
 
 __all__ = ["main"]
 
@@ -97,7 +97,7 @@ def openers(store: Store, job: dict[str, Any]) -> dict[str, Callable[[], Any]]:
 def latency(store: Store, job: dict[str, Any]) -> None:
     """Time all variants in turns; the samples become one JSON file."""
     pixels = store.array(job["pixels"])
-    plan = Plan(**job["plan"])
+    plan = Plan(**{**job["plan"], "cpus": tuple(job["plan"]["cpus"])})
     told = time.monotonic()
 
     def show(share: float) -> None:
@@ -128,6 +128,17 @@ def embed(store: Store, job: dict[str, Any]) -> None:
         for name in set(embedders.errors) - known:
             tell(failed=name, error=embedders.errors[name])
         tell(step=1)
+
+
+def memory(store: Store, job: dict[str, Any]) -> None:
+    """Memory of the one variant of the job; this process has run nothing else."""
+    ((name, opener),) = openers(store, job).items()
+    try:
+        found = measure_memory(opener, lambda: load_engine(job["variants"][name]["format"]))
+    except Exception as error:  # an unsupported variant is a result
+        tell(failed=name, error=reason(error))
+        return
+    tell(memory=asdict(found) if found else None)
 
 
 def locked(folder: Path) -> Any:
@@ -164,7 +175,7 @@ def main(arguments: list[str]) -> int:
             return 0
         held = locked(store.folder)
         job = json.load(sys.stdin)
-        {"latency": latency, "embed": embed}[command](store, job)
+        {"latency": latency, "embed": embed, "memory": memory}[command](store, job)
         held.close()
     except Damaged as error:
         tell(damaged=str(error))

@@ -132,8 +132,8 @@ class Session:
 
     def work(
         self, command: str, job: Message, contents: Mapping[str, Content], heard: Callable[[Message], None]
-    ) -> None:
-        """Run a job; a file that proves damaged there is sent again once."""
+    ) -> list[Message]:
+        """Run a job, and all that the runner said; a file that proves damaged there is sent again once."""
         for _ in range(2):
             self.send(contents)
             try:
@@ -145,7 +145,7 @@ class Session:
                 ) from None
             damaged = {message["damaged"] for message in messages if "damaged" in message}
             if not damaged:
-                return
+                return messages
             self._present -= damaged
         raise Failure(f"{self.where}: files are damaged there again and again", "check the disk there")
 
@@ -197,6 +197,8 @@ class Session:
             return Failure(f"{self.where}: {why}", "free some space there, or --remote-folder PATH on another disk")
         if "another measurement" in why:
             return Failure(f"{self.where}: {why}", "wait for it, or end that process there")
+        if why.startswith("processors"):
+            return Failure(f"{self.where}: {why}", "name others: --cpus")
         return Failure(f"{self.where}: {why}", "see --remote-folder and --remote-python")
 
 

@@ -13,9 +13,10 @@ from typing import Any, Callable, Optional
 
 import numpy as np
 
+from benchmark.system import memory_bytes, pinned, reset_peak_memory
 from benchmark.timing import Conduct, Plan, Samples, interleave
 
-__all__ = ["Embedded", "Embedders", "Openers", "Timing", "joined", "reason", "time_variants"]
+__all__ = ["Embedded", "Embedders", "Memory", "Openers", "Timing", "joined", "measure_memory", "reason", "time_variants"]
 
 Openers = Mapping[str, Callable[[], Any]]  # variant -> a new VariantRunner
 
@@ -54,7 +55,17 @@ def time_variants(
 
     Returns:
         every variant's timing, and how they were taken (``None``: nothing could be timed).
+
+    Raises:
+        OSError: ``plan.cpus`` are not there.
     """
+    with pinned(plan.cpus):  # before the engines start their threads, which inherit it
+        return _time_variants(openers, pixels, plan, show)
+
+
+def _time_variants(
+    openers: Openers, pixels: np.ndarray, plan: Plan, show: Callable[[float], None]
+) -> tuple[dict[str, Timing], Optional[Conduct]]:
     timings: dict[str, Timing] = {}
     runners: dict[str, Any] = {}
     starts: dict[str, tuple[float, float]] = {}
@@ -81,6 +92,40 @@ def time_variants(
         init_ms, first_run_ms = starts[name]
         timings[name] = Timing(samples[name], round(init_ms, 3), round(first_run_ms, 3))
     return timings, conduct
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Highest resident memory, bytes.
+
+    Attributes:
+        added: above that of the process with the engine loaded.
+        process: of the whole process.
+    """
+
+    added: int
+    process: int
+
+
+def measure_memory(open_runner: Callable[[], Any], load_engine: Callable[[], Any]) -> Optional[Memory]:
+    """What one model takes; in a fresh process, or what ran before is counted too.
+
+    Args:
+        load_engine: imports the engine, which is not the model's.
+
+    Returns:
+        ``None``: the system does not tell.
+    """
+    load_engine()
+    if not reset_peak_memory():  # what the import took and gave back would be counted as the model's
+        return None
+    before = memory_bytes()
+    runner = open_runner()
+    runner.prepare(np.zeros((1, *runner.input_spec.hwc), np.uint8))
+    for _ in range(3):
+        runner.invoke()
+    after = memory_bytes()
+    return Memory(max(after[1] - before[0], 0), after[1]) if before and after else None
 
 
 class Embedders:

@@ -8,6 +8,7 @@ tensor comes in as any object with its attributes.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,7 +17,7 @@ import numpy as np
 from distill.console.errors import Failure
 from export.bundle.quiet import quiet_stderr
 
-__all__ = ["ENGINES", "Border", "VariantRunner", "interpreter_for", "open_engine"]
+__all__ = ["ENGINES", "Border", "VariantRunner", "interpreter_for", "load_engine", "open_engine"]
 
 _TINY = 1e-12  # a row of zeros stays a row of zeros
 
@@ -206,6 +207,19 @@ class _OnnxRunner(VariantRunner):
 
 _ORT_TYPES = {"tensor(float)": np.float32, "tensor(int8)": np.int8, "tensor(uint8)": np.uint8}
 ENGINES: dict[str, Any] = {"tflite": _TfliteRunner, "onnx": _OnnxRunner}
+
+
+_MODULES = {"tflite": "ai_edge_litert.interpreter", "onnx": "onnxruntime"}
+
+
+def load_engine(format_name: str) -> None:
+    """Import what runs this format, so that the first model does not pay for it.
+
+    Raises:
+        ImportError: it is not installed.
+    """
+    if format_name in _MODULES:
+        import_module(_MODULES[format_name])
 
 
 def open_engine(

@@ -151,6 +151,8 @@ def replace_engines(monkeypatch) -> dict[str, ToyRunner]:
         return runners[name]
 
     monkeypatch.setattr("benchmark.devices.host.open_variant", opened)
+    # The toys live in this process; their files are text, which no engine would load in another one.
+    monkeypatch.setattr("benchmark.devices.host.Host.peak_memory", lambda self, bundle, variants: {})
     return runners
 
 

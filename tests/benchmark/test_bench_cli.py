@@ -106,7 +106,8 @@ def errors(capsys) -> str:
         (["--device", "adb"], 2, "not built yet"),
         (["--device", "adb:emulator-5554"], 2, "not built yet"),
         (["--device", "ssh://"], 2, "for example ssh://"),
-        (["--device", "emulated-arm64"], 2, "not built yet"),
+        (["--device", "emulated-arm64"], 2, "in which folder"),
+        (["--device", "emulated-arm64:/nowhere"], 1, "arm64-root.sh"),
         (["--device", "host:0"], 2, "no such device"),
         (["--data", "glphs"], 2, "glyphs"),
         (["--data", "folder:/nowhere/at/all"], 1, "/nowhere/at/all"),
@@ -189,6 +190,7 @@ def test_a_run_without_checkpoint_imports_no_training_library(bundle_dir, tmp_pa
         import benchmark, benchmark.cli, benchmark.run, benchmark.report.html
         import benchmark.devices.host, benchmark_fakes
         benchmark.devices.host.open_variant = lambda *a: benchmark_fakes.ToyRunner()
+        benchmark.devices.host.Host.peak_memory = lambda *a: {}
         code = benchmark.cli.run_app(benchmark.cli.app, sys.argv[2:])
         heavy = {"torch", "tensorflow", "timm", "sklearn", "faiss", "torchvision", "matplotlib"} & set(sys.modules)
         print("HEAVY", sorted(heavy), "CODE", code)

@@ -97,4 +97,4 @@ def test_images_out_of_step(tmp_path, monkeypatch):
         Embedders, "embed", lambda self, pixels, names=None: {k: np.roll(v, 1, axis=0) for k, v in embed(self, pixels, names).items()}
     )
     code, variant, kept = judge(tmp_path, tiny_models.onnx_model(fakes.SIDE), monkeypatch)
-    assert code == 1 and not kept["mean cosine to PyTorch"] and not kept["drop of Recall@1"]
+    assert code == 1 and not any(kept.values())

@@ -40,7 +40,7 @@ def verdict(limits: Limits, found: Variant | None = None, run: LatencyRun | None
         (Limits(max_latency_ms=2.9), False),
         (Limits(max_recall_drop=0.8), True),
         (Limits(max_recall_drop=0.79), False),
-        (Limits(3.0, 335, 0.5), False),
+        (Limits(3.0, 335, max_recall_drop=0.5), False),
     ],
 )
 def test_limits(limits, passed):

@@ -18,6 +18,7 @@ from benchmark.cli import app
 from benchmark.devices import DeviceOptions, open_device
 from benchmark.devices.ssh import parse_address
 from benchmark.devices.transport import Lost
+from benchmark.system import reset_peak_memory
 from benchmark.timing import Plan
 from distill.console import Failure, UsageFailure, run_app
 from export.bundle import load_bundle
@@ -98,6 +99,8 @@ def test_end_to_end_it_is_what_the_host_measures(sshd, board_python, board, bund
     for there, here in zip(results["board"]["variants"], results["host"]["variants"], strict=True):
         assert there["status"] == "ok" and there["latency_ms"]["samples"] >= 100
         assert there["init_ms"] > 0 and there["end_to_end_ms"]["p50"] >= there["latency_ms"]["min"] > 0
+        if reset_peak_memory():  # else this system does not tell
+            assert there["memory_bytes"] > 0 and there["process_memory_bytes"] > 2e7
         assert there["recall"] == here["recall"] and there["map_at_r"] == here["map_at_r"]
     assert not board.exists()  # nothing is left behind
 

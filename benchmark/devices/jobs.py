@@ -1,0 +1,61 @@
+"""What is asked of the runner on a device, as JSON, and the files that go with it."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+import numpy as np
+
+from benchmark.devices.session import Content, Message, Session, sha256
+from benchmark.devices.work import Memory
+from export.bundle import Bundle
+from export.bundle.runtime import input_table
+
+__all__ = ["contents_of", "job_for", "memory_on", "npy"]
+
+
+def job_for(bundle: Bundle, variants: Sequence[str], threads: int) -> Message:
+    """The part that all jobs share: which files, what their tensors are."""
+    return {
+        "threads": threads,
+        "variants": {
+            variant.name: {
+                "model": variant.sha256, "format": variant.format, "table": sha256(_table(bundle, variant.name)),
+                "input": variant.input.model_dump(mode="json") | {"hwc": variant.input.hwc},
+                "output": variant.output.model_dump(mode="json"),
+            }
+            for variant in map(bundle.variant, variants)
+        },
+    }
+
+
+def contents_of(bundle: Bundle, variants: Sequence[str]) -> dict[str, Content]:
+    """Models and tables by SHA-256."""
+    contents: dict[str, Content] = {}
+    for variant in map(bundle.variant, variants):
+        contents[variant.sha256] = bundle.path(variant)
+        table = _table(bundle, variant.name)
+        contents[sha256(table)] = table
+    return contents
+
+
+def memory_on(session: Session, bundle: Bundle, variants: Sequence[str]) -> dict[str, Memory]:
+    """Memory of each variant, each in a process of its own; those that fail or cannot be measured are left out."""
+    found = {}
+    for name in variants:
+        for message in session.work("memory", job_for(bundle, [name], 1), contents_of(bundle, [name]), lambda message: None):
+            if message.get("memory"):
+                found[name] = Memory(**message["memory"])
+    return found
+
+
+def npy(array: np.ndarray) -> bytes:
+    """An array as the content of an .npy file."""
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    return buffer.getvalue()
+
+
+def _table(bundle: Bundle, name: str) -> bytes:
+    return npy(input_table(bundle.variant(name).input, bundle.manifest.preprocessing))
