@@ -4,6 +4,8 @@ import java.io.Closeable;
 import java.io.File;
 import java.io.IOException;
 import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.nio.FloatBuffer;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.Collections;
@@ -18,14 +20,11 @@ public final class Gallery implements Closeable {
     static final int VERSION = 1;
     static final int ALIGNMENT = 64;
     static final int START = 16;
-    private static final int MAX_HEADER = 16 << 20;
+    private static final int MAX_HEADER = 1 << 20;
     private static final int MAX_DIMENSION = 65536;
-    private static final int MAX_THUMBNAIL = 4 << 20;
+    private static final int MAX_THUMBNAIL = 16 << 20;
     private static final int MAX_ID = 1 << 16;
     private static final String AGAIN = "make it again with distill-index, or copy it again";
-    private static final String[] SECTIONS = {
-        "embeddings", "bits", "ids", "id_offsets", "thumbnails", "thumbnail_offsets",
-    };
 
     private static final class Section {
         final String name;
@@ -46,7 +45,6 @@ public final class Gallery implements Closeable {
     private final int count;
     private final int dimension;
     private final boolean isFloat;
-    private final double scale;
     private final GalleryModel model;
     private final List<Section> sections = new ArrayList<Section>();
     private final ByteBuffer embeddings;
@@ -82,9 +80,10 @@ public final class Gallery implements Closeable {
         count = (int) header.whole("count", 0, Integer.MAX_VALUE - 8);
         dimension = (int) header.whole("dimension", 1, MAX_DIMENSION);
         isFloat = header.oneOf("dtype", "int8", "float32").equals("float32");
-        scale = header.number("scale");
-        if (scale <= 0) {
-            throw header.badField("scale", scale + " is not above 0");
+        double scale = header.number("scale");
+        double right = isFloat ? 1 : Int8.SCALE;
+        if (Math.abs(scale - right) > 1e-6 * right) {
+            throw header.badField("scale", scale + " instead of " + right);
         }
         model = GalleryModel.read(header.child("model"));
         readSections(header.child("sections"), START + headerBytes);
@@ -93,6 +92,11 @@ public final class Gallery implements Closeable {
         idOffsets = required("id_offsets", (count + 1L) * 8);
         ids = required("ids", -1);
         ascending(idOffsets, find("ids").bytes, 1, MAX_ID, "id_offsets");
+        for (int row = 0; row < count; row++) {
+            if (!plain(ids, (int) idOffsets.getLong(row * 8), (int) idOffsets.getLong(row * 8 + 8))) {
+                throw bad("the id of row " + row + " is no plain relative path");
+            }
+        }
         thumbnailOffsets = section("thumbnail_offsets", (count + 1L) * 8);
         if ((thumbnailOffsets == null) != (find("thumbnails") == null)) {
             throw bad("thumbnails without thumbnail_offsets, or the other way round");
@@ -139,11 +143,6 @@ public final class Gallery implements Closeable {
         return model;
     }
 
-    /** What a step of an int8 row stands for; 1 of float32. */
-    public double scale() {
-        return scale;
-    }
-
     /** Whether rows are float32 in the file. */
     public boolean isFloat() {
         return isFloat;
@@ -151,12 +150,16 @@ public final class Gallery implements Closeable {
 
     /** The id of a row: a relative path with '/', as a rule. */
     public String id(int row) {
+        return new String(idBytes(row), StandardCharsets.UTF_8);
+    }
+
+    private byte[] idBytes(int row) {
         long from = idOffsets.getLong(check(row) * 8);
         byte[] out = new byte[(int) (idOffsets.getLong(row * 8 + 8) - from)];
         ByteBuffer view = ids.duplicate();
         view.position((int) from);
         view.get(out);
-        return new String(out, StandardCharsets.UTF_8);
+        return out;
     }
 
     /** A JPEG; null where the row has none. */
@@ -170,25 +173,26 @@ public final class Gallery implements Closeable {
         return bytes == 0 ? null : data.piece(find("thumbnails").offset + from, bytes);
     }
 
-    /** The int8 rows {@code from} to {@code from + rows - 1}, one after another; rows of float32 are quantized. */
-    public void read(int from, int rows, byte[] into) {
-        if (from < 0 || rows < 0 || from > count - rows) {
-            throw new IndexOutOfBoundsException("rows " + from + " + " + rows + " of " + count);
-        }
-        ByteBuffer view = embeddings.duplicate().order(embeddings.order());
+    /**
+     * All rows as int8, row after row: a view of the file with a position of its own. Rows of float32 are quantized.
+     *
+     * @throws IllegalArgumentException a float32 row holds NaN or infinity
+     */
+    public ByteBuffer rows() {
         if (!isFloat) {
-            view.position(from * dimension);
-            view.get(into, 0, rows * dimension);
-            return;
+            return embeddings.duplicate();
         }
+        ByteBuffer out = ByteBuffer.allocate(Math.multiplyExact(count, dimension));
+        FloatBuffer all = embeddings.duplicate().order(ByteOrder.LITTLE_ENDIAN).asFloatBuffer();
         float[] row = new float[dimension];
         byte[] quantized = new byte[dimension];
-        for (int i = 0; i < rows; i++) {
-            view.position((from + i) * dimension * 4);
-            view.asFloatBuffer().get(row);
+        for (int i = 0; i < count; i++) {
+            all.get(row);
             Int8.quantize(row, quantized);
-            System.arraycopy(quantized, 0, into, i * dimension, dimension);
+            out.put(quantized);
         }
+        out.rewind();
+        return out;
     }
 
     /**
@@ -249,10 +253,8 @@ public final class Gallery implements Closeable {
     }
 
     private void readSections(Fields fields, long first) throws BadFileException {
-        for (String name : SECTIONS) {
-            if (fields.has(name)) {
-                sections.add(new Section(name, fields.child(name)));
-            }
+        for (String name : fields.raw().names()) { // those that this reader does not know, too
+            sections.add(new Section(name, fields.child(name)));
         }
         List<Section> byOffset = new ArrayList<Section>(sections);
         Collections.sort(byOffset, new Comparator<Section>() {
@@ -320,6 +322,25 @@ public final class Gallery implements Closeable {
         if (!good || before != end) {
             throw bad(name + " do not ascend from 0 to " + end);
         }
+    }
+
+    /** Whether an id may be joined to a folder: no empty part, no "." or "..", no NUL. */
+    static boolean plain(ByteBuffer text, int from, int to) {
+        for (int at = from, start = from; at <= to; at++) {
+            int value = at == to ? '/' : text.get(at);
+            if (value == 0) {
+                return false;
+            }
+            if (value == '/') {
+                int length = at - start;
+                boolean dots = length > 0 && length <= 2 && text.get(start) == '.' && (length < 2 || text.get(start + 1) == '.');
+                if (length == 0 || dots) {
+                    return false;
+                }
+                start = at + 1;
+            }
+        }
+        return true;
     }
 
     private int check(int row) {

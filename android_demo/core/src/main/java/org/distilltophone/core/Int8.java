@@ -7,7 +7,10 @@ public final class Int8 {
 
     private Int8() {}
 
-    /** @param unit an embedding of unit length */
+    /**
+     * @param unit an embedding of unit length
+     * @throws IllegalArgumentException it holds NaN or infinity
+     */
     public static byte[] quantize(float[] unit) {
         byte[] out = new byte[unit.length];
         quantize(unit, out);
@@ -20,8 +23,11 @@ public final class Int8 {
             throw new IllegalArgumentException(unit.length + " values into " + out.length);
         }
         for (int d = 0; d < unit.length; d++) {
-            // The product in float32, as NumPy has it: ties are the same ones.
-            double step = Math.rint(unit[d] * 127f);
+            // The exact product: in float32 it would be rounded twice, and Python's codes would be others.
+            double step = Math.rint((double) unit[d] * 127);
+            if (Double.isNaN(step) || Double.isInfinite(step)) {
+                throw new IllegalArgumentException("an embedding holds NaN or infinity");
+            }
             out[d] = (byte) Math.max(-127, Math.min(127, step));
         }
     }

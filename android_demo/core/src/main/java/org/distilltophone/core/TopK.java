@@ -10,7 +10,6 @@ public final class TopK {
     private int[] dots;
     private int wanted;
     private int size;
-    private float scale = 1;
 
     /** @param capacity the most results that it will be asked for, at least 1 */
     public TopK(int capacity) {
@@ -33,7 +32,7 @@ public final class TopK {
 
     /** The cosine of result {@code i}, -1 to 1 up to the rounding to int8. */
     public float score(int i) {
-        return dots[check(i)] * scale;
+        return (float) (dots[check(i)] * (Int8.SCALE * Int8.SCALE));
     }
 
     /** The inner product of the int8 rows. */
@@ -48,7 +47,7 @@ public final class TopK {
         return i;
     }
 
-    void start(int k, float scoreOfOne) {
+    void start(int k) {
         if (k < 1) {
             throw new IllegalArgumentException("k " + k);
         }
@@ -58,7 +57,6 @@ public final class TopK {
         }
         wanted = k;
         size = 0;
-        scale = scoreOfOne;
     }
 
     /** What a later row has to exceed to get in. */

@@ -1,0 +1,111 @@
+package org.distilltophone.jvm;
+
+import java.io.IOException;
+import java.nio.ByteBuffer;
+import org.bytedeco.javacpp.BytePointer;
+import org.bytedeco.javacpp.Pointer;
+import org.bytedeco.tensorflowlite.TfLiteInterpreter;
+import org.bytedeco.tensorflowlite.TfLiteInterpreterOptions;
+import org.bytedeco.tensorflowlite.TfLiteModel;
+import org.bytedeco.tensorflowlite.TfLiteQuantizationParams;
+import org.bytedeco.tensorflowlite.TfLiteTensor;
+import org.bytedeco.tensorflowlite.global.tensorflowlite;
+import org.distilltophone.core.BadFileException;
+import org.distilltophone.core.Engine;
+import org.distilltophone.core.TensorSpec;
+
+/** TensorFlow Lite on Linux through its C interface, with XNNPACK, as the phone has it. */
+public final class JvmEngine implements Engine {
+    private static final String CURE = "export it again";
+    private static final int OK = 0;
+
+    private final BytePointer content; // the model refers to it as long as it lives
+    private final TfLiteModel model;
+    private final TfLiteInterpreter interpreter;
+    private final TfLiteTensor input;
+    private final TfLiteTensor output;
+
+    /**
+     * Loads a model.
+     *
+     * @param file its content, copied
+     * @param inputSpec what the bundle says of it; checked
+     * @throws BadFileException the engine refuses it, or it is not what the bundle says
+     */
+    public JvmEngine(ByteBuffer file, TensorSpec inputSpec, TensorSpec outputSpec, int threads) throws IOException {
+        byte[] bytes = new byte[file.remaining()];
+        file.duplicate().get(bytes);
+        content = new BytePointer(bytes);
+        model = tensorflowlite.TfLiteModelCreate(content, bytes.length);
+        if (model == null) {
+            content.close();
+            throw new BadFileException("no TFLite model", CURE);
+        }
+        TfLiteInterpreterOptions options = tensorflowlite.TfLiteInterpreterOptionsCreate();
+        tensorflowlite.TfLiteInterpreterOptionsSetNumThreads(options, threads);
+        interpreter = tensorflowlite.TfLiteInterpreterCreate(model, options);
+        tensorflowlite.TfLiteInterpreterOptionsDelete(options);
+        if (interpreter == null || tensorflowlite.TfLiteInterpreterAllocateTensors(interpreter) != OK
+            || tensorflowlite.TfLiteInterpreterGetInputTensorCount(interpreter) != 1
+            || tensorflowlite.TfLiteInterpreterGetOutputTensorCount(interpreter) != 1) {
+            close();
+            throw new BadFileException("the engine refuses the model", CURE);
+        }
+        input = tensorflowlite.TfLiteInterpreterGetInputTensor(interpreter, 0);
+        output = tensorflowlite.TfLiteInterpreterGetOutputTensor(interpreter, 0);
+        String wrong = difference(input, inputSpec);
+        if (wrong == null) {
+            wrong = difference(output, outputSpec);
+        }
+        if (wrong != null) {
+            close();
+            throw new BadFileException("the model's " + wrong + " is not what bundle.json says", CURE);
+        }
+    }
+
+    private static String difference(TfLiteTensor tensor, TensorSpec spec) {
+        int[] shape = spec.shape();
+        boolean same = tensorflowlite.TfLiteTensorNumDims(tensor) == shape.length;
+        for (int axis = 0; same && axis < shape.length; axis++) {
+            same = tensorflowlite.TfLiteTensorDim(tensor, axis) == shape[axis];
+        }
+        if (!same) {
+            return "shape of " + spec.name;
+        }
+        int type = spec.isFloat() ? tensorflowlite.kTfLiteFloat32
+            : spec.dtype.equals("int8") ? tensorflowlite.kTfLiteInt8 : tensorflowlite.kTfLiteUInt8;
+        if (tensorflowlite.TfLiteTensorType(tensor) != type) {
+            return "type of " + spec.name;
+        }
+        TfLiteQuantizationParams params = tensorflowlite.TfLiteTensorQuantizationParams(tensor);
+        boolean near = Math.abs(params.scale() - spec.scale) <= 1e-6 * spec.scale;
+        return near && params.zero_point() == spec.zeroPoint ? null : "scale of " + spec.name;
+    }
+
+    @Override
+    public void run(ByteBuffer in, ByteBuffer out) {
+        long inBytes = tensorflowlite.TfLiteTensorByteSize(input);
+        long outBytes = tensorflowlite.TfLiteTensorByteSize(output);
+        if (!in.isDirect() || !out.isDirect() || in.capacity() < inBytes || out.capacity() < outBytes) {
+            throw new IllegalArgumentException("buffers must be direct and as large as the tensors");
+        }
+        if (tensorflowlite.TfLiteTensorCopyFromBuffer(input, new Pointer(in).position(0), inBytes) != OK
+            || tensorflowlite.TfLiteInterpreterInvoke(interpreter) != OK
+            || tensorflowlite.TfLiteTensorCopyToBuffer(output, new Pointer(out).position(0), outBytes) != OK) {
+            throw new IllegalStateException("the model does not run");
+        }
+    }
+
+    @Override
+    public void close() {
+        if (interpreter != null && !interpreter.isNull()) {
+            tensorflowlite.TfLiteInterpreterDelete(interpreter);
+            interpreter.setNull();
+        }
+        if (!model.isNull()) {
+            tensorflowlite.TfLiteModelDelete(model);
+            model.setNull();
+        }
+        content.close();
+    }
+}
