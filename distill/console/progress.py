@@ -23,12 +23,17 @@ console = Console(stderr=True, highlight=False)
 
 def note(text: str) -> None:
     """Tell the user something worth knowing (stderr)."""
-    console.print(text, markup=False)
+    console.print(_writable(text), markup=False)
 
 
 def warn(text: str) -> None:
     """Tell the user something they may have to act on (stderr)."""
-    console.print(f"warning: {text}", style="yellow", markup=False)
+    console.print(_writable(f"warning: {text}"), style="yellow", markup=False)
+
+
+def _writable(text: str) -> str:
+    """Bytes of a file name that were no UTF-8 become U+FFFD: a stream may refuse to write them."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 class _Bar:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import numpy as np
-import PIL.Image
 import pytest
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmark"))  # the tiny models and the bundle around them
 
 from benchmark_fakes import SIDE, make_bundle
+from gallery_photos import write_photo
 from tiny_models import onnx_model, tflite_model
 
 VARIANTS = ("tflite-float32", "onnx-float32")
@@ -21,14 +20,6 @@ VARIANTS = ("tflite-float32", "onnx-float32")
 def bundle_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     models = {"onnx": onnx_model(SIDE), "tflite": tflite_model(SIDE)}
     return make_bundle(tmp_path_factory.mktemp("bundles") / "toy", variants=VARIANTS, models=models)
-
-
-def write_photo(path: Path, seed: int, size: tuple[int, int] = (30, 24), **options: object) -> Path:
-    """A smooth random picture."""
-    small = np.random.default_rng(seed).integers(0, 256, (4, 4, 3), dtype=np.uint8)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    PIL.Image.fromarray(small).resize(size).save(path, **options)
-    return path
 
 
 @pytest.fixture
