@@ -55,7 +55,8 @@ def print_answers(answers: Sequence[Answer]) -> None:
     """A table for each query."""
     console = Console(highlight=False)
     for answer in answers:
-        table = Table(title=_escape(answer.query), title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="dim")
+        console.print(_escape(answer.query), style="bold", soft_wrap=True)
+        table = Table(box=None, pad_edge=False, header_style="dim")
         for heading, side in (("", "right"), ("cosine", "right"), ("picture", "left")):
             table.add_column(heading, justify=side)  # type: ignore[arg-type]
         for rank, found in enumerate(answer.neighbours, 1):
