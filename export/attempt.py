@@ -33,7 +33,7 @@ class Options:
 
     target: str = "all"
     quantize: str = "none,int8"
-    io: str = "int8"
+    io: str = "auto"
     calibration_data: str | None = None
     calibration_images: int = 200
     seed: int = 0

@@ -45,6 +45,8 @@ What to take (measured, one thread, MobileNet-0.25 at 224 pixels; see docs/expor
   1.03 times int8's time) or uint8 (a QUANTIZE operator more at each end: 1.17 times).
 - dynamic-range quantization takes 1.5 to 3.5 times float32's time on these networks. Not offered.
 - **float16** halves the file; arithmetic stays float32, and so does the speed.
+- **int16x8** (int8 weights, 16-bit activations) is for accelerators: on a CPU TFLite runs it without
+  XNNPACK, many times slower than int8.
 
 Examples:
 
@@ -71,8 +73,14 @@ def run(
     checkpoint: Annotated[Path, typer.Argument(metavar="DIR", help="Checkpoint folder of distill-train.")],
     out: Annotated[Path, typer.Option("--out", metavar="BUNDLE", help="Folder to write.")],
     target: Annotated[str, typer.Option(help="tflite, onnx, all, or several with commas.")] = "all",
-    quantize: Annotated[str, typer.Option(help="none, float16, int8, all, or several with commas.")] = "none,int8",
-    io: Annotated[str, typer.Option(help="Input and output of tflite-int8: int8, uint8, float32, all.")] = "int8",
+    quantize: Annotated[str, typer.Option(help="none, float16, int8, int16x8, all, or several with commas.")] = "none,int8",
+    io: Annotated[
+        str,
+        typer.Option(
+            help="What quantized TFLite files take: auto (int8 for int8, float32 for int16x8), int8, uint8, "
+            "float32, int16, all."
+        ),
+    ] = "auto",
     calibration_data: Annotated[
         str | None,
         typer.Option(

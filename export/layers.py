@@ -31,15 +31,17 @@ _INFINITE = 999.0  # decibels: no difference at all
 
 @dataclass(frozen=True)
 class LayerError:
-    """One layer, float against int8, over all images.
+    """One layer, float against int8 (or int16 activations), over all images.
 
     Attributes:
         name, operator: of the layer, and what it is in the file.
         cosine: smallest over the images, of the whole output.
         snr_db: 10 log10(power of the float values / power of the difference); 999 where equal.
-        range_use: levels between the smallest and largest value that occurs, of 255.
+        range_use: levels between the smallest and largest value that occurs, of 255 (int16: of 65,535); 1
+            where the file computes this layer in float.
         channel_use: the same for the median channel: how many levels a usual channel gets.
-        low_channels: share of channels that occur (not constant in float) and span fewer than 8 levels.
+        low_channels: share of channels that occur (not constant in float) and span fewer than 8 levels;
+            0 in float.
     """
 
     name: str
@@ -127,7 +129,8 @@ def _as_input(image: np.ndarray, entry: dict[str, Any]) -> np.ndarray:
 def _compare(
     name: str, operator: str, exact: np.ndarray, levels: np.ndarray, quantization: tuple[float, int]
 ) -> LayerError:
-    scale, zero_point = quantization
+    whole = np.issubdtype(levels.dtype, np.integer)
+    scale, zero_point = quantization if whole else (1.0, 0)
     got = (levels.astype(np.float64) - zero_point) * scale
     wanted = exact.astype(np.float64)
     one, other = wanted.reshape(len(wanted), -1), got.reshape(len(got), -1)
@@ -135,18 +138,18 @@ def _compare(
     cosine = float(((one * other).sum(axis=1) / np.maximum(lengths, 1e-30)).min())
     power, error = float((wanted**2).sum()), float(((wanted - got) ** 2).sum())
     snr = 10 * np.log10(max(power, 1e-30) / error) if error else _INFINITE
+    uses = _levels_used(levels, wanted) if whole else (1.0, 1.0, 0.0)
+    return LayerError(name, operator, cosine, float(snr), *uses)
+
+
+def _levels_used(levels: np.ndarray, wanted: np.ndarray) -> tuple[float, float, float]:
     channels = levels.reshape(-1, levels.shape[-1]).astype(int)
+    steps = 2 ** (8 * levels.itemsize) - 1
     span = channels.max(axis=0) - channels.min(axis=0)
     alive = np.ptp(wanted.reshape(-1, wanted.shape[-1]), axis=0) > 0
-    return LayerError(
-        name=name,
-        operator=operator,
-        cosine=cosine,
-        snr_db=float(snr),
-        range_use=float(channels.max() - channels.min()) / 255,
-        channel_use=float(np.median(span[alive])) / 255 if alive.any() else 0.0,
-        low_channels=float((span[alive] < 8).mean()) if alive.any() else 0.0,
-    )
+    if not alive.any():
+        return float(np.ptp(channels)) / steps, 0.0, 0.0
+    return float(np.ptp(channels)) / steps, float(np.median(span[alive])) / steps, float((span[alive] < 8).mean())
 
 
 def write_report(folder: Path, variant: str, errors: list[LayerError]) -> list[Path]:

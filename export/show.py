@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -148,7 +149,7 @@ def _console() -> Console:
 
 
 def _variant_table() -> Table:
-    table = Table()
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))  # long names and their state side by side in 80 columns
     table.add_column("variant", no_wrap=True)
     for column in ("size, kB", "ops", "max diff", "min cos", "mean cos"):
         table.add_column(column, justify="right", no_wrap=True)

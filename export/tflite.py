@@ -36,11 +36,13 @@ def to_tflite(
     Args:
         graph: the folded network.
         weights: ``"float32"``; ``"float16"``: weights held at half precision, arithmetic in
-            float32; ``"int8"``: weights (per channel, symmetric) and activations.
+            float32; ``"int8"``: weights (per channel, symmetric) and activations; ``"int16x8"``: such
+            weights, int16 activations (symmetric), the L2 norm in float32.
         calibration: images that set the int8 ranges.
         debug: let TensorFlow speak.
         border: for ``"int8"``: type of input and output, ``"int8"``, ``"uint8"`` (a QUANTIZE
-            operator at each end) or ``"float32"`` (QUANTIZE and DEQUANTIZE).
+            operator at each end) or ``"float32"`` (QUANTIZE and DEQUANTIZE); for ``"int16x8"``: type of
+            the input, ``"int16"`` or ``"float32"``; the output is float32.
 
     Raises:
         Failure: int8 without calibration images, or the converter gave up.
@@ -56,11 +58,17 @@ def to_tflite(
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
         if weights == "float16":
             converter.target_spec.supported_types = [tf.float16]
-        if weights == "int8":
+        if weights in ("int8", "int16x8"):
             if not calibration:
                 raise Failure("int8 needs calibration images", "give --calibration-data")
-            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
             converter.inference_input_type = converter.inference_output_type = tf.dtypes.as_dtype(border)
+            sets = tf.lite.OpsSet
+            converter.target_spec.supported_ops = [sets.TFLITE_BUILTINS_INT8]
+            if weights == "int16x8":
+                # L2_NORMALIZATION has no int16 kernel: the float operators are allowed for it.
+                int16 = sets.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
+                converter.target_spec.supported_ops = [int16, sets.TFLITE_BUILTINS]
+                converter.inference_output_type = tf.float32
             converter.representative_dataset = lambda: _one_by_one(calibration)
         try:
             return bytes(converter.convert())
@@ -119,34 +127,39 @@ def _import_tensorflow() -> Any:
 
 
 def check_input_scale(path: Path, preprocessing: Preprocessing) -> None:
-    """The int8 tensor at the input must span exactly what pixels can hold.
+    """The integer tensor at the input must span exactly what pixels can hold.
 
-    From the smallest to the largest scaled pixel in 255 steps: 1/128 with zero point 0 for
-    mean = std = 128. Otherwise the host's ``pixel - 128`` would not be what the file means.
-    Behind a uint8 or float32 input it is the result of the QUANTIZE operator that is looked at.
+    int8: from the smallest to the largest scaled pixel in 255 steps: 1/128 with zero point 0 for
+    mean = std = 128. Otherwise the host's ``pixel - 128`` would not be what the file means. int16:
+    32767 steps up to the larger of the two magnitudes, zero point 0.
+    Behind an input of another type it is the result of the QUANTIZE operator that is looked at.
 
     Raises:
         Failure: the converter chose another range.
     """
     ends = preprocessing.scale(np.array([[0, 0, 0], [255, 255, 255]], np.uint8)).astype(np.float64)
     low, high = min(float(ends.min()), 0.0), max(float(ends.max()), 0.0)
-    scale = (high - low) / 255
-    zero_point = round(-128 - low / scale)
-    found, found_zero = _first_int8(path)
+    dtype, found, found_zero = _first_quantised(path)
+    if dtype == np.int16:
+        scale, zero_point = max(-low, high) / 32767, 0
+    else:
+        scale = (high - low) / 255
+        zero_point = round(-128 - low / scale)
     if not found or abs(found / scale - 1) > 1e-6 or found_zero != zero_point:
         raise Failure(
-            f"the int8 input has scale {found:.8g} and zero point {found_zero}, not {scale:.8g} and {zero_point}",
+            f"the {np.dtype(dtype)} input has scale {found:.8g} and zero point {found_zero}, "
+            f"not {scale:.8g} and {zero_point}",
             "report it: the converter did not see the whole range of pixels",
         )
 
 
-def _first_int8(path: Path) -> tuple[float, int]:
+def _first_quantised(path: Path) -> tuple[type, float, int]:
     interpreter = interpreter_for(path.read_bytes(), delegates=False)
     tensor = interpreter.get_input_details()[0]
-    if tensor["dtype"] != np.int8:
+    if tensor["dtype"] not in (np.int8, np.int16):
         first = interpreter._get_ops_details()[0]
         if first["op_name"] != "QUANTIZE":
             raise Failure(f"{path}: starts with {first['op_name']}, not QUANTIZE", "report it")
         tensor = next(t for t in interpreter.get_tensor_details() if t["index"] == first["outputs"][0])
     scale, zero_point = tensor["quantization"]
-    return float(scale), int(zero_point)
+    return tensor["dtype"], float(scale), int(zero_point)

@@ -13,7 +13,7 @@ from export.bundle.schema import InputSpec, Variant
 
 __all__ = ["VariantRunner", "input_table", "open_file", "open_variant"]
 
-_RANGE = {"int8": (-128, 127), "uint8": (0, 255)}
+_RANGE = {"int8": (-128, 127), "uint8": (0, 255), "int16": (-32768, 32767)}
 
 
 def input_table(spec: InputSpec, preprocessing: Preprocessing) -> np.ndarray:

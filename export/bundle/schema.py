@@ -101,7 +101,7 @@ class InputSpec(_Part):
     name: Annotated[str, Field(max_length=200)]
     shape: tuple[Dimension, Dimension, Dimension, Dimension]
     layout: Literal["NHWC", "NCHW"]
-    dtype: Literal["float32", "int8", "uint8"]
+    dtype: Literal["float32", "int8", "uint8", "int16"]
     scale: Annotated[float, Field(gt=0)] | None = None
     zero_point: Annotated[int, Field(ge=-128, le=255)] | None = None
     dynamic_batch: bool = False
@@ -141,12 +141,16 @@ class OutputSpec(_Part):
 
 
 def _scale_fits(dtype: str, scale: float | None, zero_point: int | None) -> None:
+# int16 is symmetric in TFLite: other zero points are no int16x8.
+_ZERO_POINTS = {"uint8": (0, 255), "int8": (-128, 127), "int16": (0, 0)}
+
+
     quantised = scale is not None and zero_point is not None
     if dtype == "float32" and (scale, zero_point) != (None, None):
         raise ValueError("a float32 tensor has no scale or zero point")
     if dtype != "float32" and not quantised:
         raise ValueError(f"an {dtype} tensor needs scale and zero_point")
-    low, high = (0, 255) if dtype == "uint8" else (-128, 127)
+    low, high = _ZERO_POINTS.get(dtype, (0, 0))
     if quantised and not low <= zero_point <= high:  # type: ignore[operator]
         raise ValueError(f"zero point {zero_point} outside {low}..{high}")
 

@@ -62,6 +62,7 @@ TENSOR = {"name": "i", "shape": (1, 8, 8, 3), "layout": "NHWC"}
         {"dtype": "int8", "scale": 0.1, "zero_point": 200},
         {"dtype": "uint8", "scale": 0.1, "zero_point": -3},
         {"dtype": "int8", "scale": 0.0, "zero_point": 0},
+        {"dtype": "int16", "scale": 0.1, "zero_point": 1},
         {"dtype": "int8", "scale": float("nan"), "zero_point": 0},
         {"dtype": "int8", "scale": float("inf"), "zero_point": 0},
         {"dtype": "float32", "scale": 0.1, "zero_point": 0},

@@ -250,6 +250,13 @@ def test_selection_is_the_table(capfd):
     assert [t.name for t in select_targets("all", "int8", "uint8,float32")] == [
         "tflite-int8-io-uint8", "tflite-int8-io-float32", "onnx-int8",
     ]  # fmt: skip
+    assert [t.name for t in select_targets("tflite", "int8,int16x8")] == ["tflite-int8", "tflite-int16x8"]
+    assert [t.name for t in select_targets("tflite", "int8,int16x8", "int16")] == [
+        "tflite-int8", "tflite-int16x8-io-int16",
+    ]  # fmt: skip
+    assert [t.name for t in select_targets("tflite", "int16x8", "auto,int16")] == [
+        "tflite-int16x8", "tflite-int16x8-io-int16",
+    ]  # fmt: skip
     with pytest.raises(UsageFailure, match="no target is onnx float16"):
         select_targets("tflite,onnx", "float16")
 

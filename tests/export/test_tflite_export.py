@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from export_helpers import SIDE, SIZE, noise, student
@@ -8,9 +10,11 @@ from distill.console import Failure
 from distill.data.preprocess import Preprocessing
 from export.bundle import load_bundle, open_variant
 from export.bundle.tflite_file import interpreter_for
-from export.calibration import CalibrationImages
+from export.calibration import CalibrationImages, choose_samples
 from export.check import cosines, reference_embeddings
 from export.fold import fold
+from export.graph import Convolution, FoldedGraph, Linear
+from export.repair.bias import quantized_weight
 from export.tflite import check_input_scale, to_tflite
 
 PROMISED = {"CONV_2D": 14, "DEPTHWISE_CONV_2D": 13, "MEAN": 1, "FULLY_CONNECTED": 1, "L2_NORMALIZATION": 1}
@@ -134,3 +138,46 @@ def test_other_borders_are_the_same_network(tflite_bundle, border: str, zero_poi
 def test_int8_without_calibration_images_is_refused(model):
     with pytest.raises(Failure, match="int8 needs calibration images"):
         to_tflite(fold(model, SIDE), "int8", None)
+
+
+@pytest.mark.slow
+def test_int16x8_loses_what_its_int8_weights_lose_and_no_more(tflite_bundle, model, pictures):
+    """The float network with rounded weights: activations of 16 bits add nothing that would be seen."""
+    bundle = load_bundle(tflite_bundle)
+    pre = bundle.manifest.preprocessing
+    # Images that calibrated: on others a value may lie beyond the range.
+    data = {"spec": f"folder:{pictures}", "split": "half"}
+    pixels = choose_samples(pre, data, None, 200, 0).calibration.pixels[1:13]
+    graph = fold(model, SIDE)
+    layers = []
+    for layer in graph.layers:
+        if isinstance(layer, Convolution):
+            rounded = quantized_weight(layer).numpy().transpose((2, 3, 0, 1) if layer.depthwise else (2, 3, 1, 0))
+            layer = replace(layer, kernel=rounded)
+        elif isinstance(layer, Linear):
+            layer = replace(layer, weight=quantized_weight(layer).numpy().T)
+        layers.append(layer)
+    expected = FoldedGraph(SIDE, tuple(layers)).run(pre.scale(pixels))
+    got = open_variant(bundle, "tflite-int16x8").embed(pixels)
+    near = cosines(expected, got)
+    assert np.median(near) > 0.99999
+    assert near.min() > 0.99  # rounded weights push a value beyond the range that the float network has
+    assert cosines(reference_embeddings(model, pixels, pre), got).min() < 0.9999
+    variant = bundle.variant("tflite-int16x8")
+    assert (variant.scheme.weights, variant.scheme.activations) == ("int8", "int16")
+    assert (variant.output.dtype, variant.output.unit_norm) == ("float32", True)
+    assert counts(variant) == PROMISED | {"QUANTIZE": 1, "DEQUANTIZE": 1}
+
+
+@pytest.mark.slow
+def test_int16_input(tflite_bundle):
+    bundle = load_bundle(tflite_bundle)
+    variant = bundle.variant("tflite-int16x8-io-int16")
+    assert (variant.input.dtype, variant.input.zero_point) == ("int16", 0)
+    assert variant.input.scale == pytest.approx(1 / 32767)
+    pixels = noise(6, seed=9)
+    runner = open_variant(bundle, variant.name)
+    values = runner.tensor(pixels)
+    assert values.dtype == np.int16
+    assert np.array_equal(values, np.rint((pixels.astype(float) - 128) / 128 / variant.input.scale))
+    assert np.abs(runner.embed(pixels) - open_variant(bundle, "tflite-int16x8").embed(pixels)).max() < 1e-3
