@@ -32,12 +32,12 @@ def _host(name: str, options: DeviceOptions) -> Device:
 
 
 def _ssh(name: str, options: DeviceOptions) -> Device:
+    from benchmark.devices.python_side import FOLDER, PythonSide
     from benchmark.devices.remote import Remote
-    from benchmark.devices.session import FOLDER
     from benchmark.devices.ssh import Address, Ssh, parse_address
 
     address = Address(*parse_address(name), options.ssh_identity, options.ssh_known_hosts, options.ssh_config)
-    return Remote(name, Ssh(address), options.remote_python, options.remote_folder or FOLDER)
+    return Remote(name, PythonSide(Ssh(address), options.remote_python, options.remote_folder or FOLDER))
 
 
 def _emulated_arm64(name: str, options: DeviceOptions) -> Device:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from typing import ClassVar
 
 import numpy as np
 
@@ -30,7 +29,7 @@ class Device(ABC):
     """One place where bundles run."""
 
     name: str
-    emulated: ClassVar[bool] = False  # True: numerics are reported, latency is withheld
+    emulated: bool = False  # True: numerics are reported, latency is withheld
 
     @abstractmethod
     def describe(self) -> Machine:

@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
-from benchmark.devices.base import Memory, Timing
 from benchmark.devices.local import Local
+from benchmark.devices.python_side import PythonSide
 from benchmark.devices.remote import Remote
-from benchmark.result import LatencyRun, Machine
-from benchmark.timing import Plan
+from benchmark.result import Machine
 from distill.console import Failure, UsageFailure
-from export.bundle import Bundle
 
 __all__ = ["EmulatedArm64"]
 
@@ -35,8 +30,6 @@ class EmulatedArm64(Remote):
         Failure: no arm64 Python in it, no emulator, or one that cannot run it.
     """
 
-    emulated = True
-
     def __init__(self, name: str, folder: Path) -> None:
         _, _, text = name.partition(":")
         if not text:
@@ -51,7 +44,8 @@ class EmulatedArm64(Remote):
             raise Failure(f"--device {name}: no {QEMU[0]} here", f"install qemu-user-static, or {PREPARE.format(root=text)}")
         environment = {"PATH": os.environ.get("PATH", ""), "PYTHONHOME": str(root / "usr"), "PYTHONPATH": str(root / "site")}
         local = Local((found[0], "-L", str(root)), environment, "the emulated arm64")
-        super().__init__(name, local, str(python), str(folder))
+        super().__init__(name, PythonSide(local, str(python), str(folder)))
+        self.emulated = True
 
     def describe(self) -> Machine:
         # /proc/cpuinfo shows the processor that emulates.
@@ -61,13 +55,3 @@ class EmulatedArm64(Remote):
             "virtual": None, "governor": None, "max_mhz": None,
         }
         return machine.model_copy(update=update)
-
-    def measure_latency(
-        self, bundle: Bundle, variants: Sequence[str], pixels: np.ndarray, plan: Plan
-    ) -> tuple[dict[str, Timing], LatencyRun | None]:
-        """Nothing: an emulator's time says nothing of a phone's."""
-        return {name: Timing() for name in variants}, None
-
-    def peak_memory(self, bundle: Bundle, variants: Sequence[str]) -> dict[str, Memory]:
-        """Nothing: the emulator's own memory would be counted."""
-        return {}

@@ -12,6 +12,7 @@ import numpy as np
 from benchmark.devices.base import Device, Embedded, Memory, Timing
 from benchmark.devices.jobs import memory_on
 from benchmark.devices.local import Local
+from benchmark.devices.python_side import PythonSide
 from benchmark.devices.session import Session
 from benchmark.devices.work import Embedders, Openers, joined, time_variants
 from benchmark.latency import still_bar
@@ -57,7 +58,7 @@ class Host(Device):
 
     def peak_memory(self, bundle: Bundle, variants: Sequence[str]) -> dict[str, Memory]:
         with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-            return memory_on(Session(Local(), sys.executable, folder), bundle, variants)
+            return memory_on(Session(PythonSide(Local(), sys.executable, folder)), bundle, variants)
 
 
 def _openers(bundle: Bundle, variants: Sequence[str], threads: int) -> Openers:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from benchmark.devices.session import Content, Message, Session, sha256
+from benchmark.devices.session import Session, sha256
+from benchmark.devices.side import Content, Message
 from benchmark.devices.work import Memory
 from export.bundle import Bundle
 from export.bundle.runtime import input_table

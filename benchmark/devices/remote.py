@@ -19,8 +19,8 @@ import numpy as np
 
 from benchmark.devices.base import Device, Embedded, Timing
 from benchmark.devices.jobs import contents_of, job_for, memory_on, npy
-from benchmark.devices.session import FOLDER, VENV, Content, Message, Session, sha256
-from benchmark.devices.transport import Transport
+from benchmark.devices.session import Session, sha256
+from benchmark.devices.side import Content, FarSide, Message
 from benchmark.devices.work import Memory, joined
 from benchmark.latency import still_bar
 from benchmark.result import LatencyRun, Machine
@@ -32,30 +32,28 @@ from export.bundle import Bundle
 __all__ = ["Remote"]
 
 WINDOW_BYTES = 128 * 2**20  # of pixels that lie on the device at one time
-MODULES = {"tflite": ("ai_edge_litert", "ai-edge-litert"), "onnx": ("onnxruntime", "onnxruntime")}
 
 
 class Remote(Device):
-    """A device that a :class:`Transport` reaches and that has Python, NumPy and an engine.
+    """A device that a :class:`Transport` reaches and that has what a :class:`FarSide` needs.
 
     Args:
         name: as the user named it.
-        python: the Python there; relative paths start at the user's home.
-        folder: where our files go there.
+        side: closes nothing; the transport in it is closed by :meth:`close`, or here where this fails.
 
     Raises:
-        UsageFailure: a folder with characters that a shell or sftp would take apart.
-        Failure: no such Python, too old, or without NumPy.
+        Failure: the device will not do, see :meth:`FarSide.probe`.
     """
 
-    def __init__(self, name: str, transport: Transport, python: str = "python3", folder: str = FOLDER) -> None:
+    def __init__(self, name: str, side: FarSide) -> None:
         self.name = name
-        self._transport = transport
+        self._side = side
         try:
-            self._session = Session(transport, python, folder)
+            self._session = Session(side)
         except BaseException:
-            transport.close()
+            side.transport.close()
             raise
+        self.emulated = bool(self._session.machine.get("emulated"))
 
     # ---- the device interface
 
@@ -66,27 +64,45 @@ class Remote(Device):
     def measure_latency(
         self, bundle: Bundle, variants: Sequence[str], pixels: np.ndarray, plan: Plan
     ) -> tuple[dict[str, Timing], LatencyRun | None]:
-        job = self._job(bundle, variants, plan.threads)
+        """See :class:`Device`; nothing where the device is emulated, for its times say nothing of a real one's."""
+        if self.emulated:
+            return {name: Timing() for name in variants}, None
+        able, errors = self._able(bundle, variants)
+        timings = {name: Timing(error=error) for name, error in errors.items()}
+        if not able:
+            return timings, None
         data = npy(pixels)
-        job |= {"pixels": sha256(data), "plan": asdict(plan)}
+        job = job_for(bundle, able, plan.threads) | {"pixels": sha256(data), "plan": asdict(plan)}
         job["key"] = f"latency-{sha256(json.dumps(job).encode())[:32]}.json"
         self._session.results.pop(job["key"], None)  # a latency is never taken from an earlier run
-        contents = {**contents_of(bundle, variants), job["pixels"]: data}
+        contents = {**contents_of(bundle, able), job["pixels"]: data}
+        before = self._side.vitals()
         with still_bar(f"latency on {self._session.where}") as show:
             self._session.work("latency", job, contents, lambda message: show(message["share"]) if "share" in message else None)
+        after = self._side.vitals()
         answer = json.loads(self._session.fetch([job["key"]])[job["key"]])
         conduct = answer["conduct"]
-        return {name: _timing(found) for name, found in answer["timings"].items()}, (
-            LatencyRun(**conduct) if conduct else None
-        )
+        if conduct and before and after:
+            conduct |= {"vitals_before": before, "vitals_after": after}
+        timings |= {name: _timing(found) for name, found in answer["timings"].items()}
+        return timings, LatencyRun(**conduct) if conduct else None
 
     def embed(
         self, bundle: Bundle, variants: Sequence[str], batches: Iterable[np.ndarray], threads: int
     ) -> dict[str, Embedded]:
-        job = self._job(bundle, variants, threads)
-        contents = contents_of(bundle, variants)
-        rows: dict[str, list[np.ndarray]] = {name: [] for name in variants}
-        errors: dict[str, str] = {}
+        able, errors = self._able(bundle, variants)
+        rows: dict[str, list[np.ndarray]] = {name: [] for name in able}
+        if able:
+            self._embed(job_for(bundle, able, threads), contents_of(bundle, able), batches, rows, errors)
+        return {
+            name: Embedded(error=errors.get(name, "no images")) if name in errors or not rows[name] else joined(rows[name])
+            for name in variants
+        }
+
+    def _embed(
+        self, job: Message, contents: Mapping[str, Content], batches: Iterable[np.ndarray],
+        rows: dict[str, list[np.ndarray]], errors: dict[str, str],
+    ) -> None:
         with ExitStack() as stack:
             kept = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
             window: dict[str, int] = {}  # SHA-256 of a batch -> its images
@@ -108,22 +124,19 @@ class Remote(Device):
                 self._window(
                     job, contents, kept, window, rows, errors, lambda message: bar.advance(message.get("step", 0))
                 )
-        return {
-            name: Embedded(error=errors.get(name, "no images")) if name in errors or not rows[name] else joined(rows[name])
-            for name in variants
-        }
 
     def peak_memory(self, bundle: Bundle, variants: Sequence[str]) -> dict[str, Memory]:
-        return memory_on(self._session, bundle, variants)
+        """See :class:`Device`; nothing where the device is emulated, for the emulator's own would be counted."""
+        return {} if self.emulated else memory_on(self._session, bundle, self._able(bundle, variants)[0])
 
     def close(self, done: bool) -> None:
         try:
             if done:
-                self._session.ask("clean")
+                self._side.clean()
         except Failure as failure:
             note(f"{self._session.where}: {self._session.folder} could not be cleared there: {failure}")
         finally:
-            self._transport.close()
+            self._side.transport.close()
 
     # ---- one window of batches
 
@@ -133,7 +146,7 @@ class Remote(Device):
     ) -> None:
         """Embed the batches of ``window`` and add to ``rows``, in their order."""
         keys = {
-            (name, pixels): f"{sha256(json.dumps([variant, pixels, job['threads'], self._session.code, self._session.machine['packages']]).encode())[:40]}.npy"
+            (name, pixels): f"{sha256(json.dumps([variant, pixels, job['threads'], self._session.identity]).encode())[:40]}.npy"
             for name, variant in job["variants"].items() if name not in errors for pixels in window
         }
         chunks = []
@@ -166,23 +179,15 @@ class Remote(Device):
         for pixels in window:
             (kept / pixels).unlink()
 
-    # ---- jobs
-
-    def _job(self, bundle: Bundle, variants: Sequence[str], threads: int) -> Message:
-        """What all jobs share.
+    def _able(self, bundle: Bundle, variants: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+        """Variants that may run there, and why the others cannot.
 
         Raises:
-            Failure: the device has the engine of none of the variants.
+            Failure: the device has the engine of none of them.
         """
-        formats = {bundle.variant(name).format for name in variants}
-        wanted = {MODULES[name] for name in formats if name in MODULES}
-        if wanted and not any(module in self._session.packages for module, _ in wanted):
-            packages = " ".join(sorted(package for _, package in wanted))
-            raise Failure(
-                f"{self._session.where}: {self._session.python} has no {packages}",
-                f"there: {VENV.format(packages=f'numpy {packages}')}",
-            )
-        return job_for(bundle, variants, threads)
+        self._side.require({bundle.variant(name).format for name in variants})
+        refusals = {name: self._side.refusal(bundle.variant(name).format) for name in variants}
+        return [name for name in variants if not refusals[name]], {name: why for name, why in refusals.items() if why}
 
 
 def _timing(found: Message) -> Timing:

@@ -4,103 +4,62 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from benchmark.devices.bootstrap import MARK
-from benchmark.devices.parcel import BOOTSTRAP, ROOT, parcel
-from benchmark.devices.transport import Lost, Transport
-from distill.console import Failure, UsageFailure
+from benchmark.devices.messages import marked, refused
+from benchmark.devices.side import Content, FarSide, Message
+from benchmark.devices.transport import Lost
+from distill.console import Failure
 from distill.files import sha256_file
 
-__all__ = ["FOLDER", "VENV", "Content", "Message", "Session", "sha256"]
+__all__ = ["Session", "sha256"]
 
-FOLDER = ".cache/distill-bench"  # in the user's home on the device
-OLDEST_PYTHON = (3, 9)
 MARGIN_BYTES = 16 * 2**20  # of its disk that stay free
-VENV = "python3 -m venv bench && bench/bin/pip install {packages}, then --remote-python bench/bin/python"
-
-Message = dict[str, Any]
-Content = Path | bytes
 
 
 class Session:
     """Our side of :mod:`benchmark.devices.runner` on one device.
 
-    Args:
-        python: the Python there; relative paths start at the user's home.
-        folder: where our files go there.
-
     Attributes:
         results: SHA-256 of each result that lies there, by key.
-        packages: which of numpy, ai_edge_litert, onnxruntime the Python there has.
-        machine: the facts of :func:`benchmark.system.machine_facts`.
-        code: SHA-256 of the runner.
+        machine: fields of ``Machine``.
+        identity: of what computes there; the same program and engines have the same.
 
     Raises:
-        UsageFailure: a folder with characters that a shell or sftp would take apart.
-        Failure: no such Python, too old, or without NumPy.
+        Failure: the device will not do, see :meth:`FarSide.probe`.
     """
 
-    def __init__(self, transport: Transport, python: str, folder: str) -> None:
-        if not re.fullmatch(r"[A-Za-z0-9_./ -]+", folder) or folder.startswith("-"):
-            raise UsageFailure(f"--remote-folder {folder}: letters, digits and . _ - / only", f"for example {FOLDER}")
-        self.where = transport.where
-        self.python = python.removeprefix("~/")
-        self.folder = folder
+    def __init__(self, side: FarSide) -> None:
+        self.side = side
+        self.where = side.where
+        self.folder = side.folder
         self.results: dict[str, str] = {}
-        self._transport = transport
-        self._bootstrap = (ROOT / BOOTSTRAP).read_bytes()
+        self._transport = side.transport
         self._present: set[str] = set()  # of ``files`` there
         self._free_bytes = 0
-        self.packages = self._probe()
+        side.probe()
         self._settle()
-        code = parcel()
-        self.code = sha256(code)
-        self.send({self.code: code})
-        self.machine: Message = self._messages("describe")[-1]["machine"]
+        program = side.program()
+        self.send(program)
+        told = next((message for message in self._messages("describe") if "machine" in message), None)
+        if told is None:
+            raise Failure(f"{self.where}: our program there said nothing", side.cure)
+        self.machine: Message = side.facts(told)
+        self.identity = [*program, self.machine["packages"]]
 
     def drop(self, names: Iterable[str]) -> None:
         """Delete files there."""
         names = list(names)
-        self.ask("drop", *names)
+        self.side.drop(names)
         self._present -= set(names)
 
-    def _probe(self) -> list[str]:
-        found = self.ask("probe")
-        version = tuple(found["python"])
-        if version < OLDEST_PYTHON:
-            raise Failure(
-                f"{self.where}: {self.python} is Python {'.'.join(map(str, version))}",
-                f"at least {OLDEST_PYTHON[0]}.{OLDEST_PYTHON[1]} is needed: --remote-python PATH",
-            )
-        if "numpy" not in found["packages"]:
-            cure = VENV.format(packages="numpy ai-edge-litert onnxruntime")
-            raise Failure(f"{self.where}: {found['executable']} has no numpy", f"there: {cure}")
-        return found["packages"]
-
-    def ask(self, command: str, *names: str) -> Message:
-        """One command of :mod:`benchmark.devices.bootstrap`."""
-        done = self._transport.run([self.python, "-", command, self.folder, *names], self._bootstrap)
-        answers = _marked(done.stdout.splitlines())
-        if not answers:
-            if done.code == 127 or "not found" in done.stderr or "No such file" in done.stderr:
-                raise Failure(f"{self.where}: no {self.python} there", "install it, or name another: --remote-python PATH")
-            said = (done.stderr.strip().splitlines() or [f"exit status {done.code}"])[-1]
-            raise Failure(f"{self.where}: {self.python}: {said}", "is it a Python 3? --remote-python PATH")
-        if "error" in answers[-1]:
-            raise self._refused(answers[-1]["error"])
-        return answers[-1]
-
-    def _settle(self) -> list[str]:
-        """Check what arrived; the names of what was damaged on the way."""
-        found = self.ask("settle")
-        self._present, self.results = set(found["files"]), found["results"]
-        self._free_bytes = found["free_bytes"]
-        return found["damaged"]
+    def _settle(self) -> None:
+        """Check what arrived."""
+        found = self.side.settle()
+        self._present, self.results = set(found.files), dict(found.results)
+        self._free_bytes = found.free_bytes
 
     def send(self, contents: Mapping[str, Content]) -> None:
         """Bring files there, by their SHA-256, unless they are there.
@@ -158,17 +117,16 @@ class Session:
             Failure: it could not do its work, or ended in the middle.
         """
         def listen(line: str) -> None:
-            for message in _marked([line]):
+            for message in marked([line]):
                 if "result" in message:
                     self.results[message["result"]] = message["sha256"]
                 heard(message)
 
-        program = [self.python, f"{self.folder}/files/{self.code}", command, self.folder]
-        done = self._transport.run(program, json.dumps(job).encode(), listen)
-        messages = _marked(done.stdout.splitlines())
-        refused = next((message["error"] for message in messages if "error" in message and "failed" not in message), None)
-        if refused:
-            raise self._refused(refused)
+        done = self._transport.run(self.side.start(command), json.dumps(job).encode(), listen)
+        messages = marked(done.stdout.splitlines())
+        error = next((message["error"] for message in messages if "error" in message and "failed" not in message), None)
+        if error:
+            raise refused(self.side, error)
         if done.code != 0 and not any("damaged" in message for message in messages):
             said = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
             ended = f"was killed (status {done.code}): out of memory?" if done.code > 128 else f"ended with status {done.code}: {said}"
@@ -192,29 +150,7 @@ class Session:
             raise Failure(f"{self.where}: results arrive damaged", "check the network, then run the same command again")
         return found
 
-    def _refused(self, why: str) -> Failure:
-        if "No space left" in why:
-            return Failure(f"{self.where}: {why}", "free some space there, or --remote-folder PATH on another disk")
-        if "another measurement" in why:
-            return Failure(f"{self.where}: {why}", "wait for it, or end that process there")
-        if why.startswith("processors"):
-            return Failure(f"{self.where}: {why}", "name others: --cpus")
-        return Failure(f"{self.where}: {why}", "see --remote-folder and --remote-python")
-
 
 def sha256(data: bytes) -> str:
     """As hex digits."""
     return hashlib.sha256(data).hexdigest()
-
-
-def _marked(lines: Iterable[str]) -> list[Message]:
-    """Our own lines among whatever a login shell prints."""
-    found = []
-    for line in lines:
-        _, mark, text = line.partition(MARK)
-        if mark:
-            try:
-                found.append(json.loads(text))
-            except ValueError:
-                continue  # cut off in the middle: the end is missing, which is noticed elsewhere
-    return found

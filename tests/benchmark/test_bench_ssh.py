@@ -321,7 +321,7 @@ def test_what_is_no_address(text):
 def test_nobody_is_left_waiting(sshd, options, board, bundle_dir):
     """No client of ours outlives the device, and its socket is gone."""
     device = open_device(sshd.url, options)
-    folder = device._transport._folder
+    folder = device._side.transport._folder
     assert (folder / "c").exists() and len(os.fsencode(folder / "c")) < 90
     device.close(True)
     assert not folder.exists() and not board.exists()

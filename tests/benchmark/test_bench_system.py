@@ -16,6 +16,7 @@ from benchmark import system
 from benchmark.cli import app
 from benchmark.devices import open_device
 from benchmark.devices.local import Local
+from benchmark.devices.python_side import PythonSide
 from benchmark.devices.remote import Remote
 from benchmark.devices.work import measure_memory
 from benchmark.gates import Limits, judge
@@ -158,7 +159,7 @@ def test_a_limit_of_memory():
 
 def test_the_remote_device_over_no_distance_at_all(real_bundle, tmp_path):
     """The whole of it but ssh, where there is no sshd: same runner, same checks."""
-    device = Remote("local", Local(), sys.executable, str(tmp_path / "there"))
+    device = Remote("local", PythonSide(Local(), sys.executable, str(tmp_path / "there")))
     bundle, random = load_bundle(real_bundle), np.random.default_rng(0)
     images = list(random.integers(0, 256, (3, 4, 16, 16, 3), dtype=np.uint8))
     there, here = device.embed(bundle, NAMES, images, 1), open_device("host").embed(bundle, NAMES, images, 1)
