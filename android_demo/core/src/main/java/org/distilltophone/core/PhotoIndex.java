@@ -3,11 +3,18 @@ package org.distilltophone.core;
 import java.io.Closeable;
 import java.io.File;
 import java.io.IOException;
+import java.io.RandomAccessFile;
+import java.nio.channels.FileLock;
+import java.nio.channels.OverlappingFileLockException;
+import java.util.HashMap;
 import java.util.List;
+import java.util.Map;
 
 /**
  * The user's own photos, embedded: grows while photos are added, loses what was deleted, and is whole again after the
- * process was killed at any moment. Searching while an update runs in another thread is safe.
+ * process was killed at any moment. Searching while an update runs in another thread is safe; one update at a time.
+ *
+ * <p>Each photo costs one short write; the file is rewritten only when most of it is out of date.
  */
 public final class PhotoIndex implements Closeable {
     /** Told how an update goes, on its thread. */
@@ -35,44 +42,283 @@ public final class PhotoIndex implements Closeable {
         public boolean finished;
     }
 
-    private PhotoIndex() {}
+    private static final int SYNC_EVERY = 64;
+    private static final int MAX_ATTEMPTS = 2; // one may be a user who closed the app at that very moment
+    private static final long SMALL = 1 << 20;
+
+    private final RandomAccessFile lockFile;
+    private final int dimension;
+    private final PhotoRows rows;
+    private final PhotoLog log;
+    private boolean updating;
+    private long compactAt = SMALL;
+
+    private PhotoIndex(RandomAccessFile lockFile, File file, String model, int dimension) throws IOException {
+        this.lockFile = lockFile;
+        this.dimension = dimension;
+        rows = new PhotoRows(dimension);
+        log = new PhotoLog(file, model, dimension, new PhotoLog.Reader() {
+            @Override
+            public void record(int type, String id, long stamp, byte[] row) {
+                rows.apply(type, id, stamp, row);
+            }
+        });
+    }
 
     /**
      * Opens or makes the index in a folder of its own. One of another model is replaced by an empty one.
      *
-     * @throws IOException the folder cannot be written, or another process has it open
+     * @throws IOException the folder cannot be written, or it is open already
      */
     public static PhotoIndex open(File folder, GalleryModel model, int dimension) throws IOException {
-        throw new UnsupportedOperationException();
+        if (!folder.isDirectory() && !folder.mkdirs()) {
+            throw new IOException(folder + ": cannot be made");
+        }
+        RandomAccessFile lockFile = new RandomAccessFile(new File(folder, "lock"), "rw");
+        boolean done = false;
+        try {
+            FileLock lock;
+            try {
+                lock = lockFile.getChannel().tryLock();
+            } catch (OverlappingFileLockException mine) {
+                lock = null;
+            }
+            if (lock == null) {
+                throw new IOException(folder + ": the index is open already");
+            }
+            PhotoIndex index = new PhotoIndex(lockFile, new File(folder, "photos.log"), model.sha256, dimension);
+            done = true;
+            return index;
+        } finally {
+            if (!done) {
+                lockFile.close(); // and with it the lock goes
+            }
+        }
     }
 
     /** Photos that can be found. */
-    public int count() {
-        throw new UnsupportedOperationException();
+    public synchronized int count() {
+        return rows.count();
     }
 
     /** Photos that could not be decoded. */
-    public int skipped() {
-        throw new UnsupportedOperationException();
+    public synchronized int skipped() {
+        return rows.skipped();
     }
 
-    /** Embeds what is new or changed, forgets what is gone. */
+    /** Whether a photo can be found. */
+    public synchronized boolean contains(String id) {
+        PhotoRows.Entry entry = rows.get(id);
+        return entry != null && entry.row >= 0;
+    }
+
+    /**
+     * Embeds what is new or changed, forgets what is gone.
+     *
+     * @param progress may be null
+     * @throws IOException the list of photos cannot be had, or the index cannot be written (disk full); what was done stays
+     */
     public Report update(PhotoSource source, Embedder embedder, Progress progress) throws IOException {
-        throw new UnsupportedOperationException();
+        if (embedder.dimension() != dimension) {
+            throw new IllegalArgumentException("the model gives " + embedder.dimension() + " values, the index holds " + dimension);
+        }
+        synchronized (this) {
+            if (updating) {
+                throw new IllegalStateException("an update is running");
+            }
+            updating = true;
+        }
+        Report report = new Report();
+        try {
+            run(source, embedder, progress, report);
+        } finally {
+            try {
+                synchronized (this) {
+                    log.sync();
+                }
+            } finally {
+                synchronized (this) {
+                    updating = false;
+                }
+            }
+        }
+        return report;
+    }
+
+    private void run(PhotoSource source, Embedder embedder, Progress progress, Report report) throws IOException {
+        final Map<String, Long> there = new HashMap<String, Long>();
+        source.list(new PhotoSource.Visitor() {
+            @Override
+            public void photo(String id, long stamp) {
+                there.put(id, stamp);
+            }
+        });
+        for (PhotoRows.Entry entry : snapshot()) {
+            if (!there.containsKey(entry.id)) {
+                report.deleted += entry.row >= 0 ? 1 : 0;
+                write(PhotoLog.REMOVED, entry.id, 0, null);
+            }
+        }
+        compactIfWorthwhile();
+        int done = 0;
+        int unsynced = 0;
+        for (Map.Entry<String, Long> photo : there.entrySet()) {
+            if (!known(photo.getKey(), photo.getValue())) {
+                one(source, embedder, photo.getKey(), photo.getValue(), report);
+                if (++unsynced == SYNC_EVERY) {
+                    unsynced = 0;
+                    synchronized (this) {
+                        log.sync();
+                    }
+                    compactIfWorthwhile();
+                }
+            }
+            done++;
+            if (progress != null && !progress.at(done, there.size())) {
+                return;
+            }
+        }
+        report.finished = true;
+    }
+
+    private synchronized List<PhotoRows.Entry> snapshot() {
+        return rows.all();
+    }
+
+    private synchronized boolean known(String id, long stamp) {
+        PhotoRows.Entry entry = rows.get(id);
+        return entry != null && entry.stamp == stamp && (entry.row >= 0 || entry.skipped);
+    }
+
+    private void one(PhotoSource source, Embedder embedder, String id, long stamp, Report report) throws IOException {
+        boolean had;
+        int attempts;
+        synchronized (this) {
+            PhotoRows.Entry entry = rows.get(id);
+            had = entry != null && entry.row >= 0;
+            attempts = entry == null || entry.stamp != stamp ? 0 : entry.attempts;
+        }
+        if (attempts >= MAX_ATTEMPTS) {
+            write(PhotoLog.SKIPPED, id, stamp, null);
+            report.skipped++;
+            return;
+        }
+        write(PhotoLog.ATTEMPT, id, stamp, null);
+        byte[] pixels = null;
+        boolean gone = false;
+        try {
+            pixels = source.pixels(id);
+            gone = pixels == null;
+        } catch (IOException notNow) {
+            report.failed++;
+            gone = true;
+        } catch (UndecodableException error) {
+            // pixels stay null
+        } catch (RuntimeException error) {
+            // A hostile picture makes decoders throw nearly anything.
+        } catch (OutOfMemoryError error) {
+            // Too large for this phone: one photo must not end the work on all others.
+        }
+        byte[] row = pixels == null ? null : embed(embedder, pixels, id);
+        if (gone) {
+            write(PhotoLog.REMOVED, id, stamp, null);
+        } else if (row == null) {
+            write(PhotoLog.SKIPPED, id, stamp, null);
+            report.skipped++;
+        } else {
+            write(PhotoLog.ADDED, id, stamp, row);
+            if (had) {
+                report.changed++;
+            } else {
+                report.added++;
+            }
+        }
+    }
+
+    /** Null: the model gives no numbers for it. */
+    private byte[] embed(Embedder embedder, byte[] pixels, String id) throws IOException {
+        float[] embedding = null;
+        try {
+            embedding = embedder.embed(pixels);
+        } finally {
+            if (embedding == null) { // the model's fault, not the photo's
+                write(PhotoLog.REMOVED, id, 0, null);
+            }
+        }
+        for (float value : embedding) {
+            if (Float.isNaN(value) || Float.isInfinite(value)) {
+                return null;
+            }
+        }
+        return Int8.quantize(embedding);
+    }
+
+    private synchronized void write(int type, String id, long stamp, byte[] row) throws IOException {
+        log.append(type, id, stamp, row);
+        rows.apply(type, id, stamp, row);
+    }
+
+    private synchronized void compactIfWorthwhile() throws IOException {
+        if (log.length() < compactAt) {
+            return;
+        }
+        List<PhotoRows.Entry> all = rows.all();
+        long live = 0;
+        for (PhotoRows.Entry entry : all) {
+            live += PhotoLog.recordBytes(entry.id) + (entry.row >= 0 ? dimension : 0);
+        }
+        if (log.length() < 2 * live) {
+            compactAt = 2 * live;
+            return;
+        }
+        byte[] row = new byte[dimension];
+        try (PhotoLog.Rewrite rewrite = log.rewrite()) {
+            for (PhotoRows.Entry entry : all) {
+                if (entry.row >= 0) {
+                    rows.row(entry.row, row);
+                    rewrite.add(PhotoLog.ADDED, entry.id, entry.stamp, row);
+                } else if (entry.skipped) {
+                    rewrite.add(PhotoLog.SKIPPED, entry.id, entry.stamp, null);
+                } else {
+                    for (int i = 0; i < entry.attempts; i++) {
+                        rewrite.add(PhotoLog.ATTEMPT, entry.id, entry.stamp, null);
+                    }
+                }
+            }
+            rewrite.finish();
+        }
+        compactAt = Math.max(SMALL, 2 * log.length());
     }
 
     /** The k most similar photos, best first. */
-    public List<Match> search(byte[] query, int k) {
-        throw new UnsupportedOperationException();
+    public synchronized List<Match> search(byte[] query, int k) {
+        return rows.search(query, k);
     }
 
-    /** All that it holds as a gallery file, without thumbnails. */
-    public void export(File gallery) throws IOException {
-        throw new UnsupportedOperationException();
+    /**
+     * All that it holds as a gallery file, without thumbnails.
+     *
+     * @throws IllegalArgumentException an id is no plain relative path, which a gallery demands
+     */
+    public synchronized void export(File gallery, GalleryModel model) throws IOException {
+        byte[] row = new byte[dimension];
+        try (GalleryWriter writer = new GalleryWriter(gallery, model, dimension)) {
+            for (PhotoRows.Entry entry : rows.all()) {
+                if (entry.row >= 0) {
+                    rows.row(entry.row, row);
+                    writer.add(entry.id, row, null);
+                }
+            }
+            writer.finish();
+        }
     }
 
     @Override
-    public void close() throws IOException {
-        throw new UnsupportedOperationException();
+    public synchronized void close() throws IOException {
+        try {
+            log.close();
+        } finally {
+            lockFile.close();
+        }
     }
 }
