@@ -9,6 +9,7 @@ from distill.console import Failure, UsageFailure, warn
 from distill.data.spec import open_data
 from distill.data.split import split
 from distill.evaluation import embed_images, score
+from distill.models.allocator import keep_memory
 from distill.models.checkpoint import load_checkpoint, save_checkpoint
 from distill.models.info import CheckpointInfo, read_info
 from distill.training.config import RunConfig
@@ -31,6 +32,7 @@ def train_run(kind: Literal["teacher", "student"], config: RunConfig, out: Path,
         UsageFailure: options that do not go together, or ``out`` holds something else.
         Failure: the work failed.
     """
+    keep_memory()
     run = RunFolder(out)
     run.check(config, overwrite)
     outcome = train_model(config, run, overwrite)
@@ -95,6 +97,7 @@ def evaluate_run(
     """
     from distill.training.degrade import degrade_rows
 
+    keep_memory()
     worse = degrade_rows(degrade)
     model, info = load_checkpoint(run)
     spec = data or info.data.get("spec")
