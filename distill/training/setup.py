@@ -126,7 +126,8 @@ def prepare(config: RunConfig, out: Path) -> Setup:
     )
     # Less than most of a picture that fills its frame would no longer show what it is of.
     crop_scale = config.crop_scale or (0.7 if everything.native_size else 0.25)
-    rule = CropRule(crop_scale, train_set.flip if config.flip is None else config.flip, config.seed)
+    crop_seed = config.seed if config.crop_seed is None else config.crop_seed
+    rule = CropRule(crop_scale, train_set.flip if config.flip is None else config.flip, crop_seed)
     sides = [preprocessing.resize_size] + ([live.preprocessing.resize_size] if live else [])
     with accelerator.main_process_first():
         images = TrainImages(

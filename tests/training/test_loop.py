@@ -186,6 +186,15 @@ def test_degrading_the_student_keeps_the_teachers_view(tmp_path, teacher_run):
     assert not same(weights(tmp_path / "clean"), weights(tmp_path / "worse"))
 
 
+def test_runs_of_several_seeds_share_the_crops_of_one(tmp_path, teacher_run):
+    options = dict(method="relative", teacher=teacher_run, epochs=1, cache_dir=tmp_path / "cache", crop_seed=5)
+    train_run("student", student(**options, seed=1), tmp_path / "a")
+    stored = {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("view-*.npy")}
+    train_run("student", student(**options, seed=2), tmp_path / "b")
+    assert stored and stored == {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("view-*.npy")}
+    assert not same(weights(tmp_path / "a"), weights(tmp_path / "b"))
+
+
 def test_poor_queries_are_measured_as_such(teacher_run):
     def measured(**options):
         return evaluate_run(teacher_run, None, None, "train", None, False, **options)
