@@ -132,6 +132,11 @@ class Target:
         object.__setattr__(self, "name", f"{self.format}-{self.precision}{border}")
 
     @property
+    def usual(self) -> bool:
+        """Whether it is the row that ``--io auto`` takes."""
+        return self.border == _USUAL_BORDER.get(self.quantize) or self.border is None
+
+    @property
     def precision(self) -> str:
         """The middle part of the name."""
         return "float32" if self.quantize == "none" else self.quantize
@@ -185,6 +190,7 @@ def _onnx_int8(job: Job, path: Path) -> Built:
 _FLOAT32 = Scheme(weights="float32", activations="float32")
 _FLOAT16 = Scheme(weights="float16", activations="float32")
 _INT8 = Scheme(weights="int8", activations="int8", granularity="channel", method="post_training")
+_INT16X8 = Scheme(weights="int8", activations="int16", granularity="channel", method="post_training")
 _EXACT = Tolerance(max_abs_diff=1e-4)
 _HALF = Tolerance(min_cosine=0.999)
 # MobileNetV1-0.25 with ImageNet weights on photographs: smallest 0.943, mean 0.976; int16x8, whose weights are
@@ -203,8 +209,14 @@ TARGETS: dict[str, Target] = {
             )
             for border in ("int8", "uint8", "float32")
         ),
+        *(
+            Target(
+                "tflite", "int16x8", _INT16X8, _tflite("int16x8", border), _QUANTISED, 0.999,
+                needs_calibration=True, needs_folding=True, border=border,
+            )
+            for border in ("float32", "int16")
+        ),
         Target("onnx", "none", _FLOAT32, _onnx_float32, _EXACT, 0.99999),
-_INT16X8 = Scheme(weights="int8", activations="int16", granularity="channel", method="post_training")
         Target("onnx", "int8", _INT8, _onnx_int8, _QUANTISED, 0.99, needs_calibration=True),
     )
 }  # fmt: skip
@@ -223,13 +235,6 @@ def select_targets(formats: str, precisions: str, borders: str = AUTO_IO) -> lis
     Raises:
         UsageFailure: an unknown word, or a pair that was named and does not exist. A pair that
             only ``all`` covers is left out with a notice. Or a border other than the default
-        *(
-            Target(
-                "tflite", "int16x8", _INT16X8, _tflite("int16x8", border), _QUANTISED, 0.999,
-                needs_calibration=True, needs_folding=True, border=border,
-            )
-            for border in ("float32", "int16")
-        ),
             where no row leaves a choice.
     """
     wanted_formats = _words("--target", formats, [target.format for target in TARGETS.values()])
