@@ -24,7 +24,7 @@ from distill.models.embedder import Embedder
 from distill.training.config import RunConfig, StudentConfig
 from distill.training.data import Batch, load_batches
 from distill.training.gather import gather_rows
-from distill.training.head import centre_head
+from distill.training.head import centre_head, fit_head, head_features
 from distill.training.logs import RunLog
 from distill.training.optimiser import lr_factor, make_optimizer
 from distill.training.reduction import keep_reduced
@@ -35,7 +35,7 @@ from distill.training.teacher import to_input
 
 __all__ = ["Outcome", "train_model"]
 
-_HEAD_IMAGES = 256
+_CENTRE_IMAGES, _FIT_IMAGES = 256, 2048
 
 
 @dataclass
@@ -110,7 +110,7 @@ class _Loop:
     def run(self) -> Outcome:
         start = self._resume()
         if start == 0 and self.steps:
-            self._centre_head()
+            self._start_head()
         if start:
             note(f"going on at epoch {start + 1} of {self.config.epochs}")
         main = self.setup.accelerator.is_main_process
@@ -139,12 +139,30 @@ class _Loop:
             outcome.metrics["validation"] = {"recall@1": self.best["recall@1"]}
         return outcome
 
-    def _centre_head(self) -> None:
+    def _start_head(self) -> None:
         """Start the embedding layer from the first batches' features, the same in every process."""
-        setup = self.setup
-        indices = np.concatenate([batch for batch, _ in zip(self.sampler.epoch(0), range(4), strict=False)])
-        crops = setup.images.crops(indices[:_HEAD_IMAGES], 0, setup.rule, setup.preprocessing.input_size)
-        centre_head(self.model, to_input(crops, setup.preprocessing, self.device))
+        setup, model = self.setup, self.model
+        if model.linear is None:
+            return
+        teacher = setup.teacher if setup.teacher_info and setup.teacher_info.embedding_size == model.embedding_size else None
+        # Stored embeddings cost nothing more; a live teacher would have to run for every image.
+        wanted = _FIT_IMAGES if teacher is not None and teacher.input_size is None else _CENTRE_IMAGES
+        plan = [batch for batch, _ in zip(self.sampler.epoch(0), range(-(-wanted // self.config.batch_size)), strict=False)]
+        if teacher is not None:
+            with setup.accelerator.main_process_first():
+                teacher.prepare((0,))
+        features, targets = [], []
+        for batch in load_batches(
+            setup.images, plan, (0,), setup.rule, setup.preprocessing.input_size,
+            teacher.input_size if teacher else None, setup.degrade, 0,
+        ):
+            features.append(head_features(model, to_input(batch.student, setup.preprocessing, self.device)))
+            if teacher is not None:
+                targets.append(teacher(batch, False)[0])
+        if teacher is not None:
+            fit_head(model, torch.cat(features), torch.cat(targets))
+        else:
+            centre_head(model, torch.cat(features))
 
     def _epoch(self, epoch: int, bar: Any) -> dict[str, float]:
         config, setup = self.config, self.setup
