@@ -42,7 +42,7 @@ public final class PhotoIndex implements Closeable {
         public boolean finished;
     }
 
-    private static final int SYNC_EVERY = 64;
+    private static final long SYNC_NANOS = 5000000000L; // so much work at most is lost with the power
     private static final int MAX_ATTEMPTS = 2; // one may be a user who closed the app at that very moment
     private static final long SMALL = 1 << 20;
 
@@ -161,16 +161,16 @@ public final class PhotoIndex implements Closeable {
         }
         compactIfWorthwhile();
         int done = 0;
-        int unsynced = 0;
+        long synced = System.nanoTime();
         for (Map.Entry<String, Long> photo : there.entrySet()) {
             if (!known(photo.getKey(), photo.getValue())) {
                 one(source, embedder, photo.getKey(), photo.getValue(), report);
-                if (++unsynced == SYNC_EVERY) {
-                    unsynced = 0;
+                compactIfWorthwhile();
+                if (System.nanoTime() - synced > SYNC_NANOS) {
+                    synced = System.nanoTime();
                     synchronized (this) {
                         log.sync();
                     }
-                    compactIfWorthwhile();
                 }
             }
             done++;

@@ -1,0 +1,158 @@
+package org.distilltophone.core;
+
+import static org.junit.Assert.assertEquals;
+import static org.junit.Assert.assertFalse;
+import static org.junit.Assert.assertNull;
+import static org.junit.Assert.assertTrue;
+import static org.junit.Assert.fail;
+
+import java.io.File;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.util.Random;
+import org.junit.Rule;
+import org.junit.Test;
+import org.junit.rules.TemporaryFolder;
+
+public class BundleTest {
+    @Rule public TemporaryFolder folder = new TemporaryFolder();
+
+    @Test
+    public void aGoodOneIsRead() throws Exception {
+        Bundle bundle = TestModel.bundle();
+        bundle.checkAllFiles();
+        assertEquals("tflite-int8", bundle.variant().name);
+        assertEquals(24, bundle.dimension());
+        assertEquals("abc", bundle.sourceId());
+        assertNull(bundle.space());
+        assertEquals("CC0", bundle.provenance().get("licence.data"));
+        assertEquals(2, bundle.goldenPixels().length);
+        assertEquals(24, bundle.goldenEmbeddings()[1].length);
+    }
+
+    @Test
+    public void contradictionsAreRefused() throws Exception {
+        String[][] changes = {
+            {"\"schema_version\":1", "\"schema_version\":2"}, {"\"schema_version\":1", "\"schema_version\":true"},
+            {"\"schema_version\":1,", ""}, {"\"name\":\"test\"", "\"name\":\"\""}, {"\"embedding_size\":24", "\"embedding_size\":25"},
+            {"\"embedding_size\":24", "\"embedding_size\":70000"}, {"\"l2\"", "\"none\""}, {"\"input_size\":4", "\"input_size\":8"},
+            {"\"input_size\":4", "\"input_size\":5000"}, {"\"resize_size\":5", "\"resize_size\":3"},
+            {"pillow_bilinear", "bicubic"}, {"\"RGB\"", "\"BGR\""}, {"\"std\":[128.0", "\"std\":[0.0"},
+            {"\"mean\":[128.0", "\"mean\":[1e999"}, {"\"mean\":[128.0,", "\"mean\":["}, {"[1,4,4,3]", "[1,4,4,4]"},
+            {"[1,24]", "[1,23]"}, {"\"NHWC\"", "\"NCHW\""}, {"\"int8\",\"scale\":0.0078125", "\"int8\",\"scale\":0"},
+            {"\"int8\",\"scale\":0.0078125", "\"int8\",\"scale\":null"}, {"\"int8\",\"scale\":", "\"float32\",\"scale\":"},
+            {"\"zero_point\":0", "\"zero_point\":200"}, {"\"zero_point\":0", "\"zero_point\":0.5"},
+            {"\"unit_norm\":true", "\"unit_norm\":false"}, {"tflite-int8.tflite", "../tflite-int8.tflite"},
+            {"tflite-int8.tflite", "/etc/passwd"}, {"tflite-int8.tflite", "a\\\\b"}, {"tflite-int8.tflite", "con.tflite"},
+            {"tflite-int8.tflite", "bundle.json"}, {"tflite-int8.tflite", "golden/Pixels.u8"}, {"\"size_bytes\":96", "\"size_bytes\":95"},
+            {"\"count\":2", "\"count\":3"}, {"\"count\":2", "\"count\":2000"}, {"\"pytorch\":{", "\"torch\":{"},
+            {"\"tflite-int8\":{", "\"tflite\":{"}, {"\"id\":\"abc\",", ""}, {"\"min_cosine\":0.9}}", "\"min_cosine\":2}}"},
+            {"\"variants\":[", "\"variants\":[],\"x\":["}, {"{\"schema", "[{\"schema"}, {"\"name\":\"test\"", "\"name\":test"},
+        };
+        for (String[] change : changes) {
+            String json = TestModel.json();
+            assertTrue(change[0], json.contains(change[0]));
+            try {
+                Bundle.open(TestModel.source(json.replace(change[0], change[1])), null);
+                fail(change[0] + " as " + change[1] + " was taken");
+            } catch (BadFileException expected) {
+                assertTrue(expected.getMessage(), expected.getMessage().startsWith("bundle.json"));
+                assertFalse(expected.cure.isEmpty());
+            }
+        }
+    }
+
+    @Test
+    public void noiseNeverEscapes() throws Exception {
+        Random random = new Random(6);
+        String good = TestModel.json();
+        String letters = "{}[]\",:0123456789eE-+.tfn\u00e9";
+        for (int i = 0; i < 2000; i++) {
+            StringBuilder spoilt = new StringBuilder(good);
+            for (int k = random.nextInt(3); k >= 0; k--) {
+                spoilt.setCharAt(random.nextInt(spoilt.length()), letters.charAt(random.nextInt(letters.length())));
+            }
+            try {
+                Bundle.open(TestModel.source(spoilt.toString()), null).checkAllFiles();
+            } catch (BadFileException expected) {
+                // and no other exception
+            }
+        }
+    }
+
+    @Test
+    public void unknownVariantNamesThoseThatAreThere() throws Exception {
+        try {
+            Bundle.open(TestModel.source(TestModel.json()), "tflite-int9");
+            fail("taken");
+        } catch (BadFileException expected) {
+            assertTrue(expected.cure.contains("tflite-int8"));
+        }
+    }
+
+    @Test
+    public void filesOfAFolderAreChecked() throws Exception {
+        File root = folder.newFolder("bundle");
+        Files.write(new File(root, "bundle.json").toPath(), TestModel.json().getBytes("UTF-8"));
+        FolderSource source = new FolderSource(root);
+        Bundle bundle = Bundle.open(source, null);
+        refused(bundle, "missing");
+        File model = new File(root, "tflite-int8.tflite");
+        Files.write(model.toPath(), "another".getBytes("UTF-8"));
+        refused(bundle, "SHA-256");
+        Files.write(model.toPath(), "a model, longer".getBytes("UTF-8"));
+        refused(bundle, "bytes instead of");
+        Files.write(folder.newFile("outside").toPath(), TestModel.MODEL_FILE);
+        Files.delete(model.toPath());
+        Files.createSymbolicLink(model.toPath(), new File(folder.getRoot(), "outside").toPath());
+        refused(bundle, "leads out");
+        Files.delete(model.toPath());
+        Files.write(model.toPath(), TestModel.MODEL_FILE);
+        assertEquals(7, bundle.model().remaining());
+        try {
+            Bundle.open(new FolderSource(new File("nowhere")), null);
+            fail("taken");
+        } catch (BadFileException expected) {
+            assertTrue(expected.getMessage().contains("missing"));
+        }
+    }
+
+    private static void refused(Bundle bundle, String why) throws IOException {
+        try {
+            bundle.model();
+            fail("taken");
+        } catch (BadFileException expected) {
+            assertTrue(expected.getMessage(), expected.getMessage().contains(why));
+        }
+    }
+
+    @Test
+    public void galleryOfAnotherModelIsRefused() throws Exception {
+        Bundle bundle = TestModel.bundle();
+        File file = folder.newFile();
+        check(file, GalleryModel.of(bundle), bundle, true, true);
+        Preprocessing same = bundle.preprocessing();
+        String other = bundle.variant().sha256.replace('a', 'b');
+        check(file, new GalleryModel("x", "tflite-float32", other, "abc", null, same), bundle, false, true);
+        check(file, new GalleryModel("x", "tflite-int8", other, "xyz", null, same), bundle, false, false);
+    }
+
+    private static void check(File file, GalleryModel model, Bundle bundle, boolean strict, boolean lenient) throws IOException {
+        try (GalleryWriter writer = new GalleryWriter(file, model, bundle.dimension())) {
+            writer.finish();
+        }
+        try (Gallery gallery = Gallery.open(file)) {
+            assertEquals(strict, allowed(gallery, bundle, false));
+            assertEquals(lenient, allowed(gallery, bundle, true));
+        }
+    }
+
+    private static boolean allowed(Gallery gallery, Bundle bundle, boolean otherVariants) {
+        try {
+            gallery.checkModel(bundle, otherVariants);
+            return true;
+        } catch (BadFileException refused) {
+            return false;
+        }
+    }
+}
