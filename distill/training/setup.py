@@ -81,7 +81,7 @@ def in_bfloat16(model: Embedder, precision: str, device: torch.device) -> bool:
     """Whether ``model`` runs in bfloat16 under ``--precision``.
 
     ``auto`` leaves networks of depthwise convolutions in float32 on a CPU: these are bound by
-    memory and by the casts, and measured a quarter slower in bfloat16 (docs/training.md).
+    memory and by the casts, and slower in bfloat16 (``benchmarks/train_throughput.py``).
     """
     if precision != "auto":
         return precision == "bfloat16"
