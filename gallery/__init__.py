@@ -3,7 +3,7 @@
 Nothing here needs torch, tensorflow or faiss. ``docs/gallery.md`` describes the file to the byte.
 """
 
-from gallery.codes import int8_codes, sign_bits
+from gallery.codes import int8_codes, row_codes, sign_bits
 from gallery.format import Content, Gallery, check_gallery, open_gallery, write_gallery
 from gallery.schema import Header, Model
 
@@ -15,6 +15,7 @@ __all__ = [
     "check_gallery",
     "int8_codes",
     "open_gallery",
+    "row_codes",
     "sign_bits",
     "write_gallery",
 ]

@@ -16,7 +16,7 @@ from distill.console import Failure, UsageFailure, progress
 from distill.data.batches import read_ahead, warn_unreadable
 from distill.data.imageset import ImageSet, UnreadableImage
 from export.bundle import Bundle, VariantRunner, open_variant
-from gallery.codes import int8_codes
+from gallery.codes import row_codes
 from gallery.format import Gallery, check_gallery, open_gallery
 from gallery.ids import id_problem
 from gallery.images import stamps, thumbnail
@@ -229,7 +229,7 @@ def _one_batch(
     rows = runner.embed(np.stack(pixels))
     if not np.isfinite(rows).all():
         raise Failure(f"{bundle.directory}: the model gives embeddings that are not finite", "export or train it again")
-    kept = int8_codes(rows) if options.dtype == "int8" else rows
+    kept = row_codes(rows) if options.dtype == "int8" else rows
     return [Record(images.keys[i], marks[i], row, small) for (i, small), row in zip(found, kept, strict=True)], problems
 
 

@@ -4,7 +4,8 @@
 
 ``embeddings.f32`` [7, 70] and ``queries.f32`` [3, 70] are little-endian float32 rows of unit length.
 ``expected.json`` holds what follows from them: codes, sign bits, and the ranking of every query with
-its integer inner products. The galleries are what ``distill-index`` would write.
+its integer inner products. The rows of the int8 gallery are the plain codes; ``row_codes`` are those
+that ``distill-index`` takes, of nearly equal length.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import numpy as np
 import PIL.Image
 
 from distill.data.preprocess import Preprocessing
-from gallery import Content, Model, int8_codes, sign_bits, write_gallery
+from gallery import Content, Model, int8_codes, row_codes, sign_bits, write_gallery
 
 FOLDER = Path(__file__).parent / "golden"
 COUNT, DIMENSION = 7, 70  # the signs take a word and six bits
@@ -64,6 +65,7 @@ def expected(rows: np.ndarray, asked: np.ndarray) -> dict:
     return {
         "ids": IDS,
         "codes": codes.tolist(),
+        "row_codes": row_codes(rows).tolist(),
         "query_codes": query_codes.tolist(),
         "bits_int8": [[f"{word:016x}" for word in row] for row in sign_bits(codes)],
         "bits_float32": [[f"{word:016x}" for word in row] for row in sign_bits(rows)],

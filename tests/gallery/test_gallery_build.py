@@ -16,7 +16,7 @@ from gallery_photos import write_photo
 from distill.console import Failure, UsageFailure
 from distill.data.decode import decode
 from export.bundle import load_bundle, open_variant
-from gallery import check_gallery, int8_codes, open_gallery
+from gallery import check_gallery, open_gallery, row_codes
 from gallery.build import Options, build
 from gallery.images import open_images
 from gallery.search import search
@@ -61,7 +61,7 @@ def test_a_flat_folder(bundle, photos: Path, tmp_path: Path, variant: str, dtype
     for row, name in enumerate(gallery.ids()):
         pixels = bundle.manifest.preprocessing.pixels(decode(photos / name, name))
         expected = runner.embed(pixels[None])[0]
-        assert np.array_equal(gallery.embeddings[row], int8_codes(expected[None])[0] if dtype == "int8" else expected)
+        assert np.array_equal(gallery.embeddings[row], row_codes(expected[None])[0] if dtype == "int8" else expected)
         assert PIL.Image.open(io.BytesIO(gallery.thumbnail(row))).size == (30, 24)  # never enlarged
     assert (done.count, done.added, done.kept, done.skipped, done.written) == (9, 9, 0, 0, True)
     assert done.bytes == out.stat().st_size

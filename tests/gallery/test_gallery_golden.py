@@ -10,7 +10,7 @@ import golden_vectors as golden
 import numpy as np
 import pytest
 
-from gallery import check_gallery, int8_codes, open_gallery, sign_bits, write_gallery
+from gallery import check_gallery, int8_codes, open_gallery, row_codes, sign_bits, write_gallery
 from gallery.search import search
 
 FOLDER = golden.FOLDER
@@ -25,6 +25,7 @@ def test_codes_and_signs() -> None:
     rows = stored("embeddings.f32")
     codes = int8_codes(rows)
     assert codes.tolist() == EXPECTED["codes"]
+    assert row_codes(rows).tolist() == EXPECTED["row_codes"]
     assert codes[4, [0, 1, 63, 69]].tolist() == [64, -64, 64, -64]  # 63.5 to the even neighbour
     assert int8_codes(stored("queries.f32")).tolist() == EXPECTED["query_codes"]
     assert [[f"{w:016x}" for w in row] for row in sign_bits(codes)] == EXPECTED["bits_int8"]

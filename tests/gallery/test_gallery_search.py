@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from distill.console import Failure
-from gallery import Content, Gallery, int8_codes, open_gallery, sign_bits, write_gallery
+from gallery import Content, Gallery, int8_codes, open_gallery, row_codes, sign_bits, write_gallery
 from gallery import search as search_module
 from gallery.search import candidate_count, search, search_rows
 
@@ -93,6 +93,35 @@ def test_int8_ranks_nearly_as_float32(tmp_path: Path) -> None:
     shared = [len(set(a) & set(b)) / 20 for a, b in zip(exact.rows.tolist(), coded.rows.tolist(), strict=True)]
     assert np.mean(shared) > 0.97
     assert np.abs(exact.scores - coded.scores).max() < 0.02
+
+
+def test_rows_are_equally_long() -> None:
+    """In a dense class a row that rounding made longer would win over a nearer one."""
+    rows = unit(np.random.default_rng(0).normal(size=(1, 64)) + 0.1 * np.random.default_rng(1).normal(size=(4000, 64)))
+    plain, equal = int8_codes(rows), row_codes(rows)
+    spread = [np.linalg.norm(codes.astype(float), axis=1).std() / 127 for codes in (plain, equal)]
+    assert spread[1] < spread[0] / 3
+    assert np.abs(equal.astype(int) - plain).max() <= 2
+    ranked = []
+    for codes in (plain, equal):
+        products = int8_codes(rows[:300]).astype(int) @ codes.astype(int).T
+        true = rows[:300] @ rows.T
+        for scores in (products, true):
+            np.put_along_axis(scores, np.arange(300)[:, None], -(10**6), axis=1)
+        ranked.append((products.argmax(axis=1) == true.argmax(axis=1)).mean())
+    assert ranked[1] > ranked[0] + 0.1
+
+
+@given(st.integers(1, 80), st.integers(0, 2**32 - 1))
+@settings(max_examples=30, deadline=None)
+def test_row_codes_by_their_rule(dimension: int, seed: int) -> None:
+    rows = unit(np.random.default_rng(seed).normal(size=(2, dimension)))
+    for row, codes in zip(rows.tolist(), row_codes(rows).tolist(), strict=True):
+        tries = []
+        for j in range(-64, 65, 2):
+            q = [max(-127, min(127, round(value * 127 * (4096 + j) / 4096))) for value in row]
+            tries.append((abs(sum(v * v for v in q) - 127**2), abs(j), j, q))
+        assert codes == min(tries)[3]
 
 
 def by_the_rule(codes: np.ndarray, query: np.ndarray, k: int) -> list[int]:
