@@ -30,8 +30,9 @@ from export.bundle.runtime import open_file
 from export.bundle.schema import Variant
 from export.calibration import CalibrationImages, choose_samples
 from export.check import cosines, reference_embeddings
-from export.repair.methods import METHODS
+from export.repair.methods import METHODS, QatSettings, methods_of
 from export.targets import TARGETS, Job
+from export.training_images import TrainingImages
 
 app = make_app(__doc__ or "", default_command="run")
 
@@ -46,6 +47,9 @@ def run(
     target: Annotated[str, typer.Option(help="tflite-int8 or onnx-int8.")] = "tflite-int8",
     test_images: Annotated[int, typer.Option(min=2, help="At most, whole classes.")] = 3000,
     seed: Annotated[int, typer.Option(min=0)] = 0,
+    repairs: Annotated[str, typer.Option(help="With commas; default: all.")] = ",".join(METHODS),
+    qat_steps: Annotated[int, typer.Option(min=1, help="Batches that the repairs which train see.")] = QatSettings().steps,
+    qat_lr: Annotated[float, typer.Option(min=1e-8, help="First step size of them.")] = QatSettings().lr,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
@@ -54,9 +58,16 @@ def run(
     samples = choose_samples(preprocessing, record, None, 200, seed)
     pixels, labels = _test_images(record, preprocessing, test_images)
     rescaled, moved = rescale_channels(model, samples.calibration, preprocessing, ratio, seed)
+    chosen = [name for text in repairs.split(",") for name in methods_of(text.strip())]
     rows = []
-    for name, subject in (("as it is", model), (f"rescaled by 1..{ratio:g}", rescaled)):
-        rows += _measure(name, subject, preprocessing, samples.calibration, pixels, labels, target, debug)
+    with tempfile.TemporaryDirectory() as scratch:
+        training = TrainingImages(samples.source, frozenset(samples.held_out), preprocessing, Path(scratch) / "pixels")
+        for name, subject in (("as it is", model), (f"rescaled by 1..{ratio:g}", rescaled)):
+            job = Job(
+                subject, preprocessing, samples.calibration, Path(scratch) / name[:2], debug,
+                training=training, qat=QatSettings(steps=qat_steps, lr=qat_lr, seed=seed),
+            )  # fmt: skip
+            rows += _measure(name, job, chosen, pixels, labels, target)
     exact = reference_embeddings(model, pixels[:256], preprocessing)
     kept = float(cosines(exact, reference_embeddings(rescaled, pixels[:256], preprocessing)).min())
     if kept < 0.999:
@@ -137,56 +148,56 @@ def rescale_channels(
 
 
 def _measure(
-    name: str, model: Any, preprocessing: Preprocessing, calibration: CalibrationImages, pixels: np.ndarray,
-    labels: np.ndarray, target: str, debug: bool,
-) -> list[dict[str, Any]]:  # fmt: skip
+    name: str, job: Job, methods: list[str], pixels: np.ndarray, labels: np.ndarray, target: str
+) -> list[dict[str, Any]]:
     from distill.metrics import hits_at_k, paired_drop_ci
 
-    reference = reference_embeddings(model, pixels, preprocessing)
+    reference = reference_embeddings(job.model, pixels, job.preprocessing)
     float_hits = hits_at_k(reference, labels, ks=(1,))[1]
     rows = [{"student": name, "repair": "PyTorch float32", "recall@1": float(float_hits.mean())}]
     row_of = TARGETS[target]
-    with tempfile.TemporaryDirectory() as scratch:
-        job = Job(model, preprocessing, calibration, Path(scratch), debug)
-        for method in METHODS:
-            note(f"{name}: {method}")
-            job.repair = method
-            path = built_file(job.scratch, row_of, method)
-            path.parent.mkdir(parents=True)
-            started = time.perf_counter()
-            if method != "none":
-                job.repaired()
-            seconds = time.perf_counter() - started
-            built = row_of.build(job, path)
-            variant = Variant(
-                name=row_of.name, format=row_of.format, file=path.name, size_bytes=path.stat().st_size,
-                sha256="0" * 64, scheme=row_of.scheme, input=built.input, output=built.output, operators=built.operators,
-            )  # fmt: skip
-            got = open_file(path, variant, preprocessing).embed(pixels)
-            hits = hits_at_k(got, labels, ks=(1,))[1]
-            drop = paired_drop_ci(float_hits, hits, labels)
-            near = cosines(reference, got)
-            rows.append({
-                "student": name, "repair": method, "mean_cosine": float(near.mean()), "min_cosine": float(near.min()),
-                "recall@1": float(hits.mean()), "drop": drop.value, "drop_ci95": list(drop.ci95),
-                "repair_seconds": seconds, "size_bytes": path.stat().st_size,
-            })  # fmt: skip
+    for method in methods:
+        note(f"{name}: {method}")
+        job.repair = method
+        path = built_file(job.scratch, row_of, method)
+        path.parent.mkdir(parents=True)
+        started = time.perf_counter()
+        if method != "none":
+            job.repaired()
+        seconds = time.perf_counter() - started
+        built = row_of.build(job, path)
+        variant = Variant(
+            name=row_of.name, format=row_of.format, file=path.name, size_bytes=path.stat().st_size,
+            sha256="0" * 64, scheme=row_of.scheme, input=built.input, output=built.output, operators=built.operators,
+        )  # fmt: skip
+        got = open_file(path, variant, job.preprocessing).embed(pixels)
+        hits = hits_at_k(got, labels, ks=(1,))[1]
+        drop = paired_drop_ci(float_hits, hits, labels)
+        near = cosines(reference, got)
+        rows.append({
+            "student": name, "repair": method, "mean_cosine": float(near.mean()), "min_cosine": float(near.min()),
+            "recall@1": float(hits.mean()), "drop": drop.value, "drop_ci95": list(drop.ci95),
+            "repair_seconds": seconds, "size_bytes": path.stat().st_size,
+        })  # fmt: skip
     return rows
 
 
 def _print(result: dict[str, Any]) -> None:
     print(f"{result['target']}, {result['images']} test images, {result['channels_moved']:.0%} of channels rescaled\n")
-    print("| student | repair | mean cosine | min cosine | Recall@1, % | drop, points [95 %] | seconds |")
-    print("|---|---|---|---|---|---|---|")
+    print("| student | repair | mean cosine | min cosine | Recall@1, % | drop, points [95 %] | seconds | kB |")
+    print("|---|---|---|---|---|---|---|---|")
     for row in result["rows"]:
         recall = f"{100 * row['recall@1']:.2f}"
         if "drop" not in row:
-            print(f"| {row['student']} | {row['repair']} | | | {recall} | | |")
+            print(f"| {row['student']} | {row['repair']} | | | {recall} | | | |")
             continue
         low, high = (100 * end for end in row["drop_ci95"])
         drop = f"{100 * row['drop']:+.2f} [{low:+.2f}, {high:+.2f}]"
         near = f"{row['mean_cosine']:.4f} | {row['min_cosine']:.4f}"
-        print(f"| {row['student']} | {row['repair']} | {near} | {recall} | {drop} | {row['repair_seconds']:.1f} |")
+        print(
+            f"| {row['student']} | {row['repair']} | {near} | {recall} | {drop} | {row['repair_seconds']:.0f} | "
+            f"{row['size_bytes'] / 1000:.0f} |"
+        )
 
 
 if __name__ == "__main__":

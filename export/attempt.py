@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from distill.console import Failure, note
+from distill.console import Failure, note, warn
 from distill.files import sha256_file
 from export.bundle.runtime import open_file
-from export.bundle.schema import Licence, Tolerance, Variant
-from export.calibration import CalibrationImages, Samples
+from export.bundle.schema import FineTuning, Licence, Tolerance, Variant
+from export.calibration import CalibrationImages, Samples, plain_text
 from export.check import check_embeddings, reference_embeddings, why_failed
 from export.layers import LayerError, compare_layers
-from export.repair.methods import AUTO, methods_of
+from export.repair.methods import AUTO, METHODS, QatSettings, is_trained, methods_of, without_training
 from export.targets import Built, Job, Target
 
 __all__ = ["Options", "Outcome", "attempt", "built_file"]
@@ -43,6 +43,9 @@ class Options:
     overwrite: bool = False
     debug: bool = False
     repair: str = "none"
+    calibration_range: str = "minmax"
+    exclude_layers: str = ""
+    qat: QatSettings = QatSettings()
     debug_layers: Path | None = None
     cache_dir: Path | None = None  # None: "cache" beside the bundle
     use_cache: bool = True
@@ -93,7 +96,10 @@ def attempt(target: Target, job: Job, samples: Samples, reference: np.ndarray, o
     made_from: dict[str, Any] = {"target": target.name}
     if target.needs_calibration:
         calibration = list(samples.record.pixels_sha256) if samples.record else []
+        made_from |= {"range": str(job.rule), "exclude": str(job.exclusion)}
         made_from |= {"repair": options.repair, "auto": auto, "calibration": calibration}
+        if is_trained(options.repair) and job.training:
+            made_from |= {"qat": asdict(options.qat), "training": job.training.fingerprint}
     try:
         path, variant = _take(target, job, made_from)
         kept = variant is not None
@@ -140,13 +146,21 @@ def _build(target: Target, job: Job, tolerance: Tolerance, options: Options) -> 
     one with the highest mean cosine is taken. The check images have no say: they judge the result.
     """
     methods = methods_of(options.repair) if target.needs_calibration else ("none",)
+    if target.scheme.activations != "int8":  # training simulates int8; other schemes get the rest of the repair
+        methods = tuple(dict.fromkeys(without_training(method) for method in methods))
     tried: list[tuple[float, str, Path, Variant]] = []
     for method in methods:
         note(f"building {target.name}" + ("" if method == "none" else f", repair {method}"))
         job.repair = method
         path = built_file(job.scratch, target, method)
         path.parent.mkdir(parents=True, exist_ok=True)
-        variant = _describe(target, target.build(job, path), path, method)
+        try:
+            variant = _describe(target, target.build(job, path), path, method, job)
+        except Failure as failure:
+            if not tried or not METHODS[method].trained:
+                raise
+            warn(f"{target.name}: {failure}")  # auto has others to choose from
+            continue
         if len(methods) == 1:
             return path, variant
         pixels = job.calibration.pixels[:REPAIR_IMAGES]
@@ -159,19 +173,31 @@ def _build(target: Target, job: Job, tolerance: Tolerance, options: Options) -> 
     return path, variant
 
 
-def _describe(target: Target, built: Built, path: Path, method: str) -> Variant:
+def _describe(target: Target, built: Built, path: Path, method: str, job: Job) -> Variant:
+    trained = METHODS[method].trained
     return Variant(
         name=target.name,
         format=target.format,
         file=path.name,
         size_bytes=path.stat().st_size,
         sha256=sha256_file(path),
-        scheme=target.scheme,
+        scheme=target.scheme.model_copy(update={"method": "quantization_aware"}) if trained else target.scheme,
         input=built.input,
         output=built.output,
         operators=built.operators,
         producer=built.producer,
+        calibration_range=built.calibration_range,
+        in_float=built.in_float,
         repair=method,
+        fine_tuning=_fine_tuning(job) if trained else None,
+    )
+
+
+def _fine_tuning(job: Job) -> FineTuning:
+    before, after = job.repaired().cosines
+    images = job.training.images
+    return FineTuning(
+        data=plain_text(images.spec), images=len(job.training), cosine_before=before, cosine_after=after, **asdict(job.qat)
     )
 
 

@@ -61,6 +61,8 @@ class Samples:
     check_keys: tuple[str, ...]
     golden: GoldenImages
     data: str
+    source: ImageSet  # all of the part that these images were drawn from
+    held_out: tuple[str, ...]  # keys in it of the check images
 
 
 def choose_samples(
@@ -126,6 +128,8 @@ def choose_samples(
         check_keys=keys[:check_images],
         golden=golden_images(chosen, rows, pixels[:check_images], keys[:check_images], preprocessing),
         data=f"{plain_text(str(source))} ({part} part, seed {seed})",
+        source=images,
+        held_out=tuple(chosen.keys[row] for row in rows[:check_images]),
     )
 
 

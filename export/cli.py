@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from distill.console import DebugOption, Failure, JsonOption, UsageFailure, make_app, note, run_app
+from export.repair.methods import QatSettings
 
 __all__ = ["app", "main"]
 
@@ -65,6 +66,8 @@ Examples:
 
 CALIBRATE = "calibrate with more images of the kind the app will see, widen --tolerance, or leave it out"
 
+QAT = QatSettings()
+
 app = make_app(HELP, default_command="run")
 
 
@@ -92,8 +95,27 @@ def run(
     calibration_images: Annotated[int, typer.Option(min=1, max=100_000, help="How many of its images.")] = 200,
     seed: Annotated[int, typer.Option(min=0, help="Of the choice of images.")] = 0,
     repair: Annotated[
-        str, typer.Option(help="Before int8: none, cle (equalize channels), bias (correct biases), cle+bias, auto.")
+        str,
+        typer.Option(
+            help="Before int8: none, cle (equalize channels), bias (correct biases), cle+bias, qat (train with "
+            "rounding, no labels needed), cle+qat, cle+bias+qat, auto."
+        ),
     ] = "none",
+    qat_steps: Annotated[int, typer.Option(min=1, max=1_000_000, help="Batches of 32 crops that qat trains on.")] = QAT.steps,
+    qat_lr: Annotated[float, typer.Option(min=1e-8, max=1, help="First step size of qat, relative to weights.")] = QAT.lr,
+    calibration_range: Annotated[
+        str,
+        typer.Option(
+            metavar="RULE", help="Ranges of int8 activations: minmax, percentile:99.99 (of values within), mse."
+        ),
+    ] = "minmax",
+    exclude_layers: Annotated[
+        str,
+        typer.Option(
+            metavar="N|NAMES",
+            help="Keep these layers of int8 files in float32: the N that lose most, or names with commas.",
+        ),
+    ] = "",
     debug_layers: Annotated[
         Path | None,
         typer.Option(metavar="FOLDER", help="Compare int8 with float layer by layer: table here, csv, svg, png there."),
@@ -137,6 +159,9 @@ def run(
         overwrite=overwrite,
         debug=debug,
         repair=repair,
+        calibration_range=calibration_range,
+        exclude_layers=exclude_layers,
+        qat=QatSettings(steps=qat_steps, lr=qat_lr, seed=seed),
         debug_layers=debug_layers,
         cache_dir=cache_dir,
         use_cache=not no_cache,

@@ -14,7 +14,7 @@ from distill.data.preprocess import Preprocessing
 if TYPE_CHECKING:
     import flatbuffers
 
-__all__ = ["METADATA_NAME", "add_metadata", "build_metadata"]
+__all__ = ["METADATA_NAME", "add_metadata", "build_metadata", "pack_model"]
 
 METADATA_NAME = b"TFLITE_METADATA"
 _METADATA_IDENTIFIER = b"M001"
@@ -71,7 +71,6 @@ def add_metadata(content: bytes, metadata: bytes) -> bytes:
         content: a TFLite file.
         metadata: of ``build_metadata``.
     """
-    import flatbuffers
     import numpy as np
     from ai_edge_litert import schema_py_generated as schema
 
@@ -84,7 +83,14 @@ def add_metadata(content: bytes, metadata: bytes) -> bytes:
         model.metadata = [*entries, schema.MetadataT(name=METADATA_NAME, buffer=len(model.buffers) - 1)]
     else:
         model.buffers[entry.buffer] = buffer
-    builder = _aligning(flatbuffers)(len(content) + len(metadata) + 4096)
+    return pack_model(model, len(content) + len(metadata))
+
+
+def pack_model(model: Any, size: int) -> bytes:
+    """A TFLite file of an unpacked model (``ModelT``); ``size``: about how many bytes it will have."""
+    import flatbuffers
+
+    builder = _aligning(flatbuffers)(size + 4096)
     builder.Finish(model.Pack(builder), file_identifier=_MODEL_IDENTIFIER)
     return bytes(builder.Output())
 

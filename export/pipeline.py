@@ -34,8 +34,9 @@ from export.cache import BuildCache, code_hash
 from export.calibration import Samples, choose_samples, plain_text
 from export.check import reference_embeddings
 from export.golden import GoldenImages
-from export.repair.methods import AUTO, methods_of
+from export.repair.methods import AUTO, is_trained, methods_of
 from export.targets import Job, leave_out_unfit, select_targets
+from export.training_images import TrainingImages
 
 if TYPE_CHECKING:
     from distill.models.embedder import Embedder
@@ -98,6 +99,10 @@ def export_bundle(checkpoint: Path, out: Path, options: Options) -> Export:
     with tempfile.TemporaryDirectory(prefix="distill-export-") as scratch:
         cache = _cache(info, out, options) if options.use_cache else None
         job = Job(model, info.preprocessing, samples.calibration, Path(scratch), options.debug, cache=cache)
+        if is_trained(options.repair) and calibrating:
+            store = cache.folder if cache else Path(scratch) / "pixels"
+            job.training = TrainingImages(samples.source, frozenset(samples.held_out), info.preprocessing, store)
+            job.qat = options.qat
         outcomes = tuple(attempt(target, job, samples, reference, options) for target in targets)
         folder = _pack(outcomes, out, Path(scratch), info, samples, golden, options, checkpoint)
     return Export(outcomes, folder)

@@ -108,7 +108,7 @@ def print_bundle(bundle: Bundle) -> None:
     console.print(table)
     for variant in manifest.variants:
         console.print(f"{variant.name}: {_operators(variant.operators)}", markup=False, soft_wrap=True)
-        ends = f"  takes {_tensor(variant.input)}, gives {_tensor(variant.output)}{_repair(variant)}"
+        ends = f"  takes {_tensor(variant.input)}, gives {_tensor(variant.output)}{_repair(variant)}{_ranges(variant)}"
         console.print(ends, markup=False, soft_wrap=True)
 
 
@@ -176,7 +176,14 @@ def _operators(operators: tuple[Operator, ...]) -> str:
 
 
 def _repair(variant: Variant) -> str:
-    return "" if variant.repair == "none" else f", repaired by {variant.repair}"
+    if variant.fine_tuning is None:
+        return "" if variant.repair == "none" else f", repaired by {variant.repair}"
+    return f", repaired by {variant.repair} ({variant.fine_tuning.summary()})"
+
+
+def _ranges(variant: Variant) -> str:
+    ranges = f", ranges by {variant.calibration_range}" if variant.calibration_range else ""
+    return ranges + (f", in float: {', '.join(variant.in_float)}" if variant.in_float else "")
 
 
 def _tensor(spec: Any) -> str:

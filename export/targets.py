@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distill.console import Failure, UsageFailure, note, suggest
 from export.bundle.schema import InputSpec, Operator, OutputSpec, Scheme, Tolerance
+from export.ranges import MINMAX, RangeRule
+from export.sensitivity import Exclusion, chosen_layers
 
 if TYPE_CHECKING:
     import onnx
@@ -19,7 +21,8 @@ if TYPE_CHECKING:
     from export.cache import BuildCache
     from export.calibration import CalibrationImages
     from export.graph import FoldedGraph
-    from export.repair.methods import Repaired
+    from export.repair.methods import QatSettings, Repaired
+    from export.training_images import TrainingImages
 
 __all__ = ["TARGETS", "Built", "Job", "Target", "leave_out_unfit", "select_targets"]
 
@@ -40,6 +43,10 @@ class Job:
     debug: bool = False
     repair: str = "none"
     cache: BuildCache | None = None
+    training: TrainingImages | None = None  # for the repairs that train
+    qat: QatSettings | None = None
+    rule: RangeRule = MINMAX
+    exclusion: Exclusion = Exclusion()
 
     @cached_property
     def graph(self) -> FoldedGraph:
@@ -67,8 +74,29 @@ class Job:
         if not self.calibration:
             raise Failure("int8 needs calibration images", "give --calibration-data")
         if self.repair not in self._repaired:
-            self._repaired[self.repair] = repair(self.graph, self.repair, self.calibration)
+            self._repaired[self.repair] = repair(self.graph, self.repair, self.calibration, self.training, self.qat)
         return self._repaired[self.repair]
+
+    @cached_property
+    def _in_float(self) -> dict[str, tuple[str, ...]]:
+        return {}
+
+    def in_float(self) -> tuple[str, ...]:
+        """Layers of the repaired network that stay float32, by name.
+
+        Raises:
+            UsageFailure: ``exclusion`` names a layer that does not exist.
+            Failure: layers were to be left out of a network that was trained as a whole.
+        """
+        if not self.exclusion:
+            return ()
+        if self.repaired().numbers:
+            raise Failure("--exclude-layers: qat trains all layers for int8", "take another --repair, or no exclusion")
+        if self.repair not in self._in_float:
+            names = chosen_layers(self.exclusion, self.repaired().exact, self.calibration.scaled())
+            note(f"in float: {', '.join(names)}")
+            self._in_float[self.repair] = names
+        return self._in_float[self.repair]
 
     @cached_property
     def onnx_float32(self) -> tuple[onnx.ModelProto, str]:
@@ -97,6 +125,8 @@ class Built:
     output: OutputSpec
     operators: tuple[Operator, ...]
     producer: str
+    calibration_range: str = ""
+    in_float: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -149,15 +179,27 @@ def _tflite(weights: str, border: str = "float32") -> Callable[[Job, Path], Buil
         from export.bundle.tflite_file import describe_tflite
         from export.metadata import add_metadata, build_metadata
         from export.tflite import check_input_scale, to_tflite
+        from export.tflite_integers import write_integers
 
-        graph = job.repaired().graph if weights in ("int8", "int16x8") else job.graph
-        content = to_tflite(graph, weights, job.calibration, job.debug, border)
+        graph, calibration, numbers, rule, in_float = job.graph, job.calibration, None, MINMAX, ()
+        if weights in ("int8", "int16x8"):
+            graph, numbers = job.repaired().graph, job.repaired().numbers
+        if weights == "int8":
+            rule, in_float = MINMAX if numbers else job.rule, job.in_float()
+        if numbers:  # training has settled the ranges: those of one image keep their place
+            calibration = replace(calibration, pixels=calibration.pixels[:1])
+        content = to_tflite(graph, weights, calibration, job.debug, border, rule, in_float)
+        if numbers:
+            content = write_integers(content, numbers)
         says = f"{job.graph.embedding_size} values of unit length"
         path.write_bytes(add_metadata(content, build_metadata(job.model.backbone.arch, says, job.preprocessing)))
         facts = describe_tflite(path)
         if weights in ("int8", "int16x8"):
             check_input_scale(path, job.preprocessing)
-        return Built(*facts, producer=f"TFLiteConverter, tensorflow {version('tensorflow')}")
+        producer = f"TFLiteConverter, tensorflow {version('tensorflow')}"
+        if weights not in ("int8", "int16x8"):
+            return Built(*facts, producer)
+        return Built(*facts, producer, "trained" if numbers else str(rule), in_float)
 
     return build
 
@@ -174,8 +216,9 @@ def _onnx_float32(job: Job, path: Path) -> Built:
 
 def _onnx_int8(job: Job, path: Path) -> Built:
     import onnx
-    import onnxruntime
 
+    from export.fold import can_fold
+    from export.onnx_integers import write_onnx_integers
     from export.onnx_route import describe_onnx, graph_to_onnx, quantise_onnx
 
     if not job.calibration:
@@ -183,8 +226,21 @@ def _onnx_int8(job: Job, path: Path) -> Built:
     source = job.scratch / "float32.onnx"
     model = job.onnx_float32[0] if job.repair == "none" else graph_to_onnx(job.repaired().graph)
     onnx.save_model(model, source)
-    quantise_onnx(source, path, job.calibration, job.debug)
-    return Built(*describe_onnx(path), producer=f"quantize_static, onnxruntime {onnxruntime.__version__}")
+    in_float = job.in_float() if can_fold(job.model) else ()
+    if job.exclusion and not in_float:
+        raise Failure(f"{job.model.backbone.arch}: --exclude-layers knows the layers of folded networks only", "leave it out")
+    nodes = [node for name in in_float for node in (f"{name}.conv", name)]
+    quantise_onnx(source, path, job.calibration, job.debug, job.rule, nodes)
+    if job.repair != "none" and job.repaired().numbers:
+        write_onnx_integers(path, job.repaired().numbers)
+        return Built(*describe_onnx(path), _onnx_quantiser(), "trained")
+    return Built(*describe_onnx(path), _onnx_quantiser(), str(job.rule), in_float)
+
+
+def _onnx_quantiser() -> str:
+    from importlib.metadata import version
+
+    return f"quantize_static, onnxruntime {version('onnxruntime')}"
 
 
 _FLOAT32 = Scheme(weights="float32", activations="float32")

@@ -79,6 +79,14 @@ def _variants(manifest: Manifest) -> Iterator[str]:
         yield f"| {' | '.join(_row(variant))} |"
     yield ""
     yield "The cosine tests the conversion. Recall@K and latency on a device: `distill-bench`."
+    trained = [variant for variant in manifest.variants if variant.fine_tuning]
+    if trained:
+        tuning = trained[0].fine_tuning
+        yield ""
+        yield (
+            f"Trained with rounding against its own float embeddings, without labels "
+            f"({', '.join(variant.name for variant in trained)}): {tuning.summary()}; images of {_text(tuning.data)}."
+        )
 
 
 def _row(variant: Variant) -> list[str]:

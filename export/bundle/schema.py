@@ -19,6 +19,7 @@ __all__ = [
     "SCHEMA_VERSION",
     "Calibration",
     "Check",
+    "FineTuning",
     "Golden",
     "GoldenFile",
     "GoldenVectors",
@@ -140,11 +141,11 @@ class OutputSpec(_Part):
         return self
 
 
-def _scale_fits(dtype: str, scale: float | None, zero_point: int | None) -> None:
 # int16 is symmetric in TFLite: other zero points are no int16x8.
 _ZERO_POINTS = {"uint8": (0, 255), "int8": (-128, 127), "int16": (0, 0)}
 
 
+def _scale_fits(dtype: str, scale: float | None, zero_point: int | None) -> None:
     quantised = scale is not None and zero_point is not None
     if dtype == "float32" and (scale, zero_point) != (None, None):
         raise ValueError("a float32 tensor has no scale or zero point")
@@ -182,6 +183,29 @@ class Check(_Part):
     passed: bool
 
 
+class FineTuning(_Part):
+    """Quantization-aware training: the rounded network against its own float embeddings, without labels.
+
+    ``cosine_before`` and ``cosine_after``: mean, rounded against float, on calibration images.
+    """
+
+    data: Annotated[str, Field(max_length=2000)]
+    images: Count  # to draw from
+    steps: Annotated[int, Field(ge=1, le=10**7)]
+    batch_size: Annotated[int, Field(ge=1, le=10**6)]
+    lr: Annotated[float, Field(gt=0)]
+    seed: int
+    cosine_before: Cosine
+    cosine_after: Cosine
+
+    def summary(self) -> str:
+        """A few words for people."""
+        return (
+            f"{self.steps} steps of {self.batch_size} crops from {self.images} images, seed {self.seed}, "
+            f"mean cosine {self.cosine_before:.4f} to {self.cosine_after:.4f}"
+        )
+
+
 class Variant(RawFile):
     """One model file and how to feed it."""
 
@@ -194,6 +218,9 @@ class Variant(RawFile):
     check: Check | None = None
     producer: Annotated[str, Field(max_length=200)] = ""
     repair: Annotated[str, Field(max_length=100)] = "none"  # what was done to the network before int8
+    fine_tuning: FineTuning | None = None  # where the repair trained it
+    calibration_range: Annotated[str, Field(max_length=100)] = ""  # the rule for ranges of activations
+    in_float: Annotated[tuple[Annotated[str, Field(max_length=200)], ...], Field(max_length=1000)] = ()  # layers
 
 
 class GoldenVectors(RawFile):

@@ -39,25 +39,32 @@ def weight(layer: Convolution | Linear) -> Tensor:
     return torch.from_numpy(layer.kernel.transpose(order).copy())
 
 
-def linear_part(layer: Layer, values: Tensor, weights: Tensor | None = None) -> Tensor:
+def linear_part(layer: Layer, values: Tensor, weights: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
     """The layer before its activation, bias included.
 
     Args:
         layer: any layer of a folded graph.
         values: ``[n, C, h, w]``, behind the mean ``[n, C]``.
         weights: instead of the layer's own, output channel first.
+        bias: instead of the layer's own, ``[C]``.
     """
     match layer:
         case Convolution():
-            size = layer.kernel.shape[0]
-            pads = [pad for side in (values.shape[3], values.shape[2]) for pad in same_padding(side, size, layer.stride)]
             kernel = weight(layer) if weights is None else weights
+            added = torch.from_numpy(layer.bias) if bias is None else bias
             groups = layer.channels if layer.depthwise else 1
-            return F.conv2d(F.pad(values, pads), kernel, torch.from_numpy(layer.bias), layer.stride, groups=groups)
+            size = layer.kernel.shape[0]
+            pads = [same_padding(side, size, layer.stride) for side in (values.shape[3], values.shape[2])]
+            if any(before != after for before, after in pads):
+                values, padding = F.pad(values, [*pads[0], *pads[1]]), (0, 0)
+            else:  # without a copy
+                padding = (pads[1][0], pads[0][0])
+            return F.conv2d(values, kernel, added, layer.stride, padding, groups=groups)
         case MeanPool():
             return values.mean(dim=(2, 3))
         case Linear():
-            return F.linear(values, weight(layer) if weights is None else weights, torch.from_numpy(layer.bias))
+            added = torch.from_numpy(layer.bias) if bias is None else bias
+            return F.linear(values, weight(layer) if weights is None else weights, added)
         case L2Norm():
             return F.normalize(values, dim=1)
     raise TypeError(type(layer))

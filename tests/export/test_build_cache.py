@@ -92,7 +92,7 @@ def test_what_failed_is_not_kept(checkpoint, tmp_path, built):
 
 
 def test_auto_remembers_its_choice(checkpoint, tmp_path, built):
-    words = (checkpoint, tmp_path / "b", "--quantize", "int8", "--repair", "auto")
+    words = (checkpoint, tmp_path / "b", "--quantize", "int8", "--repair", "auto", "--qat-steps", "2")
     assert export(*words) == 0
     chosen, count = load_bundle(tmp_path / "b").manifest.variants[0].repair, len(built)
     assert export(*words) == 0

