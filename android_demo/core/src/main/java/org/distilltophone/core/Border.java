@@ -6,8 +6,8 @@ import java.nio.ByteBuffer;
 public final class Border {
     private static final float TINY = 1e-12f; // a row of zeros stays a row of zeros
 
-    private final TensorSpec input;
-    private final TensorSpec output;
+    final TensorSpec input;
+    final TensorSpec output;
     private final float[][] floats; // [channel][pixel value]
     private final byte[][] bytes;
     private final float[] squares;

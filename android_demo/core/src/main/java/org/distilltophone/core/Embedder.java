@@ -13,14 +13,15 @@ public final class Embedder implements Closeable {
 
     /** @param engine of the bundle's variant; closed by {@link #close} */
     public Embedder(Bundle bundle, Engine engine) {
-        this(new Border(bundle.preprocessing(), bundle.variant()), bundle.variant(), engine);
+        this(new Border(bundle.preprocessing(), bundle.variant()), engine);
     }
 
-    private Embedder(Border border, Variant variant, Engine engine) {
+    /** The same for a model that comes without a bundle. */
+    public Embedder(Border border, Engine engine) {
         this.border = border;
         this.engine = engine;
-        input = ByteBuffer.allocateDirect(variant.input.bytes()).order(ByteOrder.nativeOrder());
-        output = ByteBuffer.allocateDirect(variant.output.bytes()).order(ByteOrder.nativeOrder());
+        input = ByteBuffer.allocateDirect(border.input.bytes()).order(ByteOrder.nativeOrder());
+        output = ByteBuffer.allocateDirect(border.output.bytes()).order(ByteOrder.nativeOrder());
     }
 
     /** How many values an embedding has. */
@@ -47,7 +48,12 @@ public final class Embedder implements Closeable {
 
     /** Writes the input tensor: the first part of {@link #embed}, for benchmarks. */
     public synchronized void prepare(byte[] pixels) {
-        border.write(pixels, 0, input);
+        prepare(pixels, 0);
+    }
+
+    /** The same for one of several pictures that lie one after another. */
+    public synchronized void prepare(byte[] pixels, int offset) {
+        border.write(pixels, offset, input);
     }
 
     /** Runs the model on the input prepared last: what a latency benchmark times. */

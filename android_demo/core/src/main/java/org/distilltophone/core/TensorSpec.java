@@ -1,5 +1,8 @@
 package org.distilltophone.core;
 
+import java.nio.ByteBuffer;
+import java.nio.charset.StandardCharsets;
+
 /** A tensor at the border of a model, as {@code bundle.json} describes it. */
 public final class TensorSpec {
     public final String name;
@@ -20,6 +23,17 @@ public final class TensorSpec {
         this.dtype = dtype;
         this.scale = scale;
         this.zeroPoint = zeroPoint;
+    }
+
+    /**
+     * A description as it stands in {@code bundle.json} and in the jobs of distill-bench.
+     *
+     * @param input whether of an input, which has four axes and a layout
+     * @throws BadFileException it contradicts itself
+     */
+    public static TensorSpec parse(String json, boolean input) throws BadFileException {
+        Fields fields = Fields.parse(ByteBuffer.wrap(json.getBytes(StandardCharsets.UTF_8)), "tensor", "update distill-to-phone");
+        return Manifest.tensor(fields, input ? 4 : 2, input ? fields.oneOf("layout", "NHWC", "NCHW") : null);
     }
 
     /** A copy of the shape, batch first. */

@@ -1,0 +1,41 @@
+package org.distilltophone.jvm;
+
+import com.eclipsesource.json.JsonObject;
+import java.io.IOException;
+import java.nio.ByteBuffer;
+import org.bytedeco.tensorflowlite.global.tensorflowlite;
+import org.distilltophone.core.Engine;
+import org.distilltophone.core.TensorSpec;
+import org.distilltophone.runner.EngineOpener;
+import org.distilltophone.runner.Runner;
+
+/** The runner on a computer: what stands on the phone is the engine alone. */
+public final class RunnerMain {
+    private RunnerMain() {}
+
+    private static final class Opener implements EngineOpener {
+        @Override
+        public String format() {
+            return "tflite";
+        }
+
+        @Override
+        public JsonObject packages() {
+            return new JsonObject().add("tensorflow-lite", tensorflowlite.TfLiteVersion().getString());
+        }
+
+        @Override
+        public void load() {
+            tensorflowlite.TfLiteVersion();
+        }
+
+        @Override
+        public Engine open(ByteBuffer model, TensorSpec input, TensorSpec output, int threads) throws IOException {
+            return new JvmEngine(model, input, output, threads);
+        }
+    }
+
+    public static void main(String[] arguments) {
+        System.exit(new Runner(new Opener()).run(arguments, System.in, System.out));
+    }
+}

@@ -1,0 +1,179 @@
+package org.distilltophone.runner;
+
+import com.eclipsesource.json.Json;
+import com.eclipsesource.json.JsonObject;
+import com.eclipsesource.json.JsonValue;
+import com.eclipsesource.json.ParseException;
+import java.io.IOException;
+import java.io.InputStream;
+import java.io.InputStreamReader;
+import java.io.PrintStream;
+import java.io.RandomAccessFile;
+import java.nio.charset.StandardCharsets;
+import java.util.LinkedHashMap;
+import java.util.Map;
+import org.distilltophone.core.Embedder;
+
+/**
+ * A job in (JSON on stdin), results out (files, announced on stdout): the protocol of benchmark/devices/runner.py, for devices
+ * that have no Python.
+ *
+ * <p>{@code describe|latency|embed|memory FOLDER}
+ */
+public final class Runner {
+    private static final String MARK = "@distill-bench ";
+    private static final long SHOW_NANOS = 1000000000L; // seldom: the cable's interrupts are not the model's
+
+    private final EngineOpener engine;
+    private PrintStream out;
+
+    public Runner(EngineOpener engine) {
+        this.engine = engine;
+    }
+
+    /**
+     * Runs one command.
+     *
+     * @return exit status
+     */
+    public int run(String[] arguments, InputStream in, PrintStream stdout) {
+        out = stdout;
+        if (arguments.length != 2) {
+            System.err.println("usage: describe|latency|embed|memory FOLDER");
+            return 2;
+        }
+        try {
+            if (arguments[0].equals("describe")) {
+                tell(new JsonObject().add("machine", new JsonObject().add("packages", engine.packages())));
+                return 0;
+            }
+            Store store = new Store(arguments[1]);
+            try (RandomAccessFile held = store.lock()) {
+                JsonObject job = Json.parse(new InputStreamReader(in, StandardCharsets.UTF_8)).asObject();
+                work(arguments[0], store, job);
+            }
+            return 0;
+        } catch (Store.Damaged damaged) {
+            tell(new JsonObject().add("damaged", damaged.getMessage()));
+        } catch (IOException | ParseException | UnsupportedOperationException | NullPointerException error) {
+            // The last two: a job that lacks something, or has something else in its place.
+            tell(new JsonObject().add("error", Variants.reason(error)));
+        }
+        return 1;
+    }
+
+    private void work(String command, Store store, JsonObject job) throws IOException, Store.Damaged {
+        switch (command) {
+            case "latency": latency(store, job); return;
+            case "embed": embed(store, job); return;
+            case "memory": memory(store, job); return;
+            default: throw new IOException("unknown command " + command);
+        }
+    }
+
+    /** One line to the host; where nobody listens any more, the end. */
+    private void tell(JsonObject message) {
+        out.println(MARK + message);
+        out.flush();
+        if (out.checkError()) {
+            System.exit(1);
+        }
+    }
+
+    private void save(Store store, String key, byte[] data) throws IOException {
+        tell(new JsonObject().add("result", key).add("sha256", store.save(key, data)));
+    }
+
+    private void latency(Store store, JsonObject job) throws IOException, Store.Damaged {
+        Variants variants = new Variants(store, job, engine);
+        Npy pixels = store.array(job.get("pixels").asString());
+        byte[] all = bytes(pixels);
+        int each = all.length / Math.max(1, pixels.shape[0]);
+        JsonObject answer = new Latency(job.get("plan").asObject(), all, each).run(variants, new Latency.Show() {
+            private long told = System.nanoTime();
+
+            @Override
+            public void share(double share) {
+                if (System.nanoTime() - told > SHOW_NANOS) {
+                    tell(new JsonObject().add("share", Math.rint(share * 1e4) / 1e4));
+                    told = System.nanoTime();
+                }
+            }
+        });
+        save(store, job.get("key").asString(), answer.toString().getBytes(StandardCharsets.UTF_8));
+    }
+
+    private static byte[] bytes(Npy pixels) throws IOException {
+        if (!pixels.type.equals("u1") || pixels.shape.length != 4) {
+            throw new IOException("pixels of another type or shape");
+        }
+        byte[] out = new byte[pixels.values.remaining()];
+        pixels.values.duplicate().get(out);
+        return out;
+    }
+
+    private void embed(Store store, JsonObject job) throws IOException, Store.Damaged {
+        Variants variants = new Variants(store, job, engine);
+        Map<String, Embedder> open = new LinkedHashMap<String, Embedder>();
+        for (String name : variants.names()) {
+            try {
+                open.put(name, variants.open(name));
+            } catch (IOException | RuntimeException error) {
+                failed(name, error);
+            }
+        }
+        for (JsonValue value : job.get("chunks").asArray()) {
+            JsonObject chunk = value.asObject();
+            Npy pixels = store.array(chunk.get("pixels").asString());
+            byte[] all = bytes(pixels);
+            for (JsonObject.Member key : chunk.get("keys").asObject()) {
+                Embedder embedder = open.get(key.getName());
+                if (embedder == null) {
+                    continue;
+                }
+                byte[] rows;
+                try {
+                    rows = rows(embedder, all, pixels.shape[0], variants.pixelBytes(key.getName()));
+                } catch (RuntimeException error) {
+                    failed(key.getName(), error);
+                    open.remove(key.getName()).close();
+                    continue;
+                }
+                save(store, key.getValue().asString(), rows);
+            }
+            tell(new JsonObject().add("step", 1));
+        }
+        for (Embedder embedder : open.values()) {
+            embedder.close();
+        }
+    }
+
+    private void failed(String name, Exception error) {
+        tell(new JsonObject().add("failed", name).add("error", Variants.reason(error)));
+    }
+
+    private static byte[] rows(Embedder embedder, byte[] pixels, int count, int each) {
+        if ((long) count * each != pixels.length) {
+            throw new IllegalArgumentException("pixels of " + pixels.length / Math.max(1, count) + " bytes, the model takes " + each);
+        }
+        float[][] rows = new float[count][];
+        for (int i = 0; i < count; i++) {
+            embedder.prepare(pixels, i * each);
+            embedder.invoke();
+            rows[i] = embedder.result();
+        }
+        return Npy.write(rows, embedder.dimension());
+    }
+
+    private void memory(Store store, JsonObject job) throws IOException, Store.Damaged {
+        Variants variants = new Variants(store, job, engine);
+        String name = variants.names().iterator().next();
+        try {
+            engine.load();
+            JsonValue found = Memory.measure(variants, name);
+            tell(new JsonObject().add("memory", found));
+        } catch (IOException | RuntimeException error) {
+            failed(name, error);
+        }
+    }
+}

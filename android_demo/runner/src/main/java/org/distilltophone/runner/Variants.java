@@ -1,0 +1,92 @@
+package org.distilltophone.runner;
+
+import com.eclipsesource.json.JsonObject;
+import java.io.IOException;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.util.LinkedHashMap;
+import java.util.Map;
+import org.distilltophone.core.BadFileException;
+import org.distilltophone.core.Border;
+import org.distilltophone.core.Embedder;
+import org.distilltophone.core.TensorSpec;
+
+/** The models of a job, ready to be opened. */
+final class Variants {
+    /** One of them. */
+    private static final class One {
+        final String format;
+        final ByteBuffer model;
+        final TensorSpec input;
+        final TensorSpec output;
+        final float[][] table;
+
+        One(String format, ByteBuffer model, TensorSpec input, TensorSpec output, float[][] table) {
+            this.format = format;
+            this.model = model;
+            this.input = input;
+            this.output = output;
+            this.table = table;
+        }
+    }
+
+    private final EngineOpener engine;
+    private final int threads;
+    private final Map<String, One> all = new LinkedHashMap<String, One>();
+
+    /** A damaged file is found here, before any work. */
+    Variants(Store store, JsonObject job, EngineOpener engine) throws IOException, Store.Damaged {
+        this.engine = engine;
+        threads = job.get("threads").asInt();
+        for (JsonObject.Member member : job.get("variants").asObject()) {
+            JsonObject variant = member.getValue().asObject();
+            ByteBuffer model = store.content(variant.get("model").asString());
+            TensorSpec input = TensorSpec.parse(variant.get("input").toString(), true);
+            TensorSpec output = TensorSpec.parse(variant.get("output").toString(), false);
+            all.put(member.getName(), new One(variant.get("format").asString(), model, input, output,
+                table(store.array(variant.get("table").asString()), input)));
+        }
+    }
+
+    /** {@code [256, 3]} in the input's type, as Python made it: its rounding is the one that counts. */
+    private static float[][] table(Npy file, TensorSpec input) throws IOException {
+        String type = input.isFloat() ? "f4" : input.dtype.equals("int8") ? "i1" : "u1";
+        if (!file.type.equals(type) || file.shape.length != 2 || file.shape[0] != 256 || file.shape[1] != 3) {
+            throw new BadFileException("a table of another type or shape", "update distill-to-phone");
+        }
+        ByteBuffer values = file.values.duplicate().order(ByteOrder.LITTLE_ENDIAN);
+        float[][] table = new float[3][256];
+        for (int value = 0; value < 256; value++) {
+            for (int channel = 0; channel < 3; channel++) {
+                float one = type.equals("f4") ? values.getFloat() : values.get();
+                table[channel][value] = type.equals("u1") ? (int) one & 255 : one;
+            }
+        }
+        return table;
+    }
+
+    Iterable<String> names() {
+        return all.keySet();
+    }
+
+    /** A new embedder; to be closed. */
+    Embedder open(String name) throws IOException {
+        One one = all.get(name);
+        if (!one.format.equals(engine.format())) {
+            throw new IOException("no engine here runs '" + one.format + "'");
+        }
+        return new Embedder(new Border(one.input, one.output, one.table), engine.open(one.model, one.input, one.output, threads));
+    }
+
+    /** Bytes of one picture of pixels. */
+    int pixelBytes(String name) {
+        TensorSpec input = all.get(name).input;
+        return input.bytes() / (input.isFloat() ? 4 : 1);
+    }
+
+    /** The first line of an error, as results carry it. */
+    static String reason(Throwable error) {
+        String text = error.getMessage() == null ? "" : error.getMessage().trim();
+        return text.isEmpty() ? error.getClass().getSimpleName() : text.split("\n")[0];
+    }
+}
