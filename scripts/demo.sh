@@ -32,4 +32,11 @@ distill-bench "$out/bundle" --device host --data "$data" --checkpoint "$out/stud
     --reference "teacher=$out/teacher" --reference "student trained alone=$out/alone" \
     --json "$out/report.json" --html "$out/report.html"
 
-echo "== done in $(($(date +%s) - began)) s: open $out/report.html"
+echo "== distill-index $out/bundle $data --part test --out $out/test.gallery --overwrite"
+distill-index "$out/bundle" "$data" --part test --out "$out/test.gallery" --overwrite
+echo "== distill-index search $out/test.gallery --sample 12 -k 11 --html $out/neighbours.html"
+distill-index search "$out/test.gallery" --sample 12 -k 11 --html "$out/neighbours.html"
+
+echo "== done in $(($(date +%s) - began)) s"
+echo "   the figures: $out/report.html"
+echo "   what the int8 model finds, in pictures: $out/neighbours.html"

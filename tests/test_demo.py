@@ -37,6 +37,9 @@ def test_from_pictures_to_a_report(tmp_path):
     assert {reference["name"] for reference in result["references"]} == {"teacher", "student trained alone"}
     html = (out / "report.html").read_text(encoding="utf-8")
     assert "tflite-int8" in html and "data:image/" in html
+    sheet = (out / "neighbours.html").read_text(encoding="utf-8")
+    assert sheet.count('class="query"') == 12 and sheet.count("data:image/jpeg") == 12 * 12
+    assert str(out / "neighbours.html") in done.stdout
 
     again = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=900)
     assert again.returncode == 0 and again.stdout.count("is finished, kept") == 3
