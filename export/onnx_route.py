@@ -9,8 +9,9 @@ from __future__ import annotations
 import io
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from export.bundle.schema import InputSpec, Operator, OutputSpec
 from export.bundle.tflite_file import count_operators
 from export.calibration import CalibrationImages
 from export.graph import Convolution, FoldedGraph, L2Norm, Layer, Linear, MeanPool, same_padding
+from export.ranges import MINMAX, Range, RangeRule, find_ranges
 
 if TYPE_CHECKING:
     import onnx
@@ -168,15 +170,36 @@ def _quiet_exporter(debug: bool) -> Iterator[None]:
             logging.disable(before)
 
 
-def quantise_onnx(source: Path, target: Path, calibration: CalibrationImages, debug: bool = False) -> None:
-    """Write ``source`` as int8 with QuantizeLinear/DequantizeLinear pairs, min/max ranges.
+def quantise_onnx(
+    source: Path,
+    target: Path,
+    calibration: CalibrationImages,
+    debug: bool = False,
+    rule: RangeRule = MINMAX,
+    in_float: Sequence[str] = (),
+) -> None:
+    """Write ``source`` as int8 with QuantizeLinear/DequantizeLinear pairs.
 
     Weights symmetric per channel (QInt8). The mean and all before it, and the linear layer, are
     quantised; the L2 norm stays float, and so do input and output.
 
+    Args:
+        source: float32 ONNX file.
+        target: file to write.
+        calibration: images that set the ranges of activations.
+        debug: let the libraries speak.
+        rule: what ranges activations get.
+        in_float: names of nodes that stay float32.
+
     Raises:
         Failure: onnxruntime's quantiser gave up.
     """
+    options: dict[str, Any] = {"nodes_to_exclude": list(in_float)}
+    if rule != MINMAX:
+        ranges = _onnx_ranges(source, calibration, rule)
+        spans = {name: [{"rmin": np.float32(low), "rmax": np.float32(high)}] for name, (low, high) in ranges.items()}
+        options["extra_options"] = {"TensorQuantOverrides": spans}
+        calibration = replace(calibration, pixels=calibration.pixels[:1])  # its ranges are not asked for any more
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, quantize_static
 
     with progress("calibrating ONNX", total=len(calibration)) as bar, _quiet_exporter(debug):
@@ -189,6 +212,7 @@ def quantise_onnx(source: Path, target: Path, calibration: CalibrationImages, de
                 per_channel=True,
                 calibrate_method=CalibrationMethod.MinMax,
                 **_quantiser(),
+                **options,
             )
         except (RuntimeError, ValueError) as error:
             first = (str(error).strip().splitlines() or [type(error).__name__])[0]
@@ -204,6 +228,29 @@ def _quantiser() -> dict[str, Any]:
     from onnxruntime.quantization import QuantType
 
     return {"activation_type": QuantType.QInt8, "weight_type": QuantType.QInt8}
+
+
+def _onnx_ranges(source: Path, calibration: CalibrationImages, rule: RangeRule) -> dict[str, Range]:
+    """Ranges of the image and of what every node but the last gives."""
+    import onnx
+    import onnxruntime
+
+    model = onnx.load_model(source)
+    names = [name for node in model.graph.node for name in node.output if name != OUTPUT]
+    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+    def values() -> Iterator[dict[str, np.ndarray]]:
+        with progress("finding ONNX ranges", total=len(calibration)) as bar:
+            for image in calibration.scaled():
+                feed = np.ascontiguousarray(image.transpose(0, 3, 1, 2))
+                found = zip(names, session.run(names, {INPUT: feed}), strict=True)
+                yield {INPUT: feed} | {name: value for name, value in found if value.dtype == np.float32}
+                bar.advance()
+
+    return find_ranges(values, rule)
 
 
 class _Reader:

@@ -34,7 +34,9 @@ from export.cache import BuildCache, code_hash
 from export.calibration import Samples, choose_samples, plain_text
 from export.check import reference_embeddings
 from export.golden import GoldenImages
+from export.ranges import parse_rule
 from export.repair.methods import AUTO, is_trained, methods_of
+from export.sensitivity import chosen_layers, parse_exclusion
 from export.targets import Job, leave_out_unfit, select_targets
 from export.training_images import TrainingImages
 
@@ -78,8 +80,11 @@ def export_bundle(checkpoint: Path, out: Path, options: Options) -> Export:
     """
     targets = select_targets(options.target, options.quantize, options.io)
     methods_of(options.repair)
+    rule, exclusion = parse_rule(options.calibration_range), parse_exclusion(options.exclude_layers)
     refuse_existing(out, options.overwrite)
     from distill.models.checkpoint import load_checkpoint  # torch: only now that the command is right
+
+    from export.fold import can_fold
 
     model, info = load_checkpoint(checkpoint)
     targets = leave_out_unfit(targets, model, options.target)
@@ -99,6 +104,9 @@ def export_bundle(checkpoint: Path, out: Path, options: Options) -> Export:
     with tempfile.TemporaryDirectory(prefix="distill-export-") as scratch:
         cache = _cache(info, out, options) if options.use_cache else None
         job = Job(model, info.preprocessing, samples.calibration, Path(scratch), options.debug, cache=cache)
+        job.rule, job.exclusion = rule, exclusion
+        if exclusion.names and can_fold(model):  # a wrong name is wrong usage, not a broken target
+            chosen_layers(replace(exclusion, worst=0), job.graph, ())
         if is_trained(options.repair) and calibrating:
             store = cache.folder if cache else Path(scratch) / "pixels"
             job.training = TrainingImages(samples.source, frozenset(samples.held_out), info.preprocessing, store)

@@ -194,7 +194,8 @@ def _tflite(weights: str, border: str = "float32") -> Callable[[Job, Path], Buil
         says = f"{job.graph.embedding_size} values of unit length"
         path.write_bytes(add_metadata(content, build_metadata(job.model.backbone.arch, says, job.preprocessing)))
         facts = describe_tflite(path)
-        if weights in ("int8", "int16x8"):
+        first_in_float = graph.layers[0].name in in_float  # then a float32 border has no QUANTIZE to look at
+        if weights in ("int8", "int16x8") and not first_in_float:
             check_input_scale(path, job.preprocessing)
         producer = f"TFLiteConverter, tensorflow {version('tensorflow')}"
         if weights not in ("int8", "int16x8"):

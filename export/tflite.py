@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ from export.bundle.quiet import quiet_stderr
 from export.bundle.tflite_file import interpreter_for
 from export.calibration import CalibrationImages
 from export.graph import Convolution, FoldedGraph, L2Norm, Linear, MeanPool
+from export.ranges import MINMAX, RangeRule, graph_ranges
+from export.tflite_quantize import quantize_tflite
 
 __all__ = ["check_input_scale", "to_function", "to_tflite"]
 
@@ -30,6 +32,8 @@ def to_tflite(
     calibration: CalibrationImages | None = None,
     debug: bool = False,
     border: str = "int8",
+    rule: RangeRule = MINMAX,
+    in_float: Sequence[str] = (),
 ) -> bytes:
     """Convert to a TFLite file with a fixed input ``[1, side, side, 3]``.
 
@@ -38,11 +42,13 @@ def to_tflite(
         weights: ``"float32"``; ``"float16"``: weights held at half precision, arithmetic in
             float32; ``"int8"``: weights (per channel, symmetric) and activations; ``"int16x8"``: such
             weights, int16 activations (symmetric), the L2 norm in float32.
-        calibration: images that set the int8 ranges.
+        calibration: images that set the ranges of activations.
         debug: let TensorFlow speak.
         border: for ``"int8"``: type of input and output, ``"int8"``, ``"uint8"`` (a QUANTIZE
             operator at each end) or ``"float32"`` (QUANTIZE and DEQUANTIZE); for ``"int16x8"``: type of
             the input, ``"int16"`` or ``"float32"``; the output is float32.
+        rule: what ranges int8 activations get; int16x8 always takes min/max.
+        in_float: for ``"int8"``: names of layers that stay float32.
 
     Raises:
         Failure: int8 without calibration images, or the converter gave up.
@@ -54,24 +60,24 @@ def to_tflite(
         holder = tf.Module()
         holder.function = function
         converter = tf.lite.TFLiteConverter.from_concrete_functions([function.get_concrete_function()], holder)
-        if weights != "float32":
+        if weights in ("float16", "int16x8"):
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
         if weights == "float16":
             converter.target_spec.supported_types = [tf.float16]
-        if weights in ("int8", "int16x8"):
-            if not calibration:
-                raise Failure("int8 needs calibration images", "give --calibration-data")
-            converter.inference_input_type = converter.inference_output_type = tf.dtypes.as_dtype(border)
-            sets = tf.lite.OpsSet
-            converter.target_spec.supported_ops = [sets.TFLITE_BUILTINS_INT8]
-            if weights == "int16x8":
-                # L2_NORMALIZATION has no int16 kernel: the float operators are allowed for it.
-                int16 = sets.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
-                converter.target_spec.supported_ops = [int16, sets.TFLITE_BUILTINS]
-                converter.inference_output_type = tf.float32
-            converter.representative_dataset = lambda: _one_by_one(calibration)
+        if weights in ("int8", "int16x8") and not calibration:
+            raise Failure("int8 needs calibration images", "give --calibration-data")
+        if weights == "int16x8":
+            # L2_NORMALIZATION has no int16 kernel: the float operators are allowed for it.
+            int16 = tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
+            converter.target_spec.supported_ops = [int16, tf.lite.OpsSet.TFLITE_BUILTINS]
+            converter.inference_input_type = tf.dtypes.as_dtype(border)
+            converter.representative_dataset = lambda: ([image] for image in _shown(calibration))
         try:
-            return bytes(converter.convert())
+            content = bytes(converter.convert())
+            if weights != "int8":
+                return content
+            ranges = graph_ranges(graph, lambda: _shown(calibration), rule)
+            return quantize_tflite(content, graph, ranges, border, in_float)
         except (RuntimeError, ValueError) as error:
             first = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise Failure(f"TFLiteConverter gave up: {first}", "run again with --debug and report it") from error
@@ -108,10 +114,10 @@ def _layer(tf: Any, layer: Any, values: Any) -> Any:
     raise TypeError(type(layer))
 
 
-def _one_by_one(images: CalibrationImages) -> Iterator[list[np.ndarray]]:
+def _shown(images: CalibrationImages) -> Iterator[np.ndarray]:
     with progress("calibrating TFLite", total=len(images)) as bar:
         for image in images.scaled():
-            yield [image]
+            yield image
             bar.advance()
 
 

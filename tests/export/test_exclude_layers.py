@@ -1,0 +1,106 @@
+"""Layers kept in float, by name and by what they lose."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from export_helpers import SIDE, noise
+
+from distill.console import UsageFailure, run_app
+from export.bundle import load_bundle
+from export.bundle.tflite_file import interpreter_for
+from export.calibration import CalibrationImages
+from export.cli import app
+from export.fold import fold
+from export.graph import FoldedGraph
+from export.sensitivity import Exclusion, chosen_layers, parse_exclusion, sensitivities
+from export.tflite import to_tflite
+
+
+def call(*words: object) -> int:
+    return run_app(app, [str(word) for word in words])
+
+
+@pytest.fixture
+def images(model) -> CalibrationImages:
+    return CalibrationImages(noise(8), model.backbone.default_preprocessing(SIDE, SIDE))
+
+
+def test_the_layer_that_suffers_is_found(model, images):
+    graph = fold(model, SIDE)
+    before = sensitivities(graph, images.scaled())
+    assert set(before) == {layer.name for layer in graph.layers if layer.name not in ("pool", "l2")}
+    assert all(0 <= loss < 0.1 for loss in before.values())
+    layers = list(graph.layers)
+    place = next(n for n, layer in enumerate(layers) if layer.name == "projection")
+    weight = layers[place].weight.copy()
+    weight[7] *= 1000  # one feature drowns the others in the steps of every output ...
+    layers[place] = replace(layers[place], weight=weight)
+    layers[place - 2] = replace(layers[place - 2], kernel=layers[place - 2].kernel.copy(), bias=layers[place - 2].bias.copy())
+    layers[place - 2].kernel[..., 7] /= 1000  # ... and the layer before makes it small: the same function
+    layers[place - 2].bias[7] /= 1000
+    changed = FoldedGraph(SIDE, tuple(layers))
+    after = sensitivities(changed, images.scaled())
+    assert max(after, key=after.get) == "projection"
+    assert chosen_layers(Exclusion(worst=1), changed, images.scaled()) == ("projection",)
+
+
+def test_names_and_numbers_add_up(model, images):
+    graph = fold(model, SIDE)
+    chosen = chosen_layers(parse_exclusion("2,conv1,pool"), graph, images.scaled())
+    losses = sensitivities(graph, images.scaled())
+    worst = sorted(losses, key=lambda name: -losses[name])[:2]
+    assert set(chosen) == {"conv1", "pool", *worst}
+    assert chosen[0] == "conv1"  # in the order of the network
+    with pytest.raises(UsageFailure, match="no layer 'conv_dw_l'"):
+        chosen_layers(parse_exclusion("conv_dw_l"), graph, images.scaled())
+
+
+@pytest.mark.parametrize("text", ["-1", "1,2"])
+def test_words_that_make_no_sense(text: str):
+    with pytest.raises(UsageFailure, match="write how many"):
+        parse_exclusion(text)
+
+
+@pytest.mark.slow
+def test_the_named_layer_is_float_in_the_file(model, images):
+    graph = fold(model, SIDE)
+    content = to_tflite(graph, "int8", images, in_float=("conv_pw_13", "projection"))
+    interpreter = interpreter_for(content, delegates=False)
+    details = {t["index"]: t for t in interpreter.get_tensor_details()}
+    operators = interpreter._get_ops_details()
+    kinds = [details[op["outputs"][0]]["dtype"].__name__ for op in operators if op["op_name"] not in ("QUANTIZE", "DEQUANTIZE")]
+    floats = [layer.name for layer, kind in zip(graph.layers, kinds, strict=True) if kind == "float32"]
+    assert floats == ["conv_pw_13", "projection"]
+    weights = next(op for op in operators if op["op_name"] == "FULLY_CONNECTED")["inputs"][1]
+    assert np.allclose(interpreter.get_tensor(weights), graph.layers[-2].weight.T)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", ["tflite", "onnx"])
+def test_through_the_command_line(checkpoint, target: str, tmp_path, capsys):
+    words = (checkpoint, "--target", target, "--quantize", "int8", "--tolerance", "int8=0.8", "--no-cache")
+    assert call(*words, "--out", tmp_path / "all") == 0
+    capsys.readouterr()
+    more = ("--exclude-layers", "1,projection", "--calibration-range", "percentile:99.99")
+    assert call(*words, *more, "--out", tmp_path / "some", "--json") == 0
+    row = json.loads(capsys.readouterr().out)["variants"][0]
+    assert len(row["in_float"]) == 2
+    assert "projection" in row["in_float"]
+    assert row["calibration_range"] == "percentile:99.99"
+    plain = load_bundle(tmp_path / "all").manifest.variants[0]
+    assert (plain.in_float, plain.calibration_range) == ((), "minmax")
+    assert row["size_bytes"] > plain.size_bytes
+    assert call("inspect", tmp_path / "some") == 0
+    assert "ranges by percentile:99.99, in float: " in " ".join(capsys.readouterr().out.split())
+
+
+def test_wrong_words_are_wrong_usage(checkpoint, tmp_path, capsys):
+    words = (checkpoint, "--target", "onnx", "--quantize", "int8", "--out", tmp_path / "b")
+    assert call(*words, "--exclude-layers", "conv_pw_14") == 2
+    assert "no layer 'conv_pw_14'" in capsys.readouterr().err
+    assert call(*words, "--calibration-range", "percentil:99") == 2
+    assert "did you mean 'percentile'" in capsys.readouterr().err
