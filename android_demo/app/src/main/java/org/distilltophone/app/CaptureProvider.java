@@ -1,0 +1,69 @@
+package org.distilltophone.app;
+
+import android.content.ContentProvider;
+import android.content.ContentValues;
+import android.content.Context;
+import android.database.Cursor;
+import android.database.MatrixCursor;
+import android.net.Uri;
+import android.os.ParcelFileDescriptor;
+import android.provider.OpenableColumns;
+import java.io.File;
+import java.io.FileNotFoundException;
+
+/** One file in the cache that a camera app may write its picture to. */
+public final class CaptureProvider extends ContentProvider {
+    private static final String NAME = "photo.jpg";
+    static final Uri PHOTO = Uri.parse("content://org.distilltophone.demo.capture/" + NAME);
+
+    /** Where the picture lies. */
+    static File file(Context context) {
+        return new File(context.getCacheDir(), NAME);
+    }
+
+    @Override
+    public boolean onCreate() {
+        return true;
+    }
+
+    @Override
+    public ParcelFileDescriptor openFile(Uri uri, String mode) throws FileNotFoundException {
+        return ParcelFileDescriptor.open(file(known(uri)), ParcelFileDescriptor.parseMode(mode));
+    }
+
+    private Context known(Uri uri) throws FileNotFoundException {
+        if (!PHOTO.equals(uri)) {
+            throw new FileNotFoundException(uri + ": there is only " + PHOTO);
+        }
+        return getContext();
+    }
+
+    @Override
+    public String getType(Uri uri) {
+        return PHOTO.equals(uri) ? "image/jpeg" : null;
+    }
+
+    @Override
+    public Cursor query(Uri uri, String[] columns, String where, String[] values, String order) {
+        MatrixCursor found = new MatrixCursor(new String[] {OpenableColumns.DISPLAY_NAME, OpenableColumns.SIZE});
+        if (PHOTO.equals(uri)) {
+            found.addRow(new Object[] {NAME, file(getContext()).length()});
+        }
+        return found;
+    }
+
+    @Override
+    public Uri insert(Uri uri, ContentValues values) {
+        throw new UnsupportedOperationException("the file is written through openFile");
+    }
+
+    @Override
+    public int update(Uri uri, ContentValues values, String where, String[] arguments) {
+        throw new UnsupportedOperationException("the file is written through openFile");
+    }
+
+    @Override
+    public int delete(Uri uri, String where, String[] arguments) {
+        throw new UnsupportedOperationException("the app deletes the file itself");
+    }
+}

@@ -1,0 +1,19 @@
+package org.distilltophone.app;
+
+import android.content.Context;
+import android.util.AttributeSet;
+import android.widget.ImageView;
+
+/** As high as it is wide, with rounded corners cut by its background. */
+public final class SquareImageView extends ImageView {
+    public SquareImageView(Context context, AttributeSet attributes) {
+        super(context, attributes);
+        setClipToOutline(true);
+    }
+
+    @Override
+    protected void onMeasure(int widthSpec, int heightSpec) {
+        super.onMeasure(widthSpec, heightSpec);
+        setMeasuredDimension(getMeasuredWidth(), getMeasuredWidth());
+    }
+}

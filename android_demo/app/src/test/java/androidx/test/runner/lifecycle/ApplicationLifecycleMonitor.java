@@ -1,0 +1,4 @@
+package androidx.test.runner.lifecycle;
+
+/** See README.md in androidx/test. */
+public interface ApplicationLifecycleMonitor {}

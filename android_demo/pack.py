@@ -1,0 +1,214 @@
+#!/usr/bin/env python3
+"""Packs the app without Android Studio: Debian's aapt2 and apksigner, and the dexer of Maven Central.
+
+    python3 pack.py assets --bundle BUNDLE --gallery GALLERY   what the app carries → build/assets
+    mvn package                                                calls "pack.py resources", compiles, tests
+    python3 pack.py apk                                        → build/distill-to-phone-ABI.apk, build/runner.jar
+
+``make android`` in the folder above does all three. Nothing but Python's own library is needed here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+from packaging_tools import elf
+from packaging_tools.apk import ApkWriter
+
+HERE = Path(__file__).resolve().parent
+APP = HERE / "app"
+TARGET = APP / "target"
+BUILD = HERE / "build"
+ASSETS = BUILD / "assets"
+R_PACKAGE = "org.distilltophone.app"
+APPLICATION_ID = "org.distilltophone.demo"
+ABIS = ("arm64-v8a", "x86_64")
+DEBIAN = {"aapt2": "aapt", "apksigner": "apksigner", "zipalign": "zipalign", "java": "default-jdk-headless",
+          "keytool": "default-jdk-headless"}
+KEY_PASSWORD = "android"  # of the debug key, as everybody's debug key: it protects nothing
+MIB = 2**20
+MAX_APK = 12 * MIB
+
+
+def stop(what: str, cure: str) -> None:
+    sys.exit(f"pack.py: {what}: {cure}")
+
+
+def call(tool: str, *arguments: object) -> str:
+    """Run a tool; its words go to the terminal only if it fails."""
+    if shutil.which(tool) is None:
+        stop(f"{tool} is not installed", f"apt-get install {DEBIAN[tool]}, or whatever package has it on your system")
+    command = [tool, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        sys.stderr.write(done.stdout + done.stderr)
+        stop(f"{tool} ended with {done.returncode}", " ".join(command))
+    return done.stdout
+
+
+def needed(path: Path, cure: str) -> Path:
+    if not path.exists():
+        stop(f"{path} is not there", cure)
+    return path
+
+
+def read_bundle(folder: Path) -> dict:
+    file = needed(folder / "bundle.json", "give --bundle a folder that distill-export wrote")
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        stop(f"{file} is damaged ({error})", "export the bundle again")
+
+
+def choose_variant(manifest: dict) -> dict:
+    """The model that the app will choose: see Bundle.open in core."""
+    found = [variant for variant in manifest["variants"] if variant["format"] == "tflite"]
+    if not found:
+        stop("the bundle has no TFLite file", "export it with --target tflite --quantize int8")
+    return min(found, key=lambda one: (one["name"] != "tflite-int8", one["input"]["dtype"] != "int8"))
+
+
+def assets(bundle: Path, gallery: Path) -> None:
+    """Copy what the app reads of a bundle, and the gallery, to build/assets."""
+    manifest = read_bundle(bundle)
+    variant = choose_variant(manifest)
+    needed(gallery, "make it with distill-index")
+    golden = manifest["golden"]
+    files = [variant["file"], golden["pixels"]["file"]]
+    files += [entry["file"] for entry in golden["expected"].values()] + [entry["file"] for entry in golden["files"]]
+    BUILD.mkdir(exist_ok=True)
+    fresh = Path(tempfile.mkdtemp(dir=BUILD, prefix="assets."))
+    fresh.chmod(0o755)
+    for name in ["bundle.json", manifest["model_card"]["file"], *files]:
+        if not (bundle / name).resolve().is_relative_to(bundle.resolve()):
+            stop(f"{name} leads out of the bundle", "do not trust this bundle")
+        (fresh / "bundle" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(needed(bundle / name, "export the bundle again"), fresh / "bundle" / name)
+    shutil.copyfile(gallery, fresh / "demo.gallery")
+    shutil.rmtree(ASSETS, ignore_errors=True)
+    fresh.rename(ASSETS)
+    print(f"{ASSETS}: {manifest['name']}, {variant['name']}, {gallery.name}")
+
+
+def resources(version: str, version_code: int, min_sdk: int, target_sdk: int) -> None:
+    """Compile and link what is in app/src/main/res; writes R.java, the manifest and resources.apk into app/target."""
+    android = needed(TARGET / "tools" / "android.jar", "run this through Maven (mvn package), which puts it there")
+    java = TARGET / "generated-sources" / "r"
+    for folder in (java, TARGET / "res"):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+    # Gradle wants no package in the manifest, aapt2 wants one.
+    manifest = TARGET / "AndroidManifest.xml"
+    text = (APP / "src/main/AndroidManifest.xml").read_text(encoding="utf-8")
+    manifest.write_text(re.sub(r"<manifest\b", f'<manifest package="{APPLICATION_ID}"', text, count=1), encoding="utf-8")
+    call("aapt2", "compile", "--dir", APP / "src/main/res", "-o", TARGET / "res" / "compiled.zip")
+    carried = ["-A", ASSETS] if ASSETS.is_dir() else []
+    call("aapt2", "link", "-I", android, "--manifest", manifest, "-o", TARGET / "resources.apk", "--java", java,
+         "--custom-package", R_PACKAGE, "--min-sdk-version", min_sdk, "--target-sdk-version", target_sdk,
+         "--version-name", version, "--version-code", version_code, "--auto-add-overlay", "--no-version-vectors",
+         "-0", "tflite", "-0", "gallery", "-0", "u8", *carried, TARGET / "res" / "compiled.zip")
+
+
+def dex(jars: list[Path], out: Path, min_sdk: int) -> None:
+    dx = needed(TARGET / "tools" / "dx.jar", "run mvn package first")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    call("java", "-Xmx1g", "-cp", dx, "com.android.dx.command.Main", "--dex", f"--min-sdk-version={min_sdk}",
+         f"--output={out}", *jars)
+
+
+def key() -> Path:
+    """The debug key: made once, kept, so that a newer build installs over an older one."""
+    store = BUILD / "debug.keystore"
+    if not store.exists():
+        call("keytool", "-genkeypair", "-keystore", store, "-storepass", KEY_PASSWORD, "-alias", "debug", "-keyalg", "RSA",
+             "-keysize", 2048, "-validity", 10000, "-dname", "CN=Debug, O=distill-to-phone")
+    return store
+
+
+def apk(abis: list[str]) -> None:
+    """From Maven's output to a signed APK for each ABI, and to the runner for adb."""
+    if not ASSETS.is_dir():
+        stop(f"{ASSETS} is not there", "run pack.py assets first, then mvn package")
+    linked = needed(TARGET / "resources.apk", "run mvn package first")
+    min_sdk = int(re.search(r"<android.min.sdk>(\d+)<", (APP / "pom.xml").read_text(encoding="utf-8"))[1])
+    own = sorted(path for path in TARGET.glob("app-*.jar"))
+    needed(TARGET / "libs", "run mvn package first")
+    libraries = sorted(TARGET.glob("libs/*.jar"))
+    native = needed(HERE / "tflite" / "target" / "aar" / "jni", "run mvn package first")
+    dex([*own, *libraries], BUILD / "dex" / "classes.dex", min_sdk)
+    report = []
+    for abi in abis:
+        library = needed(native / abi / "libtensorflowlite_jni.so", "run mvn package first")
+        shipped = BUILD / "jni" / abi / library.name
+        shipped.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(library, shipped)
+        aligned = elf.load_alignment(shipped.read_bytes())
+        out = BUILD / f"distill-to-phone-{abi}.apk"
+        unsigned = BUILD / f".{abi}.unsigned.apk"
+        with ApkWriter(unsigned) as writer:
+            with zipfile.ZipFile(linked) as source:
+                for entry in source.infolist():
+                    writer.add(entry.filename, source.read(entry), stored=entry.compress_type == zipfile.ZIP_STORED)
+            writer.add("classes.dex", (BUILD / "dex" / "classes.dex").read_bytes(), stored=False)
+            writer.add(f"lib/{abi}/{library.name}", shipped.read_bytes(), stored=True)
+        call("zipalign", "-c", "-p", 4, unsigned)
+        call("apksigner", "sign", "--ks", key(), "--ks-pass", f"pass:{KEY_PASSWORD}", "--min-sdk-version", min_sdk,
+             "--v4-signing-enabled", "false", "--out", unsigned.with_suffix(".signed"), unsigned)
+        call("apksigner", "verify", "--min-sdk-version", min_sdk, unsigned.with_suffix(".signed"))
+        os.replace(unsigned.with_suffix(".signed"), out)
+        unsigned.unlink()
+        size = out.stat().st_size
+        if size > MAX_APK:
+            stop(f"{out} has {size / MIB:.1f} MiB, more than {MAX_APK // MIB}", "give it a smaller model or gallery")
+        report.append({"apk": out.name, "abi": abi, "bytes": size, "native_alignment": aligned})
+    runner_jar(min_sdk)
+    (BUILD / "report.json").write_text(json.dumps({"apks": report}, indent=2) + "\n", encoding="utf-8")
+    for line in report:
+        pages = "ready for 16 KB pages" if line["native_alignment"] >= 16384 else (
+            f"its TFLite is aligned to {line['native_alignment'] // 1024} KB, see README.md")
+        print(f"{BUILD / line['apk']}: {line['bytes'] / MIB:.1f} MiB, {pages}")
+
+
+def runner_jar(min_sdk: int) -> None:
+    """What distill-bench pushes to a phone and starts with app_process: one dex file in a jar."""
+    jars = [path for path in sorted(HERE.glob("runner/target/runner-*.jar")) + sorted(TARGET.glob("libs/*.jar"))]
+    out = BUILD / "dex" / "runner" / "classes.dex"
+    dex(jars, out, min_sdk)
+    with ApkWriter(BUILD / "runner.jar") as writer:
+        writer.add("classes.dex", out.read_bytes(), stored=False)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    steps = parser.add_subparsers(dest="step", required=True)
+    step = steps.add_parser("assets", help="put a bundle and a gallery into build/assets")
+    step.add_argument("--bundle", type=Path, required=True, help="folder that distill-export wrote")
+    step.add_argument("--gallery", type=Path, required=True, help="file that distill-index wrote")
+    step = steps.add_parser("resources", help="called by Maven: compile and link the resources")
+    step.add_argument("--version", required=True)
+    step.add_argument("--version-code", type=int, required=True)
+    step.add_argument("--min-sdk", type=int, required=True)
+    step.add_argument("--target-sdk", type=int, required=True)
+    step = steps.add_parser("apk", help="dex, pack and sign what Maven compiled")
+    step.add_argument("--abi", choices=ABIS, action="append", help="only this one; may be repeated")
+    given = parser.parse_args()
+    if given.step == "assets":
+        assets(given.bundle, given.gallery)
+    elif given.step == "resources":
+        resources(given.version, given.version_code, given.min_sdk, given.target_sdk)
+    else:
+        apk(given.abi or list(ABIS))
+
+
+if __name__ == "__main__":
+    main()
