@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from distill.console import DebugOption, Failure, JsonOption, UsageFailure, make_app, note, run_app
 from export.repair.methods import QatSettings
+
+if TYPE_CHECKING:
+    from export.attempt import Outcome
 
 __all__ = ["app", "main"]
 
@@ -39,8 +43,10 @@ What to take (measured, one thread, MobileNet-0.25 at 224 pixels; see docs/expor
 - **int8**, full integer, int8 input and output: the smallest file (0.33 MB). 0.6 of float32's time
   on x86-64 with VNNI, but 1.5 times float32's on x86-64 with AMX: measure on your device.
 - **--repair cle+bias** where int8 loses: on birds it took Recall@1 from 1.0 points below PyTorch to
-  0.1 (docs/quantization.md), in seconds; the file's size and speed stay the same. **auto** takes the
-  first of none, cle, bias, cle+bias that is good enough.
+  0.1 (docs/quantization.md), in seconds; the file's size and speed stay the same.
+- **--repair qat** trains the rounded network against its own float embeddings: no labels, a minute or two.
+  Best after the others: **cle+bias+qat**. **auto** takes the first of none, cle, bias, cle+bias,
+  cle+bias+qat that is good enough.
 - **--io** chooses what an int8 file takes and gives. int8 costs nothing: with mean = std = 128 the
   input is pixel - 128. MediaPipe and the TFLite Task Library refuse it; they take float32 (1.00 to
   1.03 times int8's time) or uint8 (a QUANTIZE operator more at each end: 1.17 times).
@@ -60,6 +66,8 @@ Examples:
     distill-export runs/student --quantize int8 --tolerance int8=0.8 --out b
 
     distill-export runs/student --quantize int8 --repair auto --debug-layers runs/layers --out b
+
+    distill-export runs/student --quantize int8 --repair cle+bias+qat --qat-steps 300 --out b
 
     distill-export runs/student --target tflite --quantize int8 --io int8,float32 --out b
 """
@@ -182,6 +190,20 @@ def run(
             CALIBRATE if bad[0].state == "failed" else "leave that variant out",
         )
     note(f"wrote {export.folder}")
+    _advise(export.outcomes)
+
+
+def _advise(outcomes: Sequence[Outcome]) -> None:
+    """One line where int8 is coarser than repair leaves it, on a network that can be repaired."""
+    from export.attempt import REPAIR_MEAN_COSINE
+
+    for outcome in outcomes:
+        variant = outcome.variant
+        if variant is None or variant.check is None or not outcome.target.needs_folding or variant.scheme.activations != "int8":
+            continue
+        if variant.repair == "none" and variant.check.mean_cosine < REPAIR_MEAN_COSINE:
+            note(f"{variant.name}: mean cosine {variant.check.mean_cosine:.4f}; --repair auto looks for a better int8")
+            return
 
 
 @app.command()

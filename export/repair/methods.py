@@ -77,9 +77,9 @@ class QatSettings:
         seed: of order and crops.
     """
 
-    steps: int = 500
+    steps: int = 150
     batch_size: int = 32
-    lr: float = 2e-4
+    lr: float = 1e-4
     seed: int = 0
 
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["Trained", "train_quantized"]
 
 _JUDGES = 64  # calibration images that say whether training helped
-_SCALE_LR = 1.0  # of a range's logarithm, relative to the rate of the weights
+_SCALE_LR = 10.0  # of the logarithm of a range, relative to the rate of the weights
 
 
 @dataclass(frozen=True)
