@@ -36,6 +36,9 @@ Kind = Literal["pca", "projection"]
 
 # The space depends on teacher and images, not on the run's seed: students of several runs share it.
 _SEED = 0
+# 0: directions as they are; 1: all of equal variance. Halfway, few strong directions no longer drown the many weak
+# ones that tell unseen classes apart.
+_WHITENING = 0.5
 _PROJECTION_VIEWS = 4
 _MOST_VIEWS = 8
 
@@ -99,12 +102,14 @@ def reduce_teacher(
     features = crop_features(live, info.id, images, rule, views, cache_dir)
     pca = principal_components(features.flat(), size)
     if kind == "pca":
-        weight, bias = pca.directions, -pca.directions @ pca.mean
+        weight = pca.directions / pca.variance[:, None] ** (_WHITENING / 2)
+        bias = -weight @ pca.mean
     else:
         weight, bias = learn_projection(features.rows, images.labels[features.images], pca, _SEED)
     model = composed(live.model, weight, bias)
     record = {
         "kind": kind, "key": key, "of": info.id, "from_size": width, "crops": len(features.flat()), "variance_kept": pca.kept,
+        "whitening": _WHITENING if kind == "pca" else 0.0,
     }
     reduced = CheckpointInfo(
         kind="teacher",
@@ -153,7 +158,7 @@ def keep_reduced(run: Path, model: Embedder, info: CheckpointInfo) -> None:
 
 def _key(live: LiveTeacher, info: CheckpointInfo, kind: Kind, size: int, images: TrainImages, rule: CropRule) -> str:
     parts = [
-        info.id, kind, size, rule.scale, rule.flip, rule.seed, images.fingerprint, images.size, live.autocast,
+        info.id, kind, _WHITENING, size, rule.scale, rule.flip, rule.seed, images.fingerprint, images.size, live.autocast,
         images.num_classes if kind == "projection" else None,
     ]
     return sha256(json.dumps(parts).encode()).hexdigest()[:16]
