@@ -14,11 +14,18 @@ public final class Preprocessing {
     final double[] mean;
     final double[] std;
 
-    Preprocessing(int inputSize, int resizeSize, double[] mean, double[] std) {
+    /**
+     * @param mean per channel, in pixel values 0 to 255; so is {@code std}, above 0
+     * @throws IllegalArgumentException sizes outside 1 to 4096, or the input larger than the resized picture
+     */
+    public Preprocessing(int inputSize, int resizeSize, double[] mean, double[] std) {
+        if (inputSize < 1 || resizeSize < inputSize || resizeSize > 4096 || mean.length != 3 || std.length != 3) {
+            throw new IllegalArgumentException(inputSize + " pixels out of " + resizeSize);
+        }
         this.inputSize = inputSize;
         this.resizeSize = resizeSize;
-        this.mean = mean;
-        this.std = std;
+        this.mean = mean.clone();
+        this.std = std.clone();
     }
 
     /** Why a picture of this size is not to be decoded at all, for people; null: it may be. As in Python. */

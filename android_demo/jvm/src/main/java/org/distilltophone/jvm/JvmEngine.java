@@ -4,9 +4,11 @@ import java.io.IOException;
 import java.nio.ByteBuffer;
 import org.bytedeco.javacpp.BytePointer;
 import org.bytedeco.javacpp.Pointer;
-import org.bytedeco.tensorflowlite.TfLiteInterpreter;
-import org.bytedeco.tensorflowlite.TfLiteInterpreterOptions;
-import org.bytedeco.tensorflowlite.TfLiteModel;
+import org.bytedeco.tensorflowlite.BuiltinOpResolver;
+import org.bytedeco.tensorflowlite.BuiltinOpResolverWithoutDefaultDelegates;
+import org.bytedeco.tensorflowlite.FlatBufferModel;
+import org.bytedeco.tensorflowlite.Interpreter;
+import org.bytedeco.tensorflowlite.InterpreterBuilder;
 import org.bytedeco.tensorflowlite.TfLiteQuantizationParams;
 import org.bytedeco.tensorflowlite.TfLiteTensor;
 import org.bytedeco.tensorflowlite.global.tensorflowlite;
@@ -14,14 +16,16 @@ import org.distilltophone.core.BadFileException;
 import org.distilltophone.core.Engine;
 import org.distilltophone.core.TensorSpec;
 
-/** TensorFlow Lite on Linux through its C interface, with XNNPACK, as the phone has it. */
+/** TensorFlow Lite on Linux with XNNPACK, as the phone has it. */
 public final class JvmEngine implements Engine {
     private static final String CURE = "export it again";
     private static final int OK = 0;
 
     private final BytePointer content; // the model refers to it as long as it lives
-    private final TfLiteModel model;
-    private final TfLiteInterpreter interpreter;
+    private final FlatBufferModel model;
+    private final BuiltinOpResolver resolver = new BuiltinOpResolverWithoutDefaultDelegates();
+    private final Xnnpack xnnpack;
+    private final Interpreter interpreter = new Interpreter((Pointer) null);
     private final TfLiteTensor input;
     private final TfLiteTensor output;
 
@@ -36,23 +40,22 @@ public final class JvmEngine implements Engine {
         byte[] bytes = new byte[file.remaining()];
         file.duplicate().get(bytes);
         content = new BytePointer(bytes);
-        model = tensorflowlite.TfLiteModelCreate(content, bytes.length);
-        if (model == null) {
+        model = FlatBufferModel.VerifyAndBuildFromBuffer(content, bytes.length);
+        if (model == null || model.isNull()) {
             content.close();
             throw new BadFileException("no TFLite model", CURE);
         }
-        TfLiteInterpreterOptions options = tensorflowlite.TfLiteInterpreterOptionsCreate();
-        tensorflowlite.TfLiteInterpreterOptionsSetNumThreads(options, threads);
-        interpreter = tensorflowlite.TfLiteInterpreterCreate(model, options);
-        tensorflowlite.TfLiteInterpreterOptionsDelete(options);
-        if (interpreter == null || tensorflowlite.TfLiteInterpreterAllocateTensors(interpreter) != OK
-            || tensorflowlite.TfLiteInterpreterGetInputTensorCount(interpreter) != 1
-            || tensorflowlite.TfLiteInterpreterGetOutputTensorCount(interpreter) != 1) {
+        xnnpack = new Xnnpack(threads);
+        try (InterpreterBuilder builder = new InterpreterBuilder(model, resolver)) {
+            builder.AddDelegate(xnnpack.delegate());
+            builder.apply(interpreter, threads);
+        }
+        if (interpreter.isNull() || interpreter.AllocateTensors() != OK || interpreter.inputs().limit() > 1) {
             close();
             throw new BadFileException("the engine refuses the model", CURE);
         }
-        input = tensorflowlite.TfLiteInterpreterGetInputTensor(interpreter, 0);
-        output = tensorflowlite.TfLiteInterpreterGetOutputTensor(interpreter, 0);
+        input = interpreter.input_tensor(0);
+        output = interpreter.output_tensor(0);
         String wrong = difference(input, inputSpec);
         if (wrong == null) {
             wrong = difference(output, outputSpec);
@@ -90,7 +93,7 @@ public final class JvmEngine implements Engine {
             throw new IllegalArgumentException("buffers must be direct and as large as the tensors");
         }
         if (tensorflowlite.TfLiteTensorCopyFromBuffer(input, new Pointer(in).position(0), inBytes) != OK
-            || tensorflowlite.TfLiteInterpreterInvoke(interpreter) != OK
+            || interpreter.Invoke() != OK
             || tensorflowlite.TfLiteTensorCopyToBuffer(output, new Pointer(out).position(0), outBytes) != OK) {
             throw new IllegalStateException("the model does not run");
         }
@@ -98,14 +101,10 @@ public final class JvmEngine implements Engine {
 
     @Override
     public void close() {
-        if (interpreter != null && !interpreter.isNull()) {
-            tensorflowlite.TfLiteInterpreterDelete(interpreter);
-            interpreter.setNull();
-        }
-        if (!model.isNull()) {
-            tensorflowlite.TfLiteModelDelete(model);
-            model.setNull();
-        }
+        interpreter.close();
+        xnnpack.close();
+        resolver.close();
+        model.close();
         content.close();
     }
 }

@@ -1,0 +1,49 @@
+package org.distilltophone.jvm;
+
+import com.sun.jna.Memory;
+import com.sun.jna.NativeLibrary;
+import org.bytedeco.javacpp.Loader;
+import org.bytedeco.javacpp.Pointer;
+import org.bytedeco.tensorflowlite.TfLiteDelegate;
+import org.bytedeco.tensorflowlite.global.tensorflowlite;
+
+/**
+ * XNNPACK for int8 as well as float: TensorFlow Lite of Android has both by default, the library for Linux only float, and its
+ * Java binding has no way to ask for more. So its C function is called directly.
+ */
+final class Xnnpack implements AutoCloseable {
+    // TfLiteXNNPackDelegateOptions of TensorFlow 2.19: int32 num_threads, uint32 flags, and three fields that may be zero.
+    private static final int OPTIONS_BYTES = 32;
+    private static final int FLAGS_AT = 4;
+    private static final int SIGNED_AND_UNSIGNED_INT8 = 1 | 2;
+    private static final NativeLibrary LIBRARY = NativeLibrary.getInstance(Loader.load(tensorflowlite.class));
+
+    private final com.sun.jna.Pointer delegate;
+
+    /** @throws IllegalStateException there is none */
+    Xnnpack(int threads) {
+        try (Memory options = new Memory(OPTIONS_BYTES)) {
+            options.clear();
+            options.setInt(0, threads);
+            options.setInt(FLAGS_AT, SIGNED_AND_UNSIGNED_INT8);
+            delegate = LIBRARY.getFunction("TfLiteXNNPackDelegateCreate").invokePointer(new Object[] {options});
+        }
+        if (delegate == null) {
+            throw new IllegalStateException("no XNNPACK");
+        }
+    }
+
+    TfLiteDelegate delegate() {
+        return new TfLiteDelegate(new Pointer() {
+            {
+                address = com.sun.jna.Pointer.nativeValue(delegate);
+            }
+        });
+    }
+
+    /** Only after the interpreter. */
+    @Override
+    public void close() {
+        LIBRARY.getFunction("TfLiteXNNPackDelegateDelete").invokeVoid(new Object[] {delegate});
+    }
+}
