@@ -51,13 +51,15 @@ Examples:
 
     distill-bench BUNDLE --data folder:photos --limit 2000 --threads 4
 
+    distill-bench BUNDLE --device adb --checkpoint runs/student
+
     distill-bench BUNDLE --checkpoint runs/student --max-latency-ms 5 --max-size-kb 400 --max-recall-drop 1
 """
 
 app = make_app(HELP, default_command="run")
 
 DATA, COMPARE, LATENCY, GATES, OUTPUT = "Images", "Comparison", "Latency", "Limits", "Output"
-REACH = "Device at the other end of ssh"
+REACH = "Reaching the device"
 BUNDLE = typer.Argument(help="Folder made by distill-export.", show_default=False)
 
 
@@ -74,7 +76,11 @@ def run(
     remote_python: Annotated[str, typer.Option(
         help="Python there, with numpy and ai-edge-litert or onnxruntime.", rich_help_panel=REACH)] = "python3",
     remote_folder: Annotated[str | None, typer.Option(
-        help="Where our files go there; emptied when all went well. Default: .cache/distill-bench.",
+        help="Where our files go there; emptied when all went well. Default: .cache/distill-bench, on a phone "
+        "/data/local/tmp/distill-bench.",
+        rich_help_panel=REACH, show_default=False)] = None,
+    android_runner: Annotated[Path | None, typer.Option(
+        help="Folder with runner.jar and jni/ABI/…so for phones. Default: android_demo/build.",
         rich_help_panel=REACH, show_default=False)] = None,
     data: Annotated[str | None, typer.Option(
         help="Images: glyphs, folder:PATH, csv:FILE, cub200:PATH, … Default: what the model was trained on.",
@@ -163,7 +169,7 @@ def run(
     limits, named = read_gates(gates) if gates else (Limits(), None)
     options = Options(
         bundle=bundle, device=device,
-        reach=DeviceOptions(ssh_identity, ssh_known_hosts, ssh_config, remote_python, remote_folder),
+        reach=DeviceOptions(ssh_identity, ssh_known_hosts, ssh_config, remote_python, remote_folder, android_runner),
         data=data, split=split, part=part, limit=limit,
         checkpoint=checkpoint, references=reference or (), variants=variant or (), candidate=candidate or named,
         limits=merge_limits(limits, flags),
@@ -220,16 +226,17 @@ def show(
 
 @app.command()
 def devices(as_json: JsonOption = False, debug: DebugOption = False) -> None:
-    """List where a bundle can be measured."""
+    """List where a bundle can be measured, what is attached, and what the rest needs.
+
+    Starts adb's server where adb is installed and none runs.
+    """
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
-    from benchmark.devices import ADDRESSED, PLANNED, open_device
+    from benchmark.devices.listing import list_devices
 
-    machine = open_device("host").describe()
-    rows = [{"name": "host", "status": "ready", "what": f"{machine.cpu}, {machine.cores} cores, {machine.os}"}]
-    rows += [{"name": name, "status": "name one", "what": what} for name, what in ADDRESSED.values()]
-    rows += [{"name": name, "status": "not built yet", "what": what} for name, what in PLANNED.items()]
+    rows = list_devices()
     if as_json:
         print(json.dumps(rows, indent=2))
         return
@@ -237,7 +244,7 @@ def devices(as_json: JsonOption = False, debug: DebugOption = False) -> None:
     for heading in ("device", "status", ""):
         table.add_column(heading)
     for row in rows:
-        table.add_row(*row.values(), style="dim" if row["status"] == "not built yet" else "")
+        table.add_row(*map(escape, row.values()), style="" if row["status"] == "ready" else "dim")
     Console(highlight=False).print(table)
 
 

@@ -15,6 +15,7 @@ __all__ = ["DROP_GATE", "RULES", "Limits", "choose_candidate", "judge"]
 DROP_GATE = "drop of Recall@1"
 
 HEATED = 10.0  # degrees Celsius
+LOW_BATTERY = 20  # percent
 
 # What goes on the phone by default: the first of these that the bundle has.
 PREFERRED = ("tflite-int8", "tflite-float16", "tflite-float32")
@@ -114,6 +115,9 @@ def _warnings(variants: Sequence[Variant], machine: Machine) -> list[str]:
             "at the end than at the start: the machine was busy or throttled, trust ratios more than times"
         )
     found += _heat(run) if run else []
+    charge = machine.phone.battery_percent if machine.phone else None
+    if charge is not None and charge < LOW_BATTERY and not machine.emulated:
+        found.append(f"battery at {charge} %: phones slow down when it is low")
     unstable = [v.name for v in variants if v.warmup_stable is False]
     if unstable:
         found.append(f"warm-up did not settle for {', '.join(unstable)}: the machine was busy")
@@ -128,6 +132,9 @@ def _heat(run: LatencyRun) -> list[str]:
     if before is None or after is None:
         return []
     found = []
+    status = max(before.thermal_status or 0, after.thermal_status or 0)
+    if status:
+        found.append(f"the phone was throttled for heat (thermal status {status} of 6): let it cool, --rest-ms gives it pauses")
     if before.throttled is not None and after.throttled is not None and after.throttled > before.throttled:
         found.append(f"the processor slowed down for heat {after.throttled - before.throttled} times: --rest-ms gives it pauses")
     rise = max((after.celsius[zone] - before.celsius[zone] for zone in before.celsius.keys() & after.celsius.keys()), default=0)

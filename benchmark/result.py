@@ -26,6 +26,7 @@ __all__ = [
     "Latency",
     "LatencyRun",
     "Machine",
+    "Phone",
     "Recall",
     "RecallDrop",
     "Reference",
@@ -159,6 +160,7 @@ class Vitals(_Part):
     mhz: list[float] = []  # of each processor
     celsius: dict[str, float] = {}  # by thermal zone
     throttled: int | None = None  # how often it slowed down for heat since it was switched on
+    thermal_status: int | None = None  # Android's: 0 none, 1 light, 2 moderate, 3 severe, 4 critical, 5 emergency, 6 shutdown
 
 
 class LatencyRun(_Part):
@@ -180,6 +182,20 @@ class LatencyRun(_Part):
     vitals_after: Vitals | None = None
 
 
+class Phone(_Part):
+    """What an Android phone tells of itself before it is measured; null where it does not."""
+
+    model: str | None = None
+    soc: str | None = None
+    abi: str | None = None
+    sdk: int | None = None
+    fingerprint: str | None = None  # of its build
+    battery_percent: int | None = None
+    battery_celsius: float | None = None
+    plugged_in: bool | None = None
+    max_mhz: list[float] = []  # of each processor: the big ones and the little ones
+
+
 class Machine(_Part):
     """Where the numbers come from."""
 
@@ -192,8 +208,9 @@ class Machine(_Part):
     max_mhz: float | None = None
     ram_bytes: int | None = None
     os: str
-    python: str
+    python: str | None  # null: measured by another language
     packages: dict[str, str]
+    phone: Phone | None = None
     latency: LatencyRun | None = None
 
 

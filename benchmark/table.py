@@ -31,7 +31,8 @@ def print_result(result: Result, console: Console | None = None) -> None:
     if not wide and result.pytorch:
         console.print(_drops(result))
     console.print(
-        f"{parts}{skipped}\n{result.machine.device}: {result.machine.cpu}, {result.machine.cores} cores{threads}",
+        f"{parts}{skipped}\n{result.machine.device}: {result.machine.cpu}, {result.machine.cores} cores{threads}"
+        f"{' · emulated: latency and memory withheld' if result.machine.emulated else ''}",
         style="dim", markup=False,
     )
     measured = [f"{v.name} {v.memory_bytes / 1e6:.1f} MB" for v in result.variants if v.memory_bytes is not None]

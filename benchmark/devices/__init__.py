@@ -10,8 +10,7 @@ from benchmark.devices.base import Device, Embedded, Memory, Timing
 from benchmark.devices.host import Host
 from distill.console import UsageFailure, suggest
 
-__all__ = ["ADDRESSED", "DEVICES", "PLANNED", "Device", "DeviceOptions", "Embedded", "Memory", "Timing",
-           "open_device"]
+__all__ = ["DEVICES", "Device", "DeviceOptions", "Embedded", "Memory", "Timing", "open_device"]
 
 
 @dataclass(frozen=True)
@@ -23,6 +22,7 @@ class DeviceOptions:
     ssh_config: Path | None = None
     remote_python: str = "python3"
     remote_folder: str | None = None
+    android_runner: Path | None = None
 
 
 def _host(name: str, options: DeviceOptions) -> Device:
@@ -48,31 +48,32 @@ def _emulated_arm64(name: str, options: DeviceOptions) -> Device:
     return EmulatedArm64(name, folder)
 
 
-# By the word before the first colon.
-DEVICES: dict[str, Callable[[str, DeviceOptions], Device]] = {"host": _host, "ssh": _ssh, "emulated-arm64": _emulated_arm64}
-ADDRESSED = {
-    "ssh": ("ssh://[user@]host[:port]", "a Linux board with Python 3.9, numpy and ai-edge-litert or onnxruntime"),
-    "emulated-arm64": ("emulated-arm64:FOLDER", "arm64 numerics under qemu, see scripts/arm64-root.sh; no latency"),
-}
+def _adb(name: str, options: DeviceOptions) -> Device:
+    from benchmark.devices.adb import Adb, attached, choose
+    from benchmark.devices.android_side import FOLDER, RUNNER, AndroidSide
+    from benchmark.devices.remote import Remote
 
-# Named here so that asking for one gets an honest answer instead of "unknown".
-PLANNED = {
-    "adb": "a phone on a cable or Wi-Fi",
+    folder = options.remote_folder or FOLDER
+    if not folder.startswith("/"):
+        raise UsageFailure(f"--remote-folder {folder}: a phone's shell has no home folder", f"an absolute path, for example {FOLDER}")
+    transport = Adb(choose(name, attached()).serial)
+    return Remote(f"adb:{transport.where}", AndroidSide(transport, folder, options.android_runner or RUNNER))
+
+
+# By the word before the first colon.
+DEVICES: dict[str, Callable[[str, DeviceOptions], Device]] = {
+    "host": _host, "adb": _adb, "ssh": _ssh, "emulated-arm64": _emulated_arm64,
 }
 
 
 def open_device(name: str, options: DeviceOptions | None = None) -> Device:
-    """The device of that name: ``host``, ``ssh://[user@]host[:port]``, ``emulated-arm64:FOLDER``; ``adb`` is to come.
+    """The device of that name: ``host``, ``adb[:serial]``, ``ssh://[user@]host[:port]``, ``emulated-arm64:FOLDER``.
 
     Raises:
-        UsageFailure: unknown, or known but not built yet.
+        UsageFailure: unknown.
         Failure: it cannot be reached, or lacks what is needed to measure.
     """
     kind = name.split(":", 1)[0]
-    if kind in PLANNED:
-        raise UsageFailure(
-            f"--device {name}: not built yet in this version ({PLANNED[kind]})", "use --device host"
-        )
     opener = DEVICES.get(kind)
     if opener is None:
         raise UsageFailure(f"--device {name}: no such device", suggest(name, DEVICES))

@@ -61,7 +61,8 @@ class PythonSide(FarSide):
     def program(self) -> Mapping[str, Content]:
         return {self._sha256: self._code}
 
-    def start(self, command: str) -> Sequence[str]:
+    def start(self, command: str, cpus: Sequence[int] = ()) -> Sequence[str]:
+        # The runner pins itself, to ``plan.cpus``.
         return [self.python, f"{self.folder}/files/{self._sha256}", command, self.folder]
 
     def facts(self, told: Message) -> Message:

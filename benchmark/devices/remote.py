@@ -84,6 +84,8 @@ class Remote(Device):
         conduct = answer["conduct"]
         if conduct and before and after:
             conduct |= {"vitals_before": before, "vitals_after": after}
+        if conduct:
+            conduct |= {"cpus": list(plan.cpus) or None, "rest_ms": plan.rest_ms}
         timings |= {name: _timing(found) for name, found in answer["timings"].items()}
         return timings, LatencyRun(**conduct) if conduct else None
 

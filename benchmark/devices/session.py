@@ -122,7 +122,8 @@ class Session:
                     self.results[message["result"]] = message["sha256"]
                 heard(message)
 
-        done = self._transport.run(self.side.start(command), json.dumps(job).encode(), listen)
+        cpus = (job or {}).get("plan", {}).get("cpus", ())
+        done = self._transport.run(self.side.start(command, cpus), json.dumps(job).encode(), listen)
         messages = marked(done.stdout.splitlines())
         error = next((message["error"] for message in messages if "error" in message and "failed" not in message), None)
         if error:

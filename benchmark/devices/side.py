@@ -82,8 +82,15 @@ class FarSide(ABC):
         """What has to lie in ``files`` before :meth:`start`, by SHA-256."""
 
     @abstractmethod
-    def start(self, command: str) -> Sequence[str]:
-        """The words that run ``command`` of the runner there (:mod:`benchmark.devices.runner` has the protocol)."""
+    def start(self, command: str, cpus: Sequence[int] = ()) -> Sequence[str]:
+        """The words that run ``command`` of the runner there (:mod:`benchmark.devices.runner` has the protocol).
+
+        Args:
+            cpus: processors to run on, where the runner cannot see to it itself; empty: any.
+
+        Raises:
+            Failure: there are no such processors.
+        """
 
     @abstractmethod
     def facts(self, told: Message) -> Message:

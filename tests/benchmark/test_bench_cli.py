@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -15,6 +16,13 @@ from benchmark.cli import app
 from distill.console import run_app
 
 FAST = ["--seconds", "0"]
+
+
+@pytest.fixture(autouse=True)
+def no_adb(monkeypatch):
+    """Whatever is plugged in here is left alone, and no server is started."""
+    which = shutil.which
+    monkeypatch.setattr("shutil.which", lambda name, *more, **other: None if name == "adb" else which(name, *more, **other))
 
 
 def bench(*arguments: object) -> int:
@@ -103,8 +111,9 @@ def errors(capsys) -> str:
     ("arguments", "code", "message"),
     [
         (["--device", "hots"], 2, "did you mean 'host'"),
-        (["--device", "adb"], 2, "not built yet"),
-        (["--device", "adb:emulator-5554"], 2, "not built yet"),
+        (["--device", "adb"], 1, "no adb on this computer"),
+        (["--device", "adb:emulator-5554"], 1, "platform tools"),
+        (["--device", "adb", "--remote-folder", "here"], 2, "absolute path"),
         (["--device", "ssh://"], 2, "for example ssh://"),
         (["--device", "emulated-arm64"], 2, "in which folder"),
         (["--device", "emulated-arm64:/nowhere"], 1, "arm64-root.sh"),
@@ -172,7 +181,7 @@ def test_devices_lists_what_there_is(capsys):
     assert "host" in capsys.readouterr().out
     assert bench("devices", "--json") == 0
     rows = {row["name"]: row["status"] for row in json.loads(capsys.readouterr().out)}
-    assert rows["host"] == "ready" and rows["adb"] == "not built yet"
+    assert rows["host"] == "ready" and rows["adb[:serial]"] == "no adb here"
 
 
 def test_help_has_examples(capsys):

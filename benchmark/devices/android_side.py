@@ -1,0 +1,137 @@
+"""A phone: no Python there, so our runner is Java, started by ``app_process``, and the shell looks after the folder.
+
+The runner (``android_demo/runner``) speaks the protocol of :mod:`benchmark.devices.runner`. No app is installed.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from benchmark.devices.android import FACTS, VITALS, parse_facts, parse_vitals, sections
+from benchmark.devices.messages import refused
+from benchmark.devices.parcel import ROOT
+from benchmark.devices.side import Content, FarSide, Message, Settled
+from benchmark.devices.transport import Transport
+from distill.console import Failure
+from distill.files import sha256_file
+
+__all__ = ["FOLDER", "RUNNER", "AndroidSide"]
+
+FOLDER = "/data/local/tmp/distill-bench"  # where Android lets the shell's user run things
+RUNNER = ROOT / "android_demo" / "build"
+JAR, LIBRARY = "runner.jar", "libtensorflowlite_jni.so"
+MAIN = "org.distilltophone.runner.Main"
+BUILD = "build it: make android (android_demo/README.md), or name its folder: --android-runner DIR"
+AT_ONCE = 200  # names in one command line
+
+SETTLE = """cd {folder}/incoming || exit 1
+for name in *; do
+  [ -f "$name" ] || continue
+  sum=$(sha256sum "$name") || exit 1
+  if [ "${{sum%% *}}" = "$name" ]; then mv "$name" ../files/ || exit 1; else rm "$name"; echo "@@damaged"; echo "$name"; fi
+done
+cd ..
+echo "@@files"; ls files
+echo "@@results"; for name in results/*; do [ -f "$name" ] && sha256sum "$name"; done
+echo "@@free"; df -P -k ."""
+
+START = """[ -d {program} ] || {{
+  rm -rf {program}.new && mkdir -p {program}.new &&
+  cp {files}/{jar} {program}.new/{jar_name} && cp {files}/{library} {program}.new/{library_name} &&
+  chmod 555 {program}.new/* && mv {program}.new {program}
+}} || exit 1
+export CLASSPATH={program}/{jar_name} LD_LIBRARY_PATH={program}
+exec {pin}app_process -Djava.library.path={program} / {main} {command} {folder}"""
+
+
+class AndroidSide(FarSide):
+    """The shell of Android 8 or newer, and our runner for its processor.
+
+    Args:
+        folder: where our files go there, absolute.
+        runner: the folder here with ``runner.jar`` and ``jni/ABI/libtensorflowlite_jni.so``.
+    """
+
+    cure = "see --remote-folder and --android-runner"
+
+    def __init__(self, transport: Transport, folder: str = FOLDER, runner: Path = RUNNER) -> None:
+        super().__init__(transport, folder, FOLDER)
+        self._runner = runner
+        self._facts: Message = {}
+        self._program: dict[str, Content] = {}
+
+    def probe(self) -> None:
+        if not (self._runner / JAR).is_file():
+            raise Failure(f"{self._runner / JAR}: no such file, and it is what measures on a phone", BUILD)
+        self._facts = parse_facts(self._shell(FACTS, may_fail=True))
+        abi = self._facts["phone"]["abi"]
+        library = self._runner / "jni" / str(abi) / LIBRARY
+        if not library.is_file():
+            built = sorted(path.parent.name for path in self._runner.glob(f"jni/*/{LIBRARY}"))
+            raise Failure(
+                f"{self.where}: its processor is {abi or 'not told'}, and our runner is built for {', '.join(built) or 'none'}",
+                "use a phone with one of these, or build the library for it",
+            )
+        self._program = {sha256_file(path): path for path in (self._runner / JAR, library)}
+        self._shell(f"cd / && mkdir -p {' '.join(shlex.quote(f'{self.folder}/{part}') for part in ('incoming', 'files', 'results'))}")
+
+    def settle(self) -> Settled:
+        parts = sections(self._shell(SETTLE.format(folder=shlex.quote(self.folder))))
+        sums = (line.split() for line in parts.get("results", []) if line.strip())
+        free = (parts.get("free") or [""])[-1].split()
+        if len(free) < 4 or not free[3].isdecimal():
+            raise Failure(f"{self.where}: df there says {' '.join(free) or 'nothing'}", "report it with --debug")
+        return Settled(
+            damaged=parts.get("damaged", []), files=[line.strip() for line in parts.get("files", []) if line.strip()],
+            results={name.removeprefix("results/"): sha256 for sha256, name in sums}, free_bytes=int(free[3]) * 1024,
+        )
+
+    def drop(self, names: Iterable[str]) -> None:
+        names = list(names)
+        for start in range(0, len(names), AT_ONCE):
+            some = " ".join(shlex.quote(name) for name in names[start : start + AT_ONCE])
+            self._shell(f"cd {shlex.quote(self.folder)}/files && rm -f {some}")
+
+    def clean(self) -> None:
+        self._shell(
+            f"cd {shlex.quote(self.folder)} || exit 1; rm -rf incoming files results program lock; "
+            f"cd /; rmdir {shlex.quote(self.folder)} 2>/dev/null; true"
+        )
+
+    def program(self) -> Mapping[str, Content]:
+        return self._program
+
+    def start(self, command: str, cpus: Sequence[int] = ()) -> Sequence[str]:
+        if not set(cpus) <= set(range(self._facts["cores"])):
+            raise refused(self, f"processors {sorted(cpus)} are not among those there, 0-{self._facts['cores'] - 1}")
+        jar, library = self._program
+        script = START.format(
+            program=shlex.quote(f"{self.folder}/program/{jar[:12]}{library[:12]}"), files=shlex.quote(f"{self.folder}/files"),
+            jar=jar, library=library, jar_name=JAR, library_name=LIBRARY, main=MAIN, command=command,
+            folder=shlex.quote(self.folder), pin=f"taskset {sum(1 << cpu for cpu in cpus):x} " if cpus else "",
+        )
+        return ["sh", "-c", script]
+
+    def facts(self, told: Message) -> Message:
+        # The runner knows its engine; of the phone, the properties that the shell sees tell more.
+        return self._facts | {"packages": told["machine"].get("packages", {})}
+
+    def refusal(self, format_name: str) -> str | None:
+        return None if format_name == "tflite" else f"our runner on phones has TFLite only, not {format_name}"
+
+    def vitals(self) -> Message:
+        return parse_vitals(self._shell(VITALS, may_fail=True))
+
+    def _shell(self, script: str, may_fail: bool = False) -> str:
+        """What the script prints.
+
+        Raises:
+            Failure: it ended with an error, unless it may.
+        """
+        done = self.transport.run(["sh", "-c", script])
+        if done.code != 0 and not may_fail:
+            said = (done.stderr.strip().splitlines() or [f"exit status {done.code}"])[-1]
+            raise refused(self, said)
+        return done.stdout
