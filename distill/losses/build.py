@@ -123,7 +123,7 @@ class DistillationLoss(nn.Module):
         teacher: Tensor | None = None,
         labels: Tensor | None = None,
         student_stages: Sequence[Tensor] | None = None,
-        teacher_stages: Sequence[Tensor] | None = None,
+        teacher_stages: Sequence[Tensor | None] | None = None,
         labelled_mask: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Loss of one batch, in float32 at least, whatever the autocast around it.
@@ -132,7 +132,9 @@ class DistillationLoss(nn.Module):
             student: ``[n, d]`` embeddings.
             teacher: ``[n, D]`` of the same crops.
             labels: int64 ``[n]``; values at unlabelled images do not matter.
-            student_stages, teacher_stages: the four maps ``[n, C, h, w]`` of each network.
+            student_stages, teacher_stages: the four maps ``[n, C, h, w]`` of each network; of the
+                teacher None for a stage that no term takes, and of each stage what suffices
+                (``Method.teacher_maps``).
             labelled_mask: bool ``[n]``, True where the label counts. None: everywhere.
 
         Returns:
@@ -185,7 +187,7 @@ class DistillationLoss(nn.Module):
         teacher: Tensor | None,
         labels: Tensor | None,
         student_stages: Sequence[Tensor] | None,
-        teacher_stages: Sequence[Tensor] | None,
+        teacher_stages: Sequence[Tensor | None] | None,
         labelled_mask: Tensor | None,
     ) -> Tensor:
         module = self.terms[term.name]
@@ -202,7 +204,11 @@ class DistillationLoss(nn.Module):
             return torch.stack([module(a, b) for a, b in zip(own, other, strict=True)]).sum()
         return module(own, other)
 
-    def _chosen(self, term: Term, maps: Sequence[Tensor]) -> list[Tensor]:
+    def _chosen(self, term: Term, maps: Sequence[Tensor | None]) -> list[Tensor]:
         if len(maps) < max(term.stages):
             raise Failure(f"{term}: only {len(maps)} stage maps given", "pass the maps of all four stages")
-        return [maps[stage - 1] for stage in term.stages]
+        chosen = [maps[stage - 1] for stage in term.stages]
+        found = [m for m in chosen if m is not None]
+        if len(found) < len(chosen):
+            raise Failure(f"{term}: no map of stage {term.stages[chosen.index(None)]}", "pass the maps of its stages")
+        return found

@@ -21,6 +21,9 @@ class MethodSpec:
         stages: ``"maps"`` works on stage maps, ``"optional"`` on them where stages are named and
             on embeddings otherwise, ``"none"`` on embeddings only.
         default_stages: stages taken where none is named.
+        teacher_map: what of a teacher's map the loss looks at: ``whole``; ``grid``, its average over
+            the cells of the student's map where that is coarser; ``attention``, of the latter only
+            the mean square over channels.
         space: ``"teacher"`` where it ties the student's space to the teacher's, so that student
             queries can search a gallery that the teacher indexed.
         views: crops of each image in a batch that it is meant for.
@@ -32,6 +35,7 @@ class MethodSpec:
     labels: bool = False
     stages: Literal["none", "optional", "maps"] = "none"
     default_stages: tuple[int, ...] = ()
+    teacher_map: Literal["whole", "grid", "attention"] = "whole"
     space: Literal["teacher", "own"] = "own"
     views: int = 1
 
@@ -46,9 +50,9 @@ METHODS: MappingProxyType[str, MethodSpec] = MappingProxyType(
         "relative": MethodSpec("the teacher's distances between images (Frobenius norm, as published)", 0.3),
         # 0.3 at the paper's batch of 32: weight of the RMS form = n · weight of the Frobenius form.
         "relative_rms": MethodSpec("the same, independent of the batch size", 9.6),
-        "hint": MethodSpec("the teacher's stage maps, through a learned 1×1 adaptor", stages="maps", default_stages=(2, 3, 4)),
-        "hint_relative": MethodSpec("the distances between the teacher's stage maps", stages="maps", default_stages=(2, 3, 4)),
-        "attention": MethodSpec("where the teacher's stages are active", stages="maps", default_stages=(2, 3, 4)),
+        "hint": MethodSpec("the teacher's stage maps, through a learned 1×1 adaptor", stages="maps", default_stages=(2, 3, 4), teacher_map="grid"),
+        "hint_relative": MethodSpec("the distances between the teacher's stage maps", stages="maps", default_stages=(2, 3, 4), teacher_map="grid"),
+        "attention": MethodSpec("where the teacher's stages are active", stages="maps", default_stages=(2, 3, 4), teacher_map="attention"),
         "rkd": MethodSpec("the teacher's distances (up to scale) and angles: rkd_distance + 2·rkd_angle"),
         "rkd_distance": MethodSpec("the teacher's distances up to scale"),
         "rkd_angle": MethodSpec("the teacher's angles between triples of images", 2.0),

@@ -13,6 +13,7 @@ from distill.losses.catalogue import METHODS, MethodSpec
 __all__ = ["Method", "Term", "parse_method"]
 
 STAGES = (1, 2, 3, 4)
+_MAPS = ("attention", "grid", "whole")  # each can be computed from the next
 # A plus after a digit and an e belongs to a number (1e+3), any other joins terms.
 _PLUS = re.compile(r"(?<![0-9.][eE])\+")
 _TERM = re.compile(r"(?P<name>[^:@]*)(?::(?P<weight>[^:@]*))?(?:@(?P<stages>[^:@]*))?")
@@ -68,6 +69,15 @@ class Method:
     def needs_stages(self) -> bool:
         """Whether any term looks at stage maps, so that stored embeddings of the teacher do not do."""
         return any(term.stages for term in self.terms)
+
+    @property
+    def teacher_maps(self) -> dict[int, str]:
+        """Stage → what of the teacher's map suffices for all terms (``MethodSpec.teacher_map``)."""
+        found: dict[int, str] = {}
+        for term in self.terms:
+            for stage in term.stages:
+                found[stage] = max(found.get(stage, _MAPS[0]), term.spec.teacher_map, key=_MAPS.index)
+        return found
 
     @property
     def space(self) -> Literal["teacher", "own"]:

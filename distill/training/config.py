@@ -87,6 +87,9 @@ class StudentConfig(RunConfig):
     teacher_crops: int = _option(
         8, "Crops an image whose teacher embeddings are computed once and reused; 0 runs the teacher at every step.", METHOD, ge=0
     )
+    teacher_store_gb: float = _option(
+        8.0, "Most disk space, in GB, for stored stage maps of the teacher; where they need more, it runs at every step.", METHOD, ge=0
+    )
     teacher_reduction: Literal["auto", "pca", "projection", "none"] = _option(
         "auto",
         "A teacher of --embedding-size dimensions: pca, or projection (learned from labels); auto: pca where the method learns the "

@@ -31,7 +31,8 @@ from distill.training.reduction import keep_reduced
 from distill.training.sampler import ClassBatches
 from distill.training.setup import Setup, prepare
 from distill.training.state import RunFolder
-from distill.training.teacher import to_input
+from distill.training.teacher import LiveTeacher, to_input
+from distill.training.teacher_store import CachedTeacher
 
 __all__ = ["Outcome", "train_model"]
 
@@ -212,7 +213,7 @@ class _Loop:
             teacher=None if targets is None else self._joint(targets),
             labels=joint_labels,
             student_stages=[self._joint(m.float()) for m in maps] or None,
-            teacher_stages=[self._joint(m.float()) for m in target_maps] if target_maps else None,
+            teacher_stages=[None if m is None else self._joint(m.float()) for m in target_maps] if target_maps else None,
             labelled_mask=joint_labels >= 0,
         )
         self.optimizer.zero_grad(set_to_none=True)
@@ -271,12 +272,24 @@ class _Loop:
             "optimizer": self.optimizer.state_dict(),
             "average": self.average.state_dict() if self.average is not None else None,
             "best": self.best,
+            "maps": "live" if isinstance(self.setup.teacher, LiveTeacher) else "stored",
         }
 
     def _inputs(self) -> dict[str, str]:
         """What the options name but do not pin down: a run never goes on with other pictures or another teacher."""
         teacher = self.setup.teacher_info
         return {"images": self.setup.images.fingerprint, "teacher": teacher.id if teacher else ""}
+
+    def _keep_teacher(self, maps: str) -> None:
+        """Take the stage maps from where the run has taken them so far: stored ones are rounded, live ones are not."""
+        teacher = self.setup.teacher
+        if teacher is None or not self.losses.needs_stages:
+            return
+        if maps == "live" and isinstance(teacher, CachedTeacher):
+            note("this run began with the teacher at every step and goes on so")
+            self.setup.teacher = teacher.live
+        elif maps == "stored" and isinstance(teacher, LiveTeacher):
+            note("this run began with stored maps of the teacher: its result will differ by their rounding")
 
     def _resume(self) -> int:
         state = self.folder.load(self.device)
@@ -293,4 +306,5 @@ class _Loop:
         if self.average is not None:
             self.average.load_state_dict(state["average"])
         self.best = state["best"]
+        self._keep_teacher(state.get("maps", "live"))
         return int(state["epochs_done"])

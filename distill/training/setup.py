@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
 
 from distill.console import UsageFailure
 from distill.data.imageset import ImageSet
@@ -26,7 +27,9 @@ from distill.training.crops import CropRule
 from distill.training.data import TrainImages
 from distill.training.degrade import Degrade, parse_degrade
 from distill.training.reduction import reduce_teacher, reduction_for
-from distill.training.teacher import CachedTeacher, LiveTeacher
+from distill.training.stage_maps import StoredStage, stage_shapes, stored_stages
+from distill.training.teacher import LiveTeacher
+from distill.training.teacher_store import CachedTeacher, has_room
 
 __all__ = ["Setup", "crop_workers", "data_record", "in_bfloat16", "native_bfloat16", "prepare"]
 
@@ -158,8 +161,16 @@ def prepare(config: RunConfig, out: Path) -> Setup:
     teacher: LiveTeacher | CachedTeacher | None = None
     if live is not None and losses.needs_teacher:
         teacher = live
-        if student and student.teacher_crops and not losses.needs_stages and teacher_info is not None:
-            teacher = CachedTeacher(live, teacher_info.id, images, rule, cache_dir)
+        if student and student.teacher_crops and teacher_info is not None:
+            stages: list[StoredStage] = []
+            if losses.needs_stages:
+                shapes = [stage_shapes(m, p.input_size) for m, p in ((live.model, live.preprocessing), (model, preprocessing))]
+                stages = stored_stages(method.teacher_maps, *shapes)
+            stored = CachedTeacher(live, teacher_info.id, images, rule, cache_dir, stages)
+            views = min(student.epochs * losses.views, max(student.teacher_crops, losses.views))
+            # Free space is asked for once: processes must not decide differently.
+            fits = [not stages or not accelerator.is_main_process or has_room(stored, views, student.teacher_store_gb, cache_dir)]
+            teacher = stored if broadcast_object_list(fits)[0] else live
     return Setup(
         accelerator, in_bfloat16(model, config.precision, accelerator.device), model, preprocessing, losses, teacher, teacher_info,
         reduced, train_set, validation_set, images, rule, degrade, workers,

@@ -15,7 +15,7 @@ from distill.training.config import RunConfig
 __all__ = ["RunFolder"]
 
 # Where a run keeps things and how many threads it uses do not change what it computes.
-_FREE = {"cache_dir", "threads", "workers"}
+_FREE = {"cache_dir", "teacher_store_gb", "threads", "workers"}
 
 
 class RunFolder:
