@@ -83,6 +83,12 @@ def evaluate(
         str | None, typer.Option("--degrade", help="Make the queries worse: lowres:4, blur:2 or jpeg:20; joined by +.")
     ] = None,
     nmi: Annotated[bool, typer.Option("--nmi", help="Also cluster and report NMI (slow).")] = False,
+    pairs: Annotated[
+        Path | None, typer.Option("--pairs", help="Accuracy on these pairs instead: pairs.txt of LFW, ten sets.")
+    ] = None,
+    threshold_pairs: Annotated[
+        Path | None, typer.Option("--threshold-pairs", help="Choose the threshold on these (pairsDevTrain.txt).")
+    ] = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
@@ -91,11 +97,30 @@ def evaluate(
     - `distill-train evaluate runs/student`
     - Student queries against a gallery that the teacher indexed: `--gallery-model runs/teacher`
     - Poor photos: `--degrade lowres:4`; what `--student-degrade` trained for
+    - Same face or not: `distill-train evaluate runs/faces --data lfw:lfw --pairs lfw/pairs.txt`
     """
+    if threshold_pairs and not pairs:
+        raise UsageFailure("--threshold-pairs goes with --pairs", "add --pairs FILE")
+    if pairs:
+        if gallery_model or nmi or split or part != "test":
+            raise UsageFailure(
+                "--pairs takes neither --gallery-model, --nmi, --split nor --part", "the list says which pictures are compared"
+            )
+        _print(str(run), _verify(run, data, pairs, threshold_pairs, degrade), as_json)
+        return
     from distill.runs import evaluate_run
 
     metrics = evaluate_run(run, data, split, part, gallery_model, nmi, degrade)
     _print(str(run), metrics, as_json)
+
+
+def _verify(run: Path, data: str | None, pairs: Path, threshold_pairs: Path | None, degrade: str | None) -> dict[str, float]:
+    from distill.training.degrade import degrade_rows
+    from distill.verification import verify_run
+
+    found = verify_run(run, data, pairs, threshold_pairs, degrade_rows(degrade))
+    low, high = found.ci95
+    return {"accuracy": found.accuracy, "ci95_low": low, "ci95_high": high, "standard_error": found.standard_error}
 
 
 def _train(

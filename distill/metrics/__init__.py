@@ -15,11 +15,15 @@ from distill.metrics.neighbours import nearest
 from distill.metrics.nmi import nmi
 from distill.metrics.ranking import RetrievalScores, map_at_r, r_precision, retrieval_scores
 from distill.metrics.recall import hits_at_k, recall_at_k
+from distill.metrics.verification import Verification, accuracy_at, best_threshold, pair_similarities, verification_accuracy
 
 __all__ = [
     "Drop",
     "McNemar",
     "RetrievalScores",
+    "Verification",
+    "accuracy_at",
+    "best_threshold",
     "bootstrap_ci",
     "counted_queries",
     "hits_at_k",
@@ -27,9 +31,11 @@ __all__ = [
     "mcnemar_exact",
     "nearest",
     "nmi",
+    "pair_similarities",
     "paired_drop_ci",
     "r_precision",
     "recall_at_k",
     "retrieval_scores",
     "unit_rows",
+    "verification_accuracy",
 ]
