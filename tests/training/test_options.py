@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from typer.testing import CliRunner
 
 from distill.cli import app
 from distill.console import Failure, UsageFailure, run_app
+from distill.data.spec import KINDS
 from distill.options import read_recipe
 from distill.training.config import StudentConfig, TeacherConfig, make_config
 
@@ -94,3 +96,34 @@ def test_shipped_recipes_hold_known_options_and_open_with_their_command(recipe):
     make_config(kind, read_recipe(recipe), recipe.name)
     first = recipe.read_text().splitlines()[0]
     assert first.startswith("# distill-train ") and f"recipes/{recipe.name}" in first
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+def test_the_commands_above_a_recipe_are_valid(recipe, monkeypatch):
+    """Taken as they stand there, from the repository's root; only the work itself is left out."""
+    seen = {}
+
+    def train(kind, config, out, overwrite):
+        seen[kind] = config
+        return type("Info", (), {"metrics": {}})
+
+    monkeypatch.setattr("distill.runs.train_run", train)
+    monkeypatch.setattr("distill.cli._verify", lambda *arguments: seen.update(verified=arguments) or {})
+    monkeypatch.setattr("distill.cli._print", lambda *_: None)
+    monkeypatch.chdir(recipe.parents[1])
+    commands = [line[2:] for line in recipe.read_text().splitlines() if line.startswith("# distill-train ")]
+    for command in commands:
+        assert run_app(app, shlex.split(command)[1:]) == 0, command
+    kind = recipe.stem.rpartition("-")[2]
+    config = seen[kind]
+    assert config.model_dump() | read_recipe(recipe) == config.model_dump()
+    assert config.batch_size % config.images_per_class == 0
+    assert data_kind(config.data) in KINDS and (kind == "teacher" or config.teacher)
+    from distill.losses.method import parse_method
+
+    parse_method(config.method)
+    assert ("verified" in seen) == recipe.stem.startswith("faces")
+
+
+def data_kind(spec):
+    return spec.partition(":")[0]
