@@ -1,0 +1,175 @@
+"""The phone's Java beside Python: every step from the picture to the ranking, with the real engine."""
+
+from __future__ import annotations
+
+import io
+import re
+import struct
+from pathlib import Path
+
+import java_build
+import numpy as np
+import PIL.Image
+import pytest
+
+from distill.data.decode import decode
+from distill.data.preprocess import Preprocessing
+from distill.data.spec import open_data
+from distill.metrics import recall_at_k
+from export.bundle import Bundle, load_bundle, open_variant
+from gallery import Content, Model, check_gallery, int8_codes, open_gallery, write_gallery
+from gallery.search import search
+
+pytestmark = pytest.mark.slow
+
+DATA = "glyphs:classes=40"
+VARIANTS = ("tflite-int8", "tflite-float32")
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A student with random weights on glyphs: what it retrieves is far from chance and far from perfect."""
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("tensorflow")
+    from distill.models.backbones import build_backbone
+    from distill.models.checkpoint import save_checkpoint
+    from distill.models.embedder import Embedder
+    from distill.models.info import CheckpointInfo
+    from export.bundle.schema import Tolerance
+    from export.pipeline import Options, export_bundle
+
+    folder = tmp_path_factory.mktemp("android")
+    torch.manual_seed(0)
+    model = Embedder(build_backbone("mobilenet_v1_025"), 64).train()
+    preprocessing = model.backbone.default_preprocessing(48, 55)
+    pixels = np.stack([preprocessing.pixels(image) for image in pictures()])
+    scaled = torch.from_numpy(preprocessing.scale(pixels).transpose(0, 3, 1, 2).copy())
+    with torch.inference_mode():
+        for _ in range(20):  # the statistics of batch normalisation
+            model(scaled[:: len(scaled) // 96])
+    info = CheckpointInfo(
+        kind="student", arch="mobilenet_v1_025", embedding_size=64, preprocessing=preprocessing,
+        data={"spec": DATA, "split": "half"},
+    )
+    save_checkpoint(folder / "student", model.eval(), info)
+    options = Options(calibration_images=32, tolerances={name: Tolerance() for name in ("float32", "int8")}, target="tflite")
+    assert export_bundle(folder / "student", folder / "bundle", options).folder is not None
+    return load_bundle(folder / "bundle")
+
+
+def pictures() -> list[PIL.Image.Image]:
+    images = open_data(DATA)
+    return [images.read(index) for index in range(len(images))]
+
+
+def test_units_of_core() -> None:
+    java_build.maven("test")
+
+
+def test_resize_alpha_and_orientation_are_pythons(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    sizes = [(640, 480), (333, 500), (1000, 257), (256, 256), (1, 64), (64, 1), (7, 5)]
+    sizes += [tuple(rng.integers(1, 200, 2)) for _ in range(300)]
+    with open(tmp_path / "cases", "wb") as out:
+        for number, (width, height) in enumerate(sizes):
+            shorter, longer = sorted((int(width), int(height)))
+            height = max(int(height), -(-longer // 64)) if width == longer else int(height)
+            width = max(int(width), -(-longer // 64))
+            side = int(rng.integers(1, 48)) if number > 3 else 224
+            resize = side + int(rng.integers(0, 20)) if number > 3 else 256
+            orientation = int(rng.integers(1, 9))
+            pixels = rng.integers(0, 256, (height, width, 4), np.uint8)
+            if number % 2:
+                pixels = rng.choice(np.array([0, 255], np.uint8), pixels.shape)
+            if number % 3:
+                pixels[..., 3] = 255
+            upright = decode(encoded(pixels, orientation), "case")
+            expected = Preprocessing(input_size=side, resize_size=resize).pixels(upright)
+            out.write(struct.pack("<5i", width, height, side, resize, orientation) + pixels.tobytes() + expected.tobytes())
+    assert java_build.java("sizes", tmp_path / "cases")[-1] == f"equal {len(sizes)} of {len(sizes)}"
+
+
+def encoded(pixels: np.ndarray, orientation: int) -> bytes:
+    """As a PNG with an EXIF orientation."""
+    buffer = io.BytesIO()
+    exif = PIL.Image.Exif()
+    exif[0x0112] = orientation
+    PIL.Image.fromarray(pixels, "RGBA").save(buffer, "PNG", exif=exif)
+    return buffer.getvalue()
+
+
+def test_golden_files_and_vectors(bundle: Bundle) -> None:
+    for variant in VARIANTS:
+        lines = java_build.java("golden", bundle.directory, variant)
+        files = [line for line in lines if line.startswith("file")]
+        assert len(files) == len(bundle.manifest.golden.files) > 1
+        for line in files:
+            assert "size=true" in line  # image1.jpg lies on its side
+            if "lossless=true" in line:
+                assert "decoded=true pixels=true" in line
+            else:
+                assert int(re.search(r"apart=(\d+)", line)[1]) <= 32
+        rows = [line for line in lines if line.startswith("row")]
+        assert len(rows) == bundle.manifest.golden.count
+        for line in rows:
+            cosine, least = map(float, re.search(r"cosine=(\S+) least=(\S+)", line).groups())
+            assert cosine >= least
+            if variant == "tflite-int8":
+                assert "equal=true" in line
+
+
+def test_recall_and_neighbours_are_pythons(bundle: Bundle, tmp_path: Path) -> None:
+    preprocessing, labels = bundle.manifest.preprocessing, open_data(DATA).labels
+    pixels = np.stack([preprocessing.pixels(image) for image in pictures()])
+    pixels.tofile(tmp_path / "pixels")
+    (tmp_path / "labels").write_text("\n".join(map(str, labels)))
+    java_build.java("embed", bundle.directory, "tflite-int8", tmp_path / "pixels", tmp_path / "rows")
+    rows = np.fromfile(tmp_path / "rows", "<f4").reshape(len(pixels), -1)
+    expected = open_variant(bundle, "tflite-int8").embed(pixels)
+    np.testing.assert_array_equal(rows, expected)
+
+    java_build.java("index", bundle.directory, "tflite-int8", tmp_path / "rows", tmp_path / "gallery")
+    made = open_gallery(tmp_path / "gallery")
+    check_gallery(made)
+    np.testing.assert_array_equal(made.embeddings, int8_codes(expected))
+    assert made.ids() == [str(index) for index in range(len(pixels))]
+    assert made.model.sha256 == bundle.variant("tflite-int8").sha256
+
+    recall, nearest = java_build.java("recall", tmp_path / "gallery", tmp_path / "labels")
+    hits, count = map(int, re.fullmatch(r"recall@1 (\d+) of (\d+)", recall).groups())
+    codes = int8_codes(expected).astype(np.int64)
+    products = codes @ codes.T
+    np.fill_diagonal(products, np.iinfo(np.int64).min)
+    best = products.argmax(axis=1)  # of equal ones the lower row
+    assert list(map(int, nearest.split()[1:])) == best.tolist()
+    assert hits == int((labels[best] == labels).sum()) and count == len(labels)
+    assert 0.1 < hits / count < 0.99
+    # Python's metric takes the floats; the codes move few neighbours.
+    assert abs(hits / count - recall_at_k(expected, labels, ks=(1,))[1]) < 0.03
+
+
+@pytest.mark.parametrize("dimension", [128, 70])
+def test_search_finds_what_python_finds(dimension: int, tmp_path: Path) -> None:
+    rng = np.random.default_rng(dimension)
+    rows = unit(rng.normal(size=(6000, dimension)))
+    rows[1::7] = rows[:-1:7]  # twins
+    queries = unit(rows[:40] + 0.5 * unit(rng.normal(size=(40, dimension))))
+    model = Model(
+        name="random", variant="tflite-int8", sha256="ab" * 32, source_id="s",
+        preprocessing=Preprocessing(input_size=8, resize_size=8),
+    )
+    content = Content(model, [f"{index}.jpg" for index in range(len(rows))], int8_codes(rows), bits=True)
+    write_gallery(tmp_path / "gallery", content)
+    queries.tofile(tmp_path / "queries")
+    gallery = open_gallery(tmp_path / "gallery")
+    for how, exact in (("exact", True), ("best", False)):
+        found = search(gallery, queries, 20, exact)
+        products = (int8_codes(queries).astype(int)[:, None] * gallery.embeddings[found.rows].astype(int)).sum(axis=2)
+        lines = java_build.java("search", tmp_path / "gallery", tmp_path / "queries", 20, how)
+        assert len(lines) == len(queries)
+        for line, wanted, dots in zip(lines, found.rows, products, strict=True):
+            assert line.split() == [f"{row}:{dot}" for row, dot in zip(wanted, dots, strict=True)]
+
+
+def unit(rows: np.ndarray) -> np.ndarray:
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)

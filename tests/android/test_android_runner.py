@@ -1,0 +1,114 @@
+"""The Java runner behind the real Python side: on a computer, with the engine of the JVM."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import java_build
+import numpy as np
+import pytest
+from test_android_core import bundle  # noqa: F401  (a fixture)
+
+from benchmark.devices.host import Host
+from benchmark.devices.local import Local
+from benchmark.devices.python_side import PythonSide
+from benchmark.devices.remote import Remote
+from benchmark.devices.side import Content, Message
+from benchmark.system import machine_facts
+from benchmark.timing import Plan
+from export.bundle import Bundle
+
+pytestmark = pytest.mark.slow
+
+VARIANTS = ["tflite-int8", "tflite-float32"]
+
+
+class JavaSide(PythonSide):
+    """Our Java runner instead of the Python one; the folder is looked after by Python."""
+
+    def program(self) -> Mapping[str, Content]:
+        code = java_build.classpath().encode()
+        return {hashlib.sha256(code).hexdigest(): code}
+
+    def start(self, command: str, cpus: Sequence[int] = ()) -> Sequence[str]:
+        return ["java", "-Xmx512m", "-cp", java_build.classpath(), "org.distilltophone.jvm.RunnerMain", command, self.folder]
+
+    def facts(self, told: Message) -> Message:
+        return machine_facts() | {"packages": told["machine"]["packages"]}
+
+
+@pytest.fixture
+def device(tmp_path: Path):
+    java_build.classpath()
+    remote = Remote("java", JavaSide(Local(), sys.executable, str(tmp_path / "device")))
+    yield remote
+    remote.close(True)
+    assert not (tmp_path / "device").exists()
+
+
+@pytest.fixture
+def pixels(bundle: Bundle) -> np.ndarray:  # noqa: F811
+    return bundle.golden_pixels()
+
+
+def test_embeds_as_the_host_does(device: Remote, bundle: Bundle, pixels: np.ndarray) -> None:  # noqa: F811
+    batches = [pixels[:3], pixels[3:], pixels[:3]]  # one of them twice
+    found = device.embed(bundle, VARIANTS, batches, threads=1)
+    expected = Host().embed(bundle, VARIANTS, batches, threads=1)
+    np.testing.assert_array_equal(found["tflite-int8"].embeddings, expected["tflite-int8"].embeddings)
+    np.testing.assert_allclose(found["tflite-float32"].embeddings, expected["tflite-float32"].embeddings, atol=1e-5)
+
+
+def test_times_by_the_plan(device: Remote, bundle: Bundle, pixels: np.ndarray) -> None:  # noqa: F811
+    plan = Plan(seconds=0, min_samples=30, max_samples=2000, warmup_max_runs=40, rest_ms=1)
+    timings, conduct = device.measure_latency(bundle, VARIANTS, pixels, plan)
+    assert conduct is not None and conduct.rounds == 3 and conduct.threads == 1 and conduct.rest_ms == 1
+    for timing in timings.values():
+        assert timing.error is None and timing.init_ms > 0 and timing.first_run_ms > 0
+        assert len(timing.samples.invoke) == 30 and len(timing.samples.end_to_end) == 6
+        assert all(0 < sample < 60e9 for sample in timing.samples.invoke)
+        assert 10 <= timing.samples.warmup_runs <= 40
+    assert device.describe().packages["tensorflow-lite"]
+
+
+def test_what_it_cannot_run_is_told(device: Remote, bundle: Bundle, pixels: np.ndarray) -> None:  # noqa: F811
+    foreign = bundle.manifest.variants[0].model_copy(update={"name": "onnx-float32", "format": "onnx"})
+    manifest = bundle.manifest.model_copy(update={"variants": (*bundle.manifest.variants, foreign)})
+    odd = Bundle(directory=bundle.directory, manifest=manifest)
+    found = device.embed(odd, ["onnx-float32", "tflite-int8"], [pixels], threads=1)
+    assert "onnx" in found["onnx-float32"].error and found["tflite-int8"].error is None
+    timings, _ = device.measure_latency(odd, ["onnx-float32"], pixels, Plan(seconds=0))
+    assert "onnx" in timings["onnx-float32"].error
+
+
+def test_memory_of_a_model(device: Remote, bundle: Bundle) -> None:  # noqa: F811
+    for found in device.peak_memory(bundle, ["tflite-int8"]).values():  # nothing where /proc forbids it
+        assert 0 <= found.added < found.process
+
+
+def test_damage_and_nonsense(tmp_path: Path) -> None:
+    for part in ("incoming", "files", "results"):
+        (tmp_path / part).mkdir()
+    name = hashlib.sha256(b"right").hexdigest()
+    (tmp_path / "files" / name).write_bytes(b"wrong")
+    job = {"threads": 1, "variants": {"x": {"model": name}}, "chunks": []}
+    assert tell(tmp_path, "embed", json.dumps(job)) == [{"damaged": name}]
+    assert not (tmp_path / "files" / name).exists()
+    for nonsense in ("{", "[]", "{}", json.dumps({**job, "variants": {"x": {"model": "../../etc/passwd"}}})):
+        (answer,) = tell(tmp_path, "embed", nonsense)
+        assert answer["error"]
+    assert "unknown command" in tell(tmp_path, "dance", "{}")[0]["error"]
+
+
+def tell(folder: Path, command: str, stdin: str) -> list[dict]:
+    done = subprocess.run(
+        ["java", "-cp", java_build.classpath(), "org.distilltophone.jvm.RunnerMain", command, folder],
+        input=stdin, capture_output=True, text=True,
+    )
+    assert done.returncode == 1
+    return [json.loads(line.partition("@distill-bench ")[2]) for line in done.stdout.splitlines()]
