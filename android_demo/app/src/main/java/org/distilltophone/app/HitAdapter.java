@@ -32,9 +32,9 @@ final class HitAdapter extends BaseAdapter {
         return hit.row < 0 ? Uri.parse(hit.id).getLastPathSegment() : hit.id;
     }
 
-    /** As it is shown: 0.93. */
+    /** As it is shown: 0.93. Rounding to int8 can lift a picture's cosine with itself a little above 1. */
     static String similarity(Query.Hit hit) {
-        return String.format(Locale.getDefault(), "%.2f", hit.score);
+        return String.format(Locale.getDefault(), "%.2f", Math.min(1f, hit.score));
     }
 
     @Override

@@ -39,6 +39,8 @@ final class Fixture {
         String path = System.getProperty("fixture");
         Assume.assumeTrue("no model to test with: run pytest tests/android", path != null && !path.isEmpty());
         DemoApp.engines = new JvmEngines();
+        // Threads of an engine wait for each other, long where other tests use the machine.
+        Settings.preferences(RuntimeEnvironment.getApplication()).edit().putInt("threads", 1).commit();
         return new Fixture(new File(path));
     }
 
