@@ -16,7 +16,7 @@ from distill.data.decode import decode
 from distill.data.preprocess import Preprocessing
 from distill.data.spec import open_data
 from distill.metrics import recall_at_k
-from export.bundle import Bundle, load_bundle, open_variant
+from export.bundle import Bundle, open_variant
 from gallery import Content, Model, check_gallery, int8_codes, open_gallery, write_gallery
 from gallery.search import search
 
@@ -24,37 +24,6 @@ pytestmark = pytest.mark.slow
 
 DATA = "glyphs:classes=40"
 VARIANTS = ("tflite-int8", "tflite-float32")
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """A student with random weights on glyphs: what it retrieves is far from chance and far from perfect."""
-    torch = pytest.importorskip("torch")
-    pytest.importorskip("tensorflow")
-    from distill.models.backbones import build_backbone
-    from distill.models.checkpoint import save_checkpoint
-    from distill.models.embedder import Embedder
-    from distill.models.info import CheckpointInfo
-    from export.bundle.schema import Tolerance
-    from export.pipeline import Options, export_bundle
-
-    folder = tmp_path_factory.mktemp("android")
-    torch.manual_seed(0)
-    model = Embedder(build_backbone("mobilenet_v1_025"), 64).train()
-    preprocessing = model.backbone.default_preprocessing(48, 55)
-    pixels = np.stack([preprocessing.pixels(image) for image in pictures()])
-    scaled = torch.from_numpy(preprocessing.scale(pixels).transpose(0, 3, 1, 2).copy())
-    with torch.inference_mode():
-        for _ in range(20):  # the statistics of batch normalisation
-            model(scaled[:: len(scaled) // 96])
-    info = CheckpointInfo(
-        kind="student", arch="mobilenet_v1_025", embedding_size=64, preprocessing=preprocessing,
-        data={"spec": DATA, "split": "half"},
-    )
-    save_checkpoint(folder / "student", model.eval(), info)
-    options = Options(calibration_images=32, tolerances={name: Tolerance() for name in ("float32", "int8")}, target="tflite")
-    assert export_bundle(folder / "student", folder / "bundle", options).folder is not None
-    return load_bundle(folder / "bundle")
 
 
 def pictures() -> list[PIL.Image.Image]:

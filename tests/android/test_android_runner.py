@@ -12,7 +12,6 @@ from pathlib import Path
 import java_build
 import numpy as np
 import pytest
-from test_android_core import bundle  # noqa: F401  (a fixture)
 
 from benchmark.devices.host import Host
 from benchmark.devices.local import Local
@@ -52,11 +51,11 @@ def device(tmp_path: Path):
 
 
 @pytest.fixture
-def pixels(bundle: Bundle) -> np.ndarray:  # noqa: F811
+def pixels(bundle: Bundle) -> np.ndarray:
     return bundle.golden_pixels()
 
 
-def test_embeds_as_the_host_does(device: Remote, bundle: Bundle, pixels: np.ndarray) -> None:  # noqa: F811
+def test_embeds_as_the_host_does(device: Remote, bundle: Bundle, pixels: np.ndarray) -> None:
     batches = [pixels[:3], pixels[3:], pixels[:3]]  # one of them twice
     found = device.embed(bundle, VARIANTS, batches, threads=1)
     expected = Host().embed(bundle, VARIANTS, batches, threads=1)
@@ -64,7 +63,7 @@ def test_embeds_as_the_host_does(device: Remote, bundle: Bundle, pixels: np.ndar
     np.testing.assert_allclose(found["tflite-float32"].embeddings, expected["tflite-float32"].embeddings, atol=1e-5)
 
 
-def test_times_by_the_plan(device: Remote, bundle: Bundle, pixels: np.ndarray) -> None:  # noqa: F811
+def test_times_by_the_plan(device: Remote, bundle: Bundle, pixels: np.ndarray) -> None:
     plan = Plan(seconds=0, min_samples=30, max_samples=2000, warmup_max_runs=40, rest_ms=1)
     timings, conduct = device.measure_latency(bundle, VARIANTS, pixels, plan)
     assert conduct is not None and conduct.rounds == 3 and conduct.threads == 1 and conduct.rest_ms == 1
@@ -76,7 +75,7 @@ def test_times_by_the_plan(device: Remote, bundle: Bundle, pixels: np.ndarray) -
     assert device.describe().packages["tensorflow-lite"]
 
 
-def test_what_it_cannot_run_is_told(device: Remote, bundle: Bundle, pixels: np.ndarray) -> None:  # noqa: F811
+def test_what_it_cannot_run_is_told(device: Remote, bundle: Bundle, pixels: np.ndarray) -> None:
     foreign = bundle.manifest.variants[0].model_copy(update={"name": "onnx-float32", "format": "onnx"})
     manifest = bundle.manifest.model_copy(update={"variants": (*bundle.manifest.variants, foreign)})
     odd = Bundle(directory=bundle.directory, manifest=manifest)
@@ -86,7 +85,7 @@ def test_what_it_cannot_run_is_told(device: Remote, bundle: Bundle, pixels: np.n
     assert "onnx" in timings["onnx-float32"].error
 
 
-def test_memory_of_a_model(device: Remote, bundle: Bundle) -> None:  # noqa: F811
+def test_memory_of_a_model(device: Remote, bundle: Bundle) -> None:
     for found in device.peak_memory(bundle, ["tflite-int8"]).values():  # nothing where /proc forbids it
         assert 0 <= found.added < found.process
 
