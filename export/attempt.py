@@ -188,6 +188,7 @@ def _describe(target: Target, built: Built, path: Path, method: str, job: Job) -
         producer=built.producer,
         calibration_range=built.calibration_range,
         in_float=built.in_float,
+        recipe=built.recipe,
         repair=method,
         fine_tuning=_fine_tuning(job) if trained else None,
     )

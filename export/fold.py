@@ -25,8 +25,8 @@ def can_fold(model: Embedder) -> bool:
 def cannot_fold(model: Embedder) -> Failure:
     """What to tell who asks for it nevertheless."""
     return Failure(
-        f"{model.backbone.arch}: no TFLite route for this architecture yet",
-        "export it with --target onnx, or distil a mobilenet_v1_025, _050, _075 or _100",
+        f"{model.backbone.arch}: float16, int16x8 and --io uint8 are for mobilenet_v1_* only",
+        "take --quantize none,int8 with --io auto or float32, or distil a mobilenet_v1_025, _050, _075 or _100",
     )
 
 

@@ -24,10 +24,10 @@ from export.bundle.tflite_file import count_operators
 from export.calibration import CalibrationImages
 from export.graph import Convolution, FoldedGraph, L2Norm, Layer, Linear, MeanPool, same_padding
 from export.ranges import MINMAX, Range, RangeRule, find_ranges
+from export.raw_embedder import without_norm
 
 if TYPE_CHECKING:
     import onnx
-    import torch
 
     from distill.models.embedder import Embedder
 
@@ -113,7 +113,7 @@ def module_to_onnx(model: Embedder, side: int, debug: bool = False) -> onnx.Mode
     try:
         with _quiet_exporter(debug):
             program = torch.onnx.export(
-                _without_norm(model),
+                without_norm(model),
                 (torch.zeros(2, 3, side, side),),  # two images: a batch of one would be taken for a constant
                 input_names=[INPUT],
                 output_names=[_RAW],
@@ -138,21 +138,6 @@ def module_to_onnx(model: Embedder, side: int, debug: bool = False) -> onnx.Mode
 
 
 _RAW = "raw_embedding"
-
-
-def _without_norm(model: Embedder) -> torch.nn.Module:
-    import torch
-
-    class Raw(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.backbone, self.linear = model.backbone, model.linear
-
-        def forward(self, image: torch.Tensor) -> torch.Tensor:
-            pooled = self.backbone(image).mean(dim=(2, 3))
-            return pooled if self.linear is None else self.linear(pooled)
-
-    return Raw().eval()
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from distill.console import Failure, UsageFailure, note, suggest
 from export.bundle.schema import InputSpec, Operator, OutputSpec, Scheme, Tolerance
@@ -78,6 +78,17 @@ class Job:
         return self._repaired[self.repair]
 
     @cached_property
+    def unfolded_tflite(self) -> bytes:
+        """The float32 TFLite file of any network, without its norm, by litert-torch.
+
+        Raises:
+            Failure: the extra ``generic`` is not installed, or the converter gave up.
+        """
+        from export.generic_route import convert_module
+
+        return convert_module(self.model, self.preprocessing.input_size, self.debug)
+
+    @cached_property
     def _in_float(self) -> dict[str, tuple[str, ...]]:
         return {}
 
@@ -127,6 +138,7 @@ class Built:
     producer: str
     calibration_range: str = ""
     in_float: tuple[str, ...] = ()
+    recipe: tuple[dict[str, Any], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -141,7 +153,8 @@ class Target:
         tolerance: how far it may be from PyTorch.
         golden_min_cosine: how near another machine must come to the golden embeddings.
         needs_calibration: whether ``build`` reads calibration images.
-        needs_folding: whether ``build`` takes only networks that ``export.fold`` knows.
+        needs_folding: whether ``build`` takes only networks that ``export.fold`` knows. Other TFLite rows
+            take any, by the extra ``generic``.
         border: type of the input, one of ``--io``, and where the last operator has it of the output too;
             ``None`` where there is no choice.
     """
@@ -177,10 +190,13 @@ def _tflite(weights: str, border: str = "float32") -> Callable[[Job, Path], Buil
         from importlib.metadata import version
 
         from export.bundle.tflite_file import describe_tflite
+        from export.fold import can_fold
         from export.metadata import add_metadata, build_metadata
         from export.tflite import check_input_scale, to_tflite
         from export.tflite_integers import write_integers
 
+        if not can_fold(job.model):
+            return _generic_tflite(job, path, weights, border)
         graph, calibration, numbers, rule, in_float = job.graph, job.calibration, None, MINMAX, ()
         if weights in ("int8", "int16x8"):
             graph, numbers = job.repaired().graph, job.repaired().numbers
@@ -203,6 +219,31 @@ def _tflite(weights: str, border: str = "float32") -> Callable[[Job, Path], Buil
         return Built(*facts, producer, "trained" if numbers else str(rule), in_float)
 
     return build
+
+
+def _generic_tflite(job: Job, path: Path, weights: str, border: str) -> Built:
+    from importlib.metadata import version
+
+    from export.bundle.tflite_file import describe_tflite
+    from export.generic_route import add_norm, quantize_generic
+    from export.metadata import add_metadata, build_metadata
+    from export.tflite import check_input_scale
+
+    content, rule, recipe = job.unfolded_tflite, "", []
+    producer = f"litert-torch {version('litert-torch')}"
+    if weights == "int8":
+        if not job.calibration:
+            raise Failure("int8 needs calibration images", "give --calibration-data")
+        if job.exclusion:
+            raise Failure(f"{job.model.backbone.arch}: --exclude-layers knows folded networks only", "leave it out")
+        content, recipe = quantize_generic(content, job.calibration, job.rule, border == "int8", job.debug)
+        rule, producer = str(job.rule), f"{producer}, ai-edge-quantizer {version('ai-edge-quantizer')}"
+    says = f"{job.model.embedding_size} values of unit length"
+    metadata = build_metadata(job.model.backbone.arch, says, job.preprocessing)
+    path.write_bytes(add_metadata(add_norm(content), metadata))
+    if weights == "int8":
+        check_input_scale(path, job.preprocessing)
+    return Built(*describe_tflite(path), producer, rule, recipe=tuple(recipe))
 
 
 def _onnx_float32(job: Job, path: Path) -> Built:
@@ -257,12 +298,12 @@ _QUANTISED = Tolerance(min_cosine=0.85, mean_cosine=0.95)
 TARGETS: dict[str, Target] = {
     target.name: target
     for target in (
-        Target("tflite", "none", _FLOAT32, _tflite("float32"), _EXACT, 0.99999, needs_folding=True),
+        Target("tflite", "none", _FLOAT32, _tflite("float32"), _EXACT, 0.99999),
         Target("tflite", "float16", _FLOAT16, _tflite("float16"), _HALF, 0.9999, needs_folding=True),
         *(
             Target(
                 "tflite", "int8", _INT8, _tflite("int8", border), _QUANTISED, 0.99,
-                needs_calibration=True, needs_folding=True, border=border,
+                needs_calibration=True, needs_folding=border == "uint8", border=border,
             )
             for border in ("int8", "uint8", "float32")
         ),
@@ -325,13 +366,21 @@ def leave_out_unfit(targets: list[Target], model: Embedder, formats: str) -> lis
         Failure: one was asked for by name, or none is left.
     """
     from export.fold import can_fold, cannot_fold
+    from export.generic_route import missing_generic
 
-    unfit = [target for target in targets if target.needs_folding and not can_fold(model)]
-    fit = [target for target in targets if target not in unfit]
+    if can_fold(model):
+        return targets
+    missing = missing_generic()
+    unfit = {
+        target.name: missing or cannot_fold(model)
+        for target in targets
+        if target.needs_folding or (missing and target.format == "tflite")
+    }
+    fit = [target for target in targets if target.name not in unfit]
     if unfit and (ALL not in formats.split(",") or not fit):
-        raise cannot_fold(model)
+        raise next(iter(unfit.values()))
     if unfit:
-        note(f"left out: {', '.join(target.name for target in unfit)}: {cannot_fold(model)}")
+        note(f"left out: {', '.join(unfit)}: {next(iter(unfit.values()))}")
     return fit
 
 

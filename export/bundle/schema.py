@@ -221,6 +221,7 @@ class Variant(RawFile):
     fine_tuning: FineTuning | None = None  # where the repair trained it
     calibration_range: Annotated[str, Field(max_length=100)] = ""  # the rule for ranges of activations
     in_float: Annotated[tuple[Annotated[str, Field(max_length=200)], ...], Field(max_length=1000)] = ()  # layers
+    recipe: Annotated[tuple[dict[str, Any], ...], Field(max_length=1000)] = ()  # of ai-edge-quantizer, as it saves it
 
 
 class GoldenVectors(RawFile):

@@ -266,25 +266,3 @@ def test_tolerances_name_a_variant_or_a_precision():
     assert limits["int8"].min_cosine == 0.8
     assert limits["onnx-int8"].min_cosine == 0.7
     assert limits["int8"].mean_cosine is None
-
-
-@pytest.fixture(scope="module")
-def resnet(pictures, tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("resnet") / "student"
-    write_checkpoint(folder, student("timm:test_resnet"), {"spec": f"folder:{pictures}", "split": "half"})
-    return folder
-
-
-def test_a_timm_student_asked_for_tflite_hears_what_works(resnet, tmp_path, capsys):
-    assert call(resnet, "--target", "tflite", "--out", tmp_path / "b") == 1
-    error = capsys.readouterr().err
-    assert "no TFLite route" in error
-    assert "--target onnx" in error
-    assert leftovers(tmp_path) == []
-
-
-@pytest.mark.slow
-def test_a_timm_student_goes_to_onnx_by_all(resnet, tmp_path, capsys):
-    assert call(resnet, "--out", tmp_path / "b") == 0
-    assert [v.name for v in load_bundle(tmp_path / "b").manifest.variants] == ["onnx-float32", "onnx-int8"]
-    assert "left out: tflite-float32, tflite-int8" in " ".join(capsys.readouterr().err.split())

@@ -1,0 +1,28 @@
+"""An embedder up to its linear layer: what converters take that make many operators of an L2 norm."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+    from distill.models.embedder import Embedder
+
+__all__ = ["without_norm"]
+
+
+def without_norm(model: Embedder) -> torch.nn.Module:
+    """``[N, 3, H, W]`` to ``[N, D]``, rows of any length; shares the weights of ``model``."""
+    import torch
+
+    class Raw(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.backbone, self.linear = model.backbone, model.linear
+
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            pooled = self.backbone(image).mean(dim=(2, 3))
+            return pooled if self.linear is None else self.linear(pooled)
+
+    return Raw().eval()
