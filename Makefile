@@ -1,6 +1,8 @@
-# Two commands do all:
-#   make demo    set up, then: pictures -> teacher -> student -> ONNX and TFLite -> report
-#   make test    set up, then run every test
+# Three commands do all:
+#   make demo     set up, then: pictures -> teacher -> student -> ONNX and TFLite -> report
+#   make test     set up, then run every test
+#   make android  set up, then: bundle -> gallery -> signed APK in android_demo/build
+#                 (BUNDLE=folder GALLERY=file; else what make demo left, else a small model made at once)
 # On a folder of photos (one folder a class):
 #   make demo DATA=folder:photos TEACHER="--weights imagenet" STUDENT="--weights imagenet"
 
@@ -11,9 +13,11 @@ TEACHER_RECIPE ?= recipes/glyphs-teacher.yaml
 STUDENT_RECIPE ?= recipes/glyphs-student.yaml
 TEACHER ?=
 STUDENT ?=
+BUNDLE ?=
+GALLERY ?=
 BIN := .venv/bin
 
-.PHONY: demo test clean
+.PHONY: demo test android clean
 
 demo: .venv/ready
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh scripts/demo.sh "$(OUT)" "$(DATA)" \
@@ -21,6 +25,9 @@ demo: .venv/ready
 
 test: .venv/ready
 	$(BIN)/python -m pytest
+
+android: .venv/ready
+	@PATH="$(CURDIR)/$(BIN):$$PATH" sh scripts/android.sh "$(BUNDLE)" "$(GALLERY)"
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.11 ..." if sys.version_info < (3, 11) else 0)'
@@ -31,4 +38,4 @@ test: .venv/ready
 
 # Leaves runs/: what was trained took longer than an install.
 clean:
-	rm -rf .venv build *.egg-info
+	rm -rf .venv build *.egg-info android_demo/build android_demo/*/target

@@ -1,0 +1,39 @@
+#!/bin/sh
+# A bundle and a gallery into a signed APK; each line is a command you can run by itself.
+#   sh scripts/android.sh BUNDLE GALLERY       empty words: what "make demo" left, or a small model trained here in a minute
+set -eu
+bundle=$1 gallery=$2
+here=$(cd "$(dirname "$0")/.." && pwd)
+data=glyphs
+
+for need in mvn:maven aapt2:aapt apksigner:apksigner zipalign:zipalign javac:default-jdk-headless; do
+    if ! command -v "${need%%:*}" >/dev/null; then
+        echo "make android: ${need%%:*} is not installed: apt-get install maven aapt apksigner zipalign default-jdk-headless" >&2
+        exit 1
+    fi
+done
+
+if [ -z "$bundle" ] && [ -e runs/demo/bundle/bundle.json ]; then
+    bundle=runs/demo/bundle
+fi
+if [ -z "$bundle" ]; then
+    bundle=runs/android/bundle data=glyphs:classes=600
+    if [ ! -e "$bundle/bundle.json" ]; then
+        echo "== no model yet: a small one is trained (make demo makes a good one)"
+        [ -e runs/android/student/model.json ] || distill-train student --data "$data" --recipe "$here/recipes/glyphs-student.yaml" \
+            --method multi_similarity --epochs 6 --out runs/android/student
+        distill-export runs/android/student --target tflite --quantize int8 --calibration-data "$data" --out "$bundle" --overwrite
+    fi
+fi
+if [ -z "$gallery" ]; then
+    gallery=runs/android/demo.gallery
+    mkdir -p runs/android
+    echo "== distill-index $bundle $data --part test --limit 3000 --thumbnails 64 --out $gallery"
+    distill-index "$bundle" "$data" --part test --limit 3000 --thumbnails 64 --out "$gallery" --overwrite
+fi
+
+echo "== pack.py assets; mvn package; pack.py apk"
+python3 "$here/android_demo/pack.py" assets --bundle "$bundle" --gallery "$gallery"
+mvn -q -B -f "$here/android_demo/pom.xml" package -DskipTests -pl app,runner -am
+python3 "$here/android_demo/pack.py" apk
+echo "install it: adb install -r android_demo/build/distill-to-phone-arm64-v8a.apk"
