@@ -25,7 +25,7 @@ from distill.training.crops import CropRule
 from distill.training.data import TrainImages
 from distill.training.features import crop_features
 from distill.training.pca import principal_components
-from distill.training.projection import learn_projection
+from distill.training.projection import LEARNED_BY, learn_projection
 from distill.training.teacher import LiveTeacher
 from distill.versions import versions
 
@@ -159,7 +159,7 @@ def keep_reduced(run: Path, model: Embedder, info: CheckpointInfo) -> None:
 def _key(live: LiveTeacher, info: CheckpointInfo, kind: Kind, size: int, images: TrainImages, rule: CropRule) -> str:
     parts = [
         info.id, kind, _WHITENING, size, rule.scale, rule.flip, rule.seed, images.fingerprint, images.size, live.autocast,
-        images.num_classes if kind == "projection" else None,
+        [images.num_classes, LEARNED_BY] if kind == "projection" else None,
     ]
     return sha256(json.dumps(parts).encode()).hexdigest()[:16]
 

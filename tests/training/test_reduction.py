@@ -213,7 +213,10 @@ def test_a_reduction_is_found_again_but_not_a_damaged_one(tmp_path, wide_teacher
     assert other.space != first.space
     monkeypatch.setattr("distill.training.reduction.crop_features", None)  # must not be asked
     train_run("student", student(wide_teacher, **options), tmp_path / "b", overwrite=True)
-    assert load_file(tmp_path / "b" / "teacher" / "model.safetensors")["linear.weight"].shape == (16, 256)
+    weight = load_file(tmp_path / "b" / "teacher" / "model.safetensors")["linear.weight"].double()
+    gram = weight @ weight.T  # half whitened: orthogonal rows, the longer the less the direction varies
+    assert weight.shape == (16, 256) and (gram.diagonal().diff() > 0).all()
+    assert (gram - gram.diagonal().diag()).abs().max() < 1e-5 * gram.max()
     assert load_checkpoint(tmp_path / "b" / "teacher")[1].id == first.space
 
 
