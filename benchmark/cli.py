@@ -12,7 +12,7 @@ import typer
 
 from benchmark.commands import compare, pareto
 from benchmark.commands import history as history_of_results
-from distill.console import DebugOption, Failure, JsonOption, UsageFailure, make_app, note, run_app
+from distill.console import DebugOption, Failure, JsonOption, UsageFailure, make_app, note, run_app, suggest
 
 __all__ = ["app", "main"]
 
@@ -60,6 +60,7 @@ app = make_app(HELP, default_command="run")
 
 DATA, COMPARE, LATENCY, GATES, OUTPUT = "Images", "Comparison", "Latency", "Limits", "Output"
 REACH = "Reaching the device"
+SOURCES = ("pixels", "files")
 BUNDLE = typer.Argument(help="Folder made by distill-export.", show_default=False)
 
 
@@ -89,6 +90,9 @@ def run(
         help="Which classes are for training: half, a number, a fraction, official. Default: as trained.",
         rich_help_panel=DATA, show_default=False)] = None,
     part: Annotated[str, typer.Option(help="test, train or all.", rich_help_panel=DATA)] = "test",
+    source: Annotated[str, typer.Option(
+        "--from", help="What the device gets: pixels (decoded, resized and cropped here) or files, which it decodes and "
+        "preprocesses itself, so that its mistakes count.", rich_help_panel=DATA)] = "pixels",
     limit: Annotated[int | None, typer.Option(
         min=2, help="About this many images, as whole classes.", rich_help_panel=DATA, show_default=False)] = None,
     checkpoint: Annotated[Path | None, typer.Option(
@@ -156,6 +160,9 @@ def run(
     if history:
         _check_target(history / "x.json", bundle)
 
+    if source not in SOURCES:
+        raise UsageFailure(f"--from {source}: no such source", suggest(source, SOURCES))
+
     from benchmark.devices import DeviceOptions
     from benchmark.gates import Limits
     from benchmark.gates_file import merge_limits, read_gates
@@ -174,7 +181,7 @@ def run(
         checkpoint=checkpoint, references=reference or (), variants=variant or (), candidate=candidate or named,
         limits=merge_limits(limits, flags),
         plan=Plan(threads=threads, seconds=seconds, seed=seed, cpus=_cpus(cpus), rest_ms=rest_ms),
-        memory=memory,
+        memory=memory, files=source == "files",
         command=shlex.join(["distill-bench", *sys.argv[1:]]),
     )
     result, evidence = measure(options)

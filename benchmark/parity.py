@@ -12,13 +12,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmark.devices import Device, Embedded
+from benchmark.devices import Batch, Device, Embedded
 from benchmark.pytorch import TorchModel
 from benchmark.result import Cosine, Flips, RecallDrop
 from benchmark.text import plain
-from distill.console import Failure
+from distill.console import Failure, UsageFailure
 from distill.data.batches import pixel_batches
-from distill.data.imageset import ImageSet
+from distill.data.imageset import ImageSet, UnreadableImage
 from distill.data.preprocess import Preprocessing
 from distill.metrics import (
     RetrievalScores,
@@ -78,23 +78,30 @@ def geometry(preprocessing: Preprocessing) -> dict[str, object]:
 
 def embed_all(
     device: Device, bundle: Bundle, variants: Sequence[str], images: ImageSet,
-    models: Sequence[TorchModel], threads: int,
+    models: Sequence[TorchModel], threads: int, files: bool = False,
 ) -> Embeddings:
     """Embed ``images`` with every variant on the device and every checkpoint in PyTorch.
 
+    Args:
+        files: hand the device the encoded files, which it decodes and preprocesses itself. PyTorch gets the pixels of
+            this computer all the same.
+
     Raises:
-        Failure: no image is readable, or a checkpoint gives NaN.
+        Failure: no image is readable, or a checkpoint gives NaN, or ``files`` and the images are not files.
     """
     own = bundle.manifest.preprocessing
     sharing = [model for model in models if geometry(model.preprocessing) == geometry(own)]
     indices: list[np.ndarray] = []
 
-    def batches() -> Iterator[np.ndarray]:
+    if files and len(images) and images.read_bytes(0) is None:
+        raise UsageFailure(f"--from files: the images of {images.spec} are not files", "--from pixels, or other --data")
+
+    def batches() -> Iterator[Batch]:
         for pixels, where in pixel_batches(images, own, batch_size=BATCH, label="embedding"):
             indices.append(where)
             for model in sharing:
                 model.add(pixels)
-            yield pixels
+            yield [_file(images, index) for index in where] if files else pixels
 
     embedded = device.embed(bundle, variants, batches(), threads)
     if not indices:
@@ -110,6 +117,13 @@ def embed_all(
         if not np.array_equal(np.concatenate(found), rows):
             raise Failure(f"{images.spec}: images changed while they were being read", "run again")
     return Embeddings(rows, embedded, {model.name: model.embeddings() for model in models})
+
+
+def _file(images: ImageSet, index: int) -> bytes:
+    try:
+        return images.read_bytes(index) or b""
+    except UnreadableImage as problem:
+        raise Failure(f"{images.spec}: images changed while they were being read: {problem}", "run again") from None
 
 
 def score(embeddings: np.ndarray, labels: np.ndarray) -> RetrievalScores:

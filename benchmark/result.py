@@ -225,6 +225,7 @@ class Data(_Part):
     fingerprint: str  # of the images selected, before skipping
     skipped: int  # unreadable
     available: int  # images of this part before --limit
+    decoded_by: Literal["computer", "device"] = "computer"  # who decoded, resized and cropped for the variants
 
 
 class BundleFacts(_Part):

@@ -62,6 +62,7 @@ class Options:
     variants: Sequence[str] = ()  # empty: all of the bundle
     candidate: str | None = None
     memory: bool = False
+    files: bool = False  # the device decodes the pictures itself
     limits: Limits = field(default_factory=Limits)
     plan: Plan = field(default_factory=Plan)
     command: str = ""
@@ -134,7 +135,7 @@ def _measure(
             "the bundle preprocesses images differently from its checkpoint: PyTorch was measured with the checkpoint's way"
         )
     warnings += _seen_classes(subject, models[0].info.data.get("classes") if options.checkpoint else None)
-    embedded = embed_all(device, bundle, names, subject.images, models, options.plan.threads)
+    embedded = embed_all(device, bundle, names, subject.images, models, options.plan.threads, options.files)
     labels = subject.images.labels[embedded.indices]
     model_scores = {model.name: score(embedded.models[model.name], labels) for model in models}
     measured = [_reference(m, model_scores[m.name], labels, subject, options.plan) for m in models]
@@ -166,7 +167,7 @@ def _measure(
         pytorch=pytorch,
         references=measured,
         machine=machine,
-        data=_data_facts(subject, embedded, labels),
+        data=_data_facts(subject, embedded, labels, options.files),
         verdict=judge(judged, variants, pytorch, machine, options.limits, warnings),
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         command=plain(options.command),
@@ -319,9 +320,10 @@ def _finite(value: dict[str, Any]) -> dict[str, Any]:
     return json.loads(plain(json.dumps(value)), parse_constant=lambda _: None)
 
 
-def _data_facts(subject: Subject, embedded: Embeddings, labels: np.ndarray) -> Data:
+def _data_facts(subject: Subject, embedded: Embeddings, labels: np.ndarray, files: bool) -> Data:
     return Data(
         spec=plain(subject.spec), split=subject.split, part=subject.part, images=len(labels),
         classes=len(np.unique(labels)), fingerprint=subject.images.fingerprint(),
         skipped=len(subject.images) - len(labels), available=subject.available,
+        decoded_by="device" if files else "computer",
     )

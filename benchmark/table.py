@@ -25,13 +25,14 @@ def print_result(result: Result, console: Console | None = None) -> None:
     wide = console.width >= WIDE
     data = result.data
     parts = f"{data.images:,} images of {data.classes:,} classes, {data.part} part of {data.spec}"
+    decoded = ", decoded on the device" if data.decoded_by == "device" else ""
     skipped = f", {data.skipped} unreadable skipped" if data.skipped else ""
     threads = f" · {_threads(result)}" if result.machine.latency else ""
     console.print(_variants(result, wide))
     if not wide and result.pytorch:
         console.print(_drops(result))
     console.print(
-        f"{parts}{skipped}\n{result.machine.device}: {result.machine.cpu}, {result.machine.cores} cores{threads}"
+        f"{parts}{skipped}{decoded}\n{result.machine.device}: {result.machine.cpu}, {result.machine.cores} cores{threads}"
         f"{' · emulated: latency and memory withheld' if result.machine.emulated else ''}",
         style="dim", markup=False,
     )

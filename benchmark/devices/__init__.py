@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmark.devices.base import Device, Embedded, Memory, Timing
+from benchmark.devices.base import Batch, Device, Embedded, Memory, Timing
 from benchmark.devices.host import Host
 from distill.console import UsageFailure, suggest
 
-__all__ = ["DEVICES", "Device", "DeviceOptions", "Embedded", "Memory", "Timing", "open_device"]
+__all__ = ["DEVICES", "Batch", "Device", "DeviceOptions", "Embedded", "Memory", "Timing", "open_device"]
 
 
 @dataclass(frozen=True)

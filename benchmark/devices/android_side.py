@@ -121,6 +121,9 @@ class AndroidSide(FarSide):
     def refusal(self, format_name: str) -> str | None:
         return None if format_name == "tflite" else f"our runner on phones has TFLite only, not {format_name}"
 
+    def undecodable(self) -> str | None:
+        return "our runner on phones takes preprocessed images only"
+
     def vitals(self) -> Message:
         return parse_vitals(self._shell(VITALS, may_fail=True))
 

@@ -22,7 +22,9 @@ from benchmark.result import LatencyRun, Machine
 from benchmark.timing import Plan
 from export.bundle import Bundle
 
-__all__ = ["Device", "Embedded", "Memory", "Timing"]
+__all__ = ["Batch", "Device", "Embedded", "Memory", "Timing"]
+
+Batch = np.ndarray | list[bytes]
 
 
 class Device(ABC):
@@ -53,12 +55,16 @@ class Device(ABC):
 
     @abstractmethod
     def embed(
-        self, bundle: Bundle, variants: Sequence[str], batches: Iterable[np.ndarray], threads: int
+        self, bundle: Bundle, variants: Sequence[str], batches: Iterable[Batch], threads: int
     ) -> dict[str, Embedded]:
         """Embed all images with all variants.
 
         Args:
-            batches: uint8 [B, H, W, 3] each, preprocessed; gone through once.
+            batches: uint8 [B, H, W, 3] each, preprocessed; or the encoded files of B pictures each, which the device
+                decodes and preprocesses itself, by the bundle's record. Gone through once.
+
+        Raises:
+            Failure: the device cannot decode files, or not one of these.
         """
 
     def peak_memory(self, bundle: Bundle, variants: Sequence[str]) -> dict[str, Memory]:

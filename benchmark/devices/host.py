@@ -9,7 +9,7 @@ from dataclasses import asdict
 
 import numpy as np
 
-from benchmark.devices.base import Device, Embedded, Memory, Timing
+from benchmark.devices.base import Batch, Device, Embedded, Memory, Timing
 from benchmark.devices.jobs import memory_on
 from benchmark.devices.local import Local
 from benchmark.devices.python_side import PythonSide
@@ -44,13 +44,14 @@ class Host(Device):
         return timings, LatencyRun(**asdict(conduct)) if conduct else None
 
     def embed(
-        self, bundle: Bundle, variants: Sequence[str], batches: Iterable[np.ndarray], threads: int
+        self, bundle: Bundle, variants: Sequence[str], batches: Iterable[Batch], threads: int
     ) -> dict[str, Embedded]:
         embedders = Embedders(_openers(bundle, variants, threads))
         rows: dict[str, list[np.ndarray]] = {name: [] for name in variants}
-        for pixels in batches:
-            for name, batch in embedders.embed(pixels).items():
-                rows[name].append(batch)
+        for batch in batches:
+            pixels = batch if isinstance(batch, np.ndarray) else _decoded(batch, bundle)
+            for name, found in embedders.embed(pixels).items():
+                rows[name].append(found)
         return {
             name: Embedded(error=embedders.errors[name]) if name in embedders.errors else joined(rows[name])
             for name in variants
@@ -59,6 +60,15 @@ class Host(Device):
     def peak_memory(self, bundle: Bundle, variants: Sequence[str]) -> dict[str, Memory]:
         with tempfile.TemporaryDirectory(prefix="bench-") as folder:
             return memory_on(Session(PythonSide(Local(), sys.executable, folder)), bundle, variants)
+
+
+def _decoded(files: list[bytes], bundle: Bundle) -> np.ndarray:
+    from benchmark.devices.pictures import unpack
+
+    try:
+        return unpack(b"".join(files), [len(file) for file in files], bundle.manifest.preprocessing.model_dump())
+    except ValueError as error:
+        raise Failure(f"host: {error}", "did the file change meanwhile? Run again") from None
 
 
 def _openers(bundle: Bundle, variants: Sequence[str], threads: int) -> Openers:

@@ -34,4 +34,6 @@ def refused(side: FarSide, why: str) -> Failure:
         cure = "wait for it, or end that process there"
     elif why.startswith("processors"):
         cure = "name others: --cpus"
+    elif "cannot be decoded there" in why:
+        cure = "Pillow is needed there: pip install pillow" if "PIL" in why else "--from pixels decodes on this computer"
     return Failure(f"{side.where}: {why}", cure)

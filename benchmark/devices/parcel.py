@@ -11,14 +11,18 @@ __all__ = ["BOOTSTRAP", "SOURCES", "parcel"]
 ROOT = Path(__file__).parents[2]
 BOOTSTRAP = "benchmark/devices/bootstrap.py"
 
-# They import the standard library, NumPy, the engines and each other (a test holds them to it).
+# They import the standard library, NumPy, the engines and each other (a test holds them to it); those that decode
+# pictures also Pillow, and are imported only for that.
 SOURCES = (
     "distill/console/errors.py",
+    "distill/data/imageset.py",
+    "distill/data/decode.py",
     "export/bundle/quiet.py",
     "export/bundle/engine.py",
     "benchmark/timing.py",
     "benchmark/system.py",
     "benchmark/devices/work.py",
+    "benchmark/devices/pictures.py",
     BOOTSTRAP,
     "benchmark/devices/runner.py",
 )

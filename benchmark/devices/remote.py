@@ -12,12 +12,13 @@ import json
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from benchmark.devices.base import Device, Embedded, Timing
+from benchmark.devices.base import Batch, Device, Embedded, Timing
 from benchmark.devices.jobs import contents_of, job_for, memory_on, npy
 from benchmark.devices.session import Session, sha256
 from benchmark.devices.side import Content, FarSide, Message
@@ -32,6 +33,14 @@ from export.bundle import Bundle
 __all__ = ["Remote"]
 
 WINDOW_BYTES = 128 * 2**20  # of pixels that lie on the device at one time
+
+
+@dataclass(frozen=True)
+class Sent:
+    """One batch on its way: how many images, and for encoded pictures the bytes of each."""
+
+    images: int
+    sizes: list[int] | None = None
 
 
 class Remote(Device):
@@ -90,36 +99,40 @@ class Remote(Device):
         return timings, LatencyRun(**conduct) if conduct else None
 
     def embed(
-        self, bundle: Bundle, variants: Sequence[str], batches: Iterable[np.ndarray], threads: int
+        self, bundle: Bundle, variants: Sequence[str], batches: Iterable[Batch], threads: int
     ) -> dict[str, Embedded]:
         able, errors = self._able(bundle, variants)
         rows: dict[str, list[np.ndarray]] = {name: [] for name in able}
         if able:
-            self._embed(job_for(bundle, able, threads), contents_of(bundle, able), batches, rows, errors)
+            job = job_for(bundle, able, threads) | {"preprocessing": bundle.manifest.preprocessing.model_dump(mode="json")}
+            self._embed(job, contents_of(bundle, able), batches, rows, errors)
         return {
             name: Embedded(error=errors.get(name, "no images")) if name in errors or not rows[name] else joined(rows[name])
             for name in variants
         }
 
     def _embed(
-        self, job: Message, contents: Mapping[str, Content], batches: Iterable[np.ndarray],
+        self, job: Message, contents: Mapping[str, Content], batches: Iterable[Batch],
         rows: dict[str, list[np.ndarray]], errors: dict[str, str],
     ) -> None:
         with ExitStack() as stack:
             kept = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
-            window: dict[str, int] = {}  # SHA-256 of a batch -> its images
+            window: dict[str, Sent] = {}  # by SHA-256 of the batch
             filled = 0
-            for pixels in batches:
-                data = npy(pixels)
+            for batch in batches:
+                data, sent = self._packed(batch)
                 if filled + len(data) > WINDOW_BYTES and window:
-                    note(f"{self._session.where}: embedding {sum(window.values())} images")
+                    note(f"{self._session.where}: embedding {sum(sent.images for sent in window.values())} images")
                     self._window(job, contents, kept, window, rows, errors, lambda message: None)
                     window, filled = {}, 0
                 name = sha256(data)
                 while name in window:  # the very same batch twice: images in duplicate
+                    # What stands behind an array is not read; behind a picture neither, by any decoder.
                     data, name = data + b"\0", sha256(data + b"\0")
+                    if sent.sizes:
+                        sent = Sent(sent.images, [*sent.sizes[:-1], sent.sizes[-1] + 1])
                 (kept / name).write_bytes(data)
-                window[name] = len(pixels)
+                window[name] = sent
                 filled += len(data)
             if window:
                 bar = stack.enter_context(progress(f"embedding on {self._session.where}", total=len(window)))
@@ -143,19 +156,19 @@ class Remote(Device):
     # ---- one window of batches
 
     def _window(
-        self, job: Message, contents: Mapping[str, Content], kept: Path, window: Mapping[str, int],
+        self, job: Message, contents: Mapping[str, Content], kept: Path, window: Mapping[str, Sent],
         rows: dict[str, list[np.ndarray]], errors: dict[str, str], heard: Callable[[Message], None],
     ) -> None:
         """Embed the batches of ``window`` and add to ``rows``, in their order."""
         keys = {
-            (name, pixels): f"{sha256(json.dumps([variant, pixels, job['threads'], self._session.identity]).encode())[:40]}.npy"
+            (name, pixels): f"{_key(variant, pixels, window[pixels], job, self._session.identity)}.npy"
             for name, variant in job["variants"].items() if name not in errors for pixels in window
         }
         chunks = []
         for pixels in window:
             missing = {name: key for (name, batch), key in keys.items() if batch == pixels and key not in self._session.results}
             if missing:
-                chunks.append({"pixels": pixels, "keys": missing})
+                chunks.append({"pixels": pixels, "keys": missing} | ({"sizes": window[pixels].sizes} if window[pixels].sizes else {}))
             else:
                 heard({"step": 1})
         if chunks:
@@ -172,9 +185,9 @@ class Remote(Device):
             if name in errors:
                 continue
             batch = np.load(io.BytesIO(found[key]), allow_pickle=False)
-            if batch.dtype != np.float32 or batch.ndim != 2 or len(batch) != window[pixels]:
+            if batch.dtype != np.float32 or batch.ndim != 2 or len(batch) != window[pixels].images:
                 raise Failure(
-                    f"{self._session.where}: {name} gave {batch.dtype} {batch.shape} for {window[pixels]} images",
+                    f"{self._session.where}: {name} gave {batch.dtype} {batch.shape} for {window[pixels].images} images",
                     "report it with --debug",
                 )
             rows[name].append(batch)
@@ -190,6 +203,28 @@ class Remote(Device):
         self._side.require({bundle.variant(name).format for name in variants})
         refusals = {name: self._side.refusal(bundle.variant(name).format) for name in variants}
         return [name for name in variants if not refusals[name]], {name: why for name, why in refusals.items() if why}
+
+
+    def _packed(self, batch: Batch) -> tuple[bytes, Sent]:
+        """A batch as the content of one file.
+
+        Raises:
+            Failure: files, and the device cannot decode them.
+        """
+        if isinstance(batch, np.ndarray):
+            return npy(batch), Sent(len(batch))
+        why = self._side.undecodable()
+        if why:
+            raise Failure(f"{self._session.where}: {why}", "--from pixels decodes on this computer")
+        return b"".join(batch), Sent(len(batch), [len(file) for file in batch])
+
+
+def _key(variant: Message, pixels: str, sent: Sent, job: Message, identity: list[Any]) -> str:
+    """The name of a result: of all that it depends on."""
+    parts = [variant, pixels, job["threads"], identity]
+    if sent.sizes:
+        parts += [sent.sizes, job["preprocessing"]]
+    return sha256(json.dumps(parts).encode())[:40]
 
 
 def _timing(found: Message) -> Timing:

@@ -121,13 +121,32 @@ def embed(store: Store, job: dict[str, Any]) -> None:
         tell(failed=name, error=error)
     for chunk in job["chunks"]:
         known = set(embedders.errors)
-        for name, rows in embedders.embed(store.array(chunk["pixels"]), chunk["keys"]).items():
+        for name, rows in embedders.embed(pixels_of(store, job, chunk), chunk["keys"]).items():
             buffer = io.BytesIO()
             np.save(buffer, rows, allow_pickle=False)
             store.save(chunk["keys"][name], buffer.getvalue())
         for name in set(embedders.errors) - known:
             tell(failed=name, error=embedders.errors[name])
         tell(step=1)
+
+
+def pixels_of(store: Store, job: dict[str, Any], chunk: dict[str, Any]) -> np.ndarray:
+    """A chunk's pixels, decoded here where files were sent.
+
+    Raises:
+        OSError: they cannot be decoded.
+    """
+    if "sizes" not in chunk:
+        return store.array(chunk["pixels"])
+    data = store.content(chunk["pixels"])
+    try:
+        from benchmark.devices.pictures import unpack
+    except ImportError as error:
+        raise OSError(f"files cannot be decoded there: {error}") from None
+    try:
+        return unpack(data, chunk["sizes"], job["preprocessing"])
+    except ValueError as error:
+        raise OSError(str(error)) from None
 
 
 def memory(store: Store, job: dict[str, Any]) -> None:

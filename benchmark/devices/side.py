@@ -107,6 +107,10 @@ class FarSide(ABC):
             Failure: it has the engine of none of them.
         """
 
+    def undecodable(self) -> str | None:
+        """Why encoded pictures cannot be decoded there; ``None``: they may, and the runner will tell."""
+        return None
+
     def vitals(self) -> Message | None:
         """The fields of ``Vitals`` now, where this side sees more than the runner does."""
         return None

@@ -10,7 +10,7 @@ from adb_daemon import FakePhone
 
 from benchmark.devices.parcel import parcel
 
-__all__ = ["install", "make_runner"]
+__all__ = ["board_runner", "install", "make_runner"]
 
 PROPERTIES = {
     "ro.product.manufacturer": "Google", "ro.product.model": "Pixel 6", "ro.product.cpu.abi": "arm64-v8a",
@@ -58,22 +58,28 @@ def make_runner(folder: Path, abis: Sequence[str] = ("arm64-v8a",)) -> Path:
     return folder
 
 
-def install(phone: FakePhone, python: Sequence[str], environment: dict[str, str] | None = None, **properties: str) -> None:
-    """Let the phone answer as a phone does, and run the runner for boards where Android would run Java's.
+def board_runner(phone: FakePhone, python: Sequence[str]) -> list[str]:
+    """The words that start the runner for boards there."""
+    code = phone.root / "runner.zip"
+    code.write_bytes(parcel())
+    return [*python, str(code)]
+
+
+def install(phone: FakePhone, runner: Sequence[str], environment: dict[str, str] | None = None, **properties: str) -> None:
+    """Let the phone answer as a phone does, and run another runner of the same protocol where Android would run ours.
 
     Args:
-        python: the words that start the Python of the runner.
+        runner: the words that start it.
+        environment: all of it but PATH.
         properties: of ``getprop``, with ``_`` for ``.``.
     """
     found = PROPERTIES | {name.replace("_", "."): value for name, value in properties.items()}
     phone.program("getprop", "cat <<'END'\n" + "\n".join(f"[{name}]: [{value}]" for name, value in found.items()) + "\nEND")
     phone.program("dumpsys", f"case $1 in battery) cat <<'END'\n{BATTERY}\nEND\n;; thermalservice) cat <<'END'\n{THERMAL}\nEND\n;; esac")
-    code = phone.root / "runner.zip"
-    code.write_bytes(parcel())
     given = " ".join(f"{name}={shlex.quote(value)}" for name, value in (environment or {}).items())
     phone.program("app_process", f"""
 # app_process [options of the virtual machine] / CLASS COMMAND FOLDER
 [ -r "$CLASSPATH" ] && [ -r "${{1#-Djava.library.path=}}/libtensorflowlite_jni.so" ] || exit 71
 [ "$2 $3" = "/ org.distilltophone.runner.Main" ] || exit 72
-exec env -i PATH="$PATH" {given} {shlex.join([*python, str(code)])} "$4" "$5"
+exec env -i PATH="$PATH" {given} {shlex.join(runner)} "$4" "$5"
 """)

@@ -46,7 +46,7 @@ def phone(server, tmp_path, monkeypatch):
     for name, value in server.environment.items():
         monkeypatch.setenv(name, value)
     found = adb_daemon.FakePhone(tmp_path / "phone")
-    android_fakes.install(found, [sys.executable])
+    android_fakes.install(found, android_fakes.board_runner(found, [sys.executable]))
     server.connect(found)
     yield found
     found.close()
@@ -112,7 +112,7 @@ def test_embeddings_come_back_to_the_bit(phone, options, bundle_dir):
 
 def test_latency_where_the_phone_is_real(server, phone, options, bundle_dir):
     """This computer's own Python answers for it: what is tested is the way of the samples, not their size."""
-    android_fakes.install(phone, [sys.executable], ro_boot_qemu="")
+    android_fakes.install(phone, android_fakes.board_runner(phone, [sys.executable]), ro_boot_qemu="")
     device, bundle = reach(phone, options), load_bundle(bundle_dir)
     timings, how = device.measure_latency(bundle, NAMES, batches(1)[0], SHORT)
     assert not device.emulated and len(timings[NAMES[0]].samples.invoke) == 20 and "TFLite only" in timings[NAMES[1]].error
@@ -193,7 +193,7 @@ def test_a_full_disk(phone, options, bundle_dir):
 
 
 def test_a_wrong_processor_and_an_unbuilt_runner(phone, options, tmp_path):
-    android_fakes.install(phone, [sys.executable], ro_product_cpu_abi="x86")
+    android_fakes.install(phone, android_fakes.board_runner(phone, [sys.executable]), ro_product_cpu_abi="x86")
     with pytest.raises(Failure, match="its processor is x86, and our runner is built for arm64-v8a"):
         reach(phone, options)
     with pytest.raises(Failure, match="runner.jar") as failure:
@@ -274,7 +274,7 @@ def test_through_qemu_it_is_an_arm64_that_embeds(phone, options, bundle_dir):
     from benchmark.devices.emulated import arm64_python
 
     command, environment = arm64_python(Path(ARM64))
-    android_fakes.install(phone, command, environment)
+    android_fakes.install(phone, android_fakes.board_runner(phone, command), environment)
     device, bundle, images = reach(phone, options), load_bundle(bundle_dir), batches(2)
     there = device.embed(bundle, TFLITE, images, 1)[NAMES[0]].embeddings
     here = open_device("host").embed(bundle, TFLITE, images, 1)[NAMES[0]].embeddings
@@ -282,3 +282,22 @@ def test_through_qemu_it_is_an_arm64_that_embeds(phone, options, bundle_dir):
     timings, how = device.measure_latency(bundle, TFLITE, images[0], SHORT)
     assert timings == {NAMES[0]: Timing()} and how is None
     device.close(True)
+
+
+@pytest.mark.slow
+def test_the_java_runner_answers(phone, options, bundle_dir, monkeypatch):
+    """The code that a phone runs, but for the engine: the JVM of this computer stands for the phone's."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "android"))
+    java_build = pytest.importorskip("java_build")
+    words = ["java", "-Xmx512m", "-cp", java_build.classpath(), "org.distilltophone.jvm.RunnerMain"]
+    android_fakes.install(phone, words, {"HOME": str(phone.root)}, ro_boot_qemu="")
+    device, bundle, images = reach(phone, options), load_bundle(bundle_dir), batches(2)
+    assert device.describe().packages["tensorflow-lite"]
+    there = device.embed(bundle, NAMES, images, 1)
+    assert np.allclose(there[NAMES[0]].embeddings, expected(images), atol=1e-5) and "TFLite only" in there[NAMES[1]].error
+    timings, how = device.measure_latency(bundle, NAMES, images[0], SHORT)
+    assert len(timings[NAMES[0]].samples.invoke) == 20 and how.vitals_after.thermal_status == 0
+    for memory in device.peak_memory(bundle, TFLITE).values():
+        assert 0 <= memory.added < memory.process
+    device.close(True)
+    assert not (phone.root / THERE).exists()

@@ -14,6 +14,7 @@ from benchmark.devices.bootstrap import MARK, main
 from benchmark.devices.parcel import BOOTSTRAP, ROOT, SOURCES, parcel
 
 ALLOWED = {*sys.stdlib_module_names, "numpy", "ai_edge_litert", "onnxruntime"}
+DECODING = ("distill/data/imageset.py", "distill/data/decode.py", "benchmark/devices/pictures.py")
 
 
 @pytest.mark.parametrize("name", SOURCES)
@@ -28,7 +29,21 @@ def test_what_is_sent_needs_only_what_a_board_has(name):
         else:
             continue
         for found in names:
-            assert found in sent or found.partition(".")[0] in ALLOWED, f"{name} imports {found}"
+            allowed = ALLOWED | {"PIL"} if name in DECODING else ALLOWED
+            assert found in sent or found.partition(".")[0] in allowed, f"{name} imports {found}"
+
+
+def test_boards_without_pillow_measure_all_the_same(tmp_path):
+    (tmp_path / "code").write_bytes(parcel())
+    code = (
+        "import sys; sys.modules['PIL'] = None; sys.path.insert(0, sys.argv[1])\n"
+        "from benchmark.devices.runner import pixels_of, Store\n"
+        "Store.content = lambda self, name: b'x'\n"
+        "try: pixels_of(Store('.'), {'preprocessing': {}}, {'pixels': 'x', 'sizes': [1]})\n"
+        "except OSError as error: print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, tmp_path / "code"], capture_output=True, text=True, check=False)
+    assert "files cannot be decoded there" in done.stdout and "PIL" in done.stdout, done.stderr
 
 
 def test_the_parcel_runs_and_is_always_the_same(tmp_path):
