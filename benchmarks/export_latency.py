@@ -3,7 +3,8 @@
     python benchmarks/export_latency.py --rounds 400
 
 The yardstick is ``keras.applications.MobileNet(alpha=0.25)`` with the same head, given the very
-weights of our student, so that both files compute the same embedding (this is checked). All
+weights of our student, so that both files compute the same embedding (this is checked). litert-torch's
+default output of the student stands beside them where it is installed (extra generic). All
 models sit in one process and take turns in a fresh random order each round, one thread each, so
 that a change of clock or a busy neighbour hits all alike. Weights are random: latency does not
 depend on them. Exit code 1 if our TFLite int8 is slower than ``--limit`` times the yardstick's.
@@ -30,6 +31,7 @@ from export.bundle.runtime import VariantRunner, open_file
 from export.bundle.schema import Variant
 from export.bundle.tflite_file import describe_tflite
 from export.calibration import CalibrationImages
+from export.generic_route import missing_generic
 from export.targets import TARGETS, Job, Target
 
 app = make_app(__doc__ or "", default_command="run")
@@ -82,6 +84,9 @@ def _build(
         }
 
     for name, target in TARGETS.items():
+        # int16x8 takes 70 times int8's time and would be all that is measured; executorch needs an extra.
+        if target.scheme.activations == "int16" or target.optional:
+            continue
         note(f"building {name}")
         path = scratch / f"{name}.{target.format}"
         built = target.build(job, path)
@@ -91,7 +96,25 @@ def _build(
         path = scratch / f"{name}.tflite"
         path.write_bytes(_keras(job, side, name.removeprefix("keras-"), debug))
         add(name, TARGETS[ours], path, describe_tflite(path))
+    if missing_generic() is None:
+        note("building litert-torch-float32")
+        path = scratch / "litert-torch-float32.tflite"
+        path.write_bytes(_litert_torch(job, side, debug))
+        add("litert-torch-float32", TARGETS["tflite-float32"], path, describe_tflite(path))
+    else:
+        note("left out, not installed: litert-torch")
     return runners, files
+
+
+def _litert_torch(job: Job, side: int, debug: bool) -> bytes:
+    """What litert-torch makes of the student when it is asked for nothing but channels last."""
+    with quiet_stderr(not debug), contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        import litert_torch
+        import torch
+
+        warnings.simplefilter("ignore")
+        module = litert_torch.to_channel_last_io(job.model, args=[0]).eval()
+        return bytes(litert_torch.convert(module, (torch.zeros(1, side, side, 3),)).model_content())
 
 
 def _student(side: int, seed: int) -> Any:
@@ -210,10 +233,11 @@ def _cpu() -> str:
 
 
 def _print(result: dict[str, Any]) -> None:
+    from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=f"{result['side']} px, {result['threads']} thread, {result['rounds']} rounds")
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), title=f"{result['side']} px, {result['threads']} thread, {result['rounds']} rounds")
     for column in ("model", "kB", "ops", "p10 ms", "median", "p90", "ratio", "to"):
         table.add_column(column, justify="left" if column in ("model", "to") else "right", no_wrap=True)
     for name, row in sorted(result["variants"].items(), key=lambda item: (item[1]["yardstick"], item[0])):

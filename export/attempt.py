@@ -72,7 +72,7 @@ class Outcome:
 
 def built_file(scratch: Path, target: Target, method: str) -> Path:
     """Where the file of a target lies until it is packed."""
-    return scratch / "out" / method.replace("+", "-") / f"{target.name}.{target.format}"
+    return scratch / "out" / method.replace("+", "-") / f"{target.name}.{target.suffix}"
 
 
 def attempt(target: Target, job: Job, samples: Samples, reference: np.ndarray, options: Options) -> Outcome:

@@ -83,7 +83,7 @@ app = make_app(HELP, default_command="run")
 def run(
     checkpoint: Annotated[Path, typer.Argument(metavar="DIR", help="Checkpoint folder of distill-train.")],
     out: Annotated[Path, typer.Option("--out", metavar="BUNDLE", help="Folder to write.")],
-    target: Annotated[str, typer.Option(help="tflite, onnx, all, or several with commas.")] = "all",
+    target: Annotated[str, typer.Option(help="tflite, onnx, executorch (only by name), all, or several with commas.")] = "all",
     quantize: Annotated[str, typer.Option(help="none, float16, int8, int16x8, all, or several with commas.")] = "none,int8",
     io: Annotated[
         str,

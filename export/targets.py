@@ -157,6 +157,7 @@ class Target:
             take any, by the extra ``generic``.
         border: type of the input, one of ``--io``, and where the last operator has it of the output too;
             ``None`` where there is no choice.
+        optional: taken by its name only, not by ``all``: needs an extra that few install.
     """
 
     format: str
@@ -168,6 +169,7 @@ class Target:
     needs_calibration: bool = False
     needs_folding: bool = False
     border: str | None = None
+    optional: bool = False
     name: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -178,6 +180,11 @@ class Target:
     def usual(self) -> bool:
         """Whether it is the row that ``--io auto`` takes."""
         return self.border == _USUAL_BORDER.get(self.quantize) or self.border is None
+
+    @property
+    def suffix(self) -> str:
+        """Of the file."""
+        return {"executorch": "pte"}.get(self.format, self.format)
 
     @property
     def precision(self) -> str:
@@ -285,6 +292,16 @@ def _onnx_quantiser() -> str:
     return f"quantize_static, onnxruntime {version('onnxruntime')}"
 
 
+def _executorch(job: Job, path: Path) -> Built:
+    from importlib.metadata import version
+
+    from export.executorch_route import to_executorch
+
+    content, facts = to_executorch(job.model, job.preprocessing.input_size, job.debug)
+    path.write_bytes(content)
+    return Built(*facts, producer=f"executorch {version('executorch')}, XNNPACK")
+
+
 _FLOAT32 = Scheme(weights="float32", activations="float32")
 _FLOAT16 = Scheme(weights="float16", activations="float32")
 _INT8 = Scheme(weights="int8", activations="int8", granularity="channel", method="post_training")
@@ -316,6 +333,7 @@ TARGETS: dict[str, Target] = {
         ),
         Target("onnx", "none", _FLOAT32, _onnx_float32, _EXACT, 0.99999),
         Target("onnx", "int8", _INT8, _onnx_int8, _QUANTISED, 0.99, needs_calibration=True),
+        Target("executorch", "none", _FLOAT32, _executorch, _EXACT, 0.99999, optional=True),
     )
 }  # fmt: skip
 
@@ -324,7 +342,7 @@ def select_targets(formats: str, precisions: str, borders: str = AUTO_IO) -> lis
     """The rows that ``--target``, ``--quantize`` and ``--io`` ask for, in the table's order.
 
     Args:
-        formats: ``"tflite"``, ``"onnx"``, ``"all"``, or several with commas.
+        formats: ``"tflite"``, ``"onnx"``, ``"executorch"``, ``"all"`` (the first two), or several with commas.
         precisions: ``"none"``, ``"float16"``, ``"int8"``, ``"int16x8"``, ``"all"``, or several with commas.
         borders: ``"auto"``, ``"int8"``, ``"uint8"``, ``"int16"``, ``"float32"``, ``"all"``, or several with
             commas: input and output of the rows that leave a choice. Where a row has none of those
@@ -335,7 +353,8 @@ def select_targets(formats: str, precisions: str, borders: str = AUTO_IO) -> lis
             only ``all`` covers is left out with a notice. Or a border other than the default
             where no row leaves a choice.
     """
-    wanted_formats = _words("--target", formats, [target.format for target in TARGETS.values()])
+    usual = [target.format for target in TARGETS.values() if not target.optional]
+    wanted_formats = _words("--target", formats, [target.format for target in TARGETS.values()], usual)
     wanted_precisions = _words("--quantize", precisions, [target.quantize for target in TARGETS.values()])
     wanted_borders = _words("--io", borders, [AUTO_IO, *(target.border for target in TARGETS.values() if target.border)])
     found = {(target.format, target.quantize) for target in TARGETS.values()}
@@ -365,9 +384,13 @@ def leave_out_unfit(targets: list[Target], model: Embedder, formats: str) -> lis
     Raises:
         Failure: one was asked for by name, or none is left.
     """
+    from export.executorch_route import missing_executorch
     from export.fold import can_fold, cannot_fold
     from export.generic_route import missing_generic
 
+    asked = [target for target in targets if target.format == "executorch"]
+    if asked and (absent := missing_executorch()):
+        raise absent  # it is never asked for by `all`
     if can_fold(model):
         return targets
     missing = missing_generic()
@@ -384,7 +407,8 @@ def leave_out_unfit(targets: list[Target], model: Embedder, formats: str) -> lis
     return fit
 
 
-def _words(option: str, text: str, known: list[str]) -> list[str]:
+def _words(option: str, text: str, known: list[str], usual: list[str] | None = None) -> list[str]:
+    """The words of ``text``, each of ``known``; ``all`` stands for ``usual``."""
     known = list(dict.fromkeys(known))
     words = [word.strip() for word in text.split(",") if word.strip()]
     if not words:
@@ -392,4 +416,6 @@ def _words(option: str, text: str, known: list[str]) -> list[str]:
     for word in words:
         if word not in [*known, ALL]:
             raise UsageFailure(f"{option}: unknown '{word}'", suggest(word, [*known, ALL]))
-    return known if ALL in words else list(dict.fromkeys(words))
+    if ALL in words:
+        words = [*(usual or known), *(word for word in words if word != ALL)]
+    return list(dict.fromkeys(words))

@@ -205,8 +205,42 @@ class _OnnxRunner(VariantRunner):
         return self._session.run(self._outputs, {self._input: values})[0]
 
 
+class _ExecutorchRunner(VariantRunner):
+    """ExecuTorch's Python runtime with XNNPACK. It takes its threads from the process: one, or what it likes."""
+
+    def __init__(self, path: Path, spec: Any, output: Any, table: np.ndarray, threads: int) -> None:
+        super().__init__(spec, output, table)
+        try:
+            import torch
+            from executorch.runtime import Runtime
+        except ImportError:
+            raise Failure("executorch is not installed", "pip install 'distill-to-phone[executorch]'") from None
+        self._from_numpy = torch.from_numpy
+        with quiet_stderr():
+            self._program = Runtime.get().load_program(path.read_bytes())  # keeps the method alive
+            self._method = self._program.load_method("forward")
+        meta = self._method.metadata
+        tensors = meta.input_tensor_meta(0), meta.output_tensor_meta(0)
+        _agree(path, [(t.sizes(), _TORCH_TYPES.get(t.dtype(), "O"), (0.0, 0)) for t in tensors], spec, output)
+        self._feed: list[Any] = []
+        self._result: Any = None
+
+    def invoke(self) -> None:
+        self._result = self._method.execute(self._feed)
+
+    def _set_input(self, values: np.ndarray) -> None:
+        self._feed = [self._from_numpy(values)]
+
+    def _raw_output(self) -> np.ndarray:
+        return self._result[0].numpy()
+
+    def _run(self, values: np.ndarray) -> np.ndarray:
+        return self._method.execute([self._from_numpy(values)])[0].numpy().copy()
+
+
+_TORCH_TYPES = {6: np.float32}  # ExecuTorch's ScalarType.Float
 _ORT_TYPES = {"tensor(float)": np.float32, "tensor(int8)": np.int8, "tensor(uint8)": np.uint8}
-ENGINES: dict[str, Any] = {"tflite": _TfliteRunner, "onnx": _OnnxRunner}
+ENGINES: dict[str, Any] = {"tflite": _TfliteRunner, "onnx": _OnnxRunner, "executorch": _ExecutorchRunner}
 
 
 _MODULES = {"tflite": "ai_edge_litert.interpreter", "onnx": "onnxruntime"}

@@ -1,0 +1,76 @@
+"""ExecuTorch programs (.pte) of any network, for XNNPACK: PyTorch's own way onto phones. Extra ``executorch``.
+
+Input ``[1, 3, side, side]`` float32, scaled; output ``[1, D]`` float32, unit rows. Float32 only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from distill.console import Failure
+from export.bundle.quiet import quiet_stderr
+from export.bundle.schema import InputSpec, Operator, OutputSpec
+
+if TYPE_CHECKING:
+    from distill.models.embedder import Embedder
+
+__all__ = ["missing_executorch", "to_executorch"]
+
+
+def missing_executorch() -> Failure | None:
+    """What to tell where the extra is not installed; ``None`` where it is."""
+    import importlib.util
+
+    if importlib.util.find_spec("executorch") is not None:
+        return None
+    return Failure("executorch is not installed", "pip install 'distill-to-phone[executorch]'")
+
+
+def to_executorch(
+    model: Embedder, side: int, debug: bool = False
+) -> tuple[bytes, tuple[InputSpec, OutputSpec, tuple[Operator, ...]]]:
+    """The program, its tensors and its operators: one ``DELEGATE`` a part that XNNPACK runs as a whole.
+
+    Raises:
+        Failure: the extra is not installed, or ExecuTorch gave up on this network.
+    """
+    if missing := missing_executorch():
+        raise missing
+    import torch
+
+    before = logging.root.manager.disable
+    try:
+        with quiet_stderr(not debug), contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            logging.disable(logging.NOTSET if debug else logging.WARNING)
+            from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+            from executorch.exir import to_edge_transform_and_lower
+
+            exported = torch.export.export(model.eval(), (torch.zeros(1, 3, side, side),))
+            program = to_edge_transform_and_lower(exported, partitioner=[XnnpackPartitioner()]).to_executorch()
+            plan = program.executorch_program.execution_plan[0]
+            kinds = [type(step.instr_args).__name__ for chain in plan.chains for step in chain.instructions]
+            names = ["DELEGATE" if kind == "DelegateCall" else "KERNEL" for kind in kinds if kind in _WORK]
+            content = bytes(program.buffer)
+    except Exception as error:  # torch.export and the backend raise all kinds of types
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise Failure(
+            f"{model.backbone.arch}: ExecuTorch gave up: {first}", "run again with --debug and report it"
+        ) from error
+    finally:
+        logging.disable(before)
+    size = model.embedding_size
+    facts = (
+        InputSpec(name="image", shape=(1, 3, side, side), layout="NCHW", dtype="float32"),
+        OutputSpec(name="embedding", shape=(1, size), dtype="float32", unit_norm=True, renormalise=False),
+        tuple(Operator(name=name, count=count) for name, count in Counter(names).items()),
+    )
+    return content, facts
+
+
+_WORK = ("DelegateCall", "KernelCall")
