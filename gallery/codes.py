@@ -46,7 +46,7 @@ def row_codes(embeddings: np.ndarray) -> np.ndarray:
     """Codes of a gallery's rows: those of a slightly longer or shorter embedding, so that all rows are equally long.
 
     Rounding makes some rows longer than others, by a few parts in a thousand. Ranked by the inner product
-    a longer row wins over a nearer one: that cost 0.7 points of Recall@1 (docs/gallery.md). So of the codes
+    a longer row wins over a nearer one: that cost 1.4 points of Recall@1 (docs/gallery.md). So of the codes
 
         q_j = clamp(round_half_even(e * 127 * (4096 + j) / 4096), -127, 127),  j = 0, ±2, ±4, …, ±64
 
