@@ -21,6 +21,14 @@ public final class CaptureProvider extends ContentProvider {
         return new File(context.getCacheDir(), NAME);
     }
 
+    /** Deletes the last picture. */
+    static void forget(Context context) {
+        File last = file(context);
+        if (last.exists() && !last.delete()) {
+            throw new IllegalStateException(last + " cannot be deleted"); // it is the app's own cache
+        }
+    }
+
     @Override
     public boolean onCreate() {
         return true;

@@ -44,12 +44,22 @@ public final class MainActivity extends Activity implements Session.Listener {
         @Override
         public void run() {
             text = text();
+            openPhotos();
             runOnUiThread(new Runnable() {
                 @Override
                 public void run() {
                     sessionChanged();
                 }
             });
+        }
+
+        /** Reading a large index takes a moment: done here, "My photos" opens at once. */
+        private void openPhotos() {
+            try {
+                ((DemoApp) getApplication()).photos();
+            } catch (IOException told) {
+                // That page tells it.
+            }
         }
 
         private String text() {
@@ -200,6 +210,7 @@ public final class MainActivity extends Activity implements Session.Listener {
     }
 
     private void take() {
+        CaptureProvider.forget(this); // a camera that fails must not bring back the last picture
         Intent intent = new Intent(MediaStore.ACTION_IMAGE_CAPTURE).putExtra(MediaStore.EXTRA_OUTPUT, CaptureProvider.PHOTO)
             .addFlags(Intent.FLAG_GRANT_READ_URI_PERMISSION | Intent.FLAG_GRANT_WRITE_URI_PERMISSION);
         intent.setClipData(ClipData.newRawUri("", CaptureProvider.PHOTO)); // what the grant holds for
