@@ -38,22 +38,26 @@ Every variant is compared with PyTorch on images that took no part in calibratio
 of tolerance the command ends with exit code 1, OUT is left untouched, and the files go to
 OUT.failed for inspection.
 
-What to take (measured, one thread, MobileNet-0.25 at 224 pixels; see docs/export.md):
+What to take (measured with benchmarks/export_latency.py on x86-64 with VNNI and AMX, one thread,
+MobileNet-0.25 at 224 pixels; other processors rank otherwise: measure on yours, with distill-bench):
 
-- **int8**, full integer, int8 input and output: the smallest file (0.33 MB). 0.6 of float32's time
-  on x86-64 with VNNI, but 1.5 times float32's on x86-64 with AMX: measure on your device.
+- **int8**, full integer, int8 input and output: the smallest file (335 kB). There it took 1.26 times
+  float32's time.
 - **--repair cle+bias** where int8 loses: on birds it took Recall@1 from 1.0 points below PyTorch to
   0.1 (docs/quantization.md), in seconds; the file's size and speed stay the same.
 - **--repair qat** trains the rounded network against its own float embeddings: no labels, a minute or two.
   Best after the others: **cle+bias+qat**. **auto** takes the first of none, cle, bias, cle+bias,
   cle+bias+qat that is good enough.
 - **--io** chooses what an int8 file takes and gives. int8 costs nothing: with mean = std = 128 the
-  input is pixel - 128. MediaPipe and the TFLite Task Library refuse it; they take float32 (1.00 to
-  1.03 times int8's time) or uint8 (a QUANTIZE operator more at each end: 1.17 times).
-- dynamic-range quantization takes 1.5 to 3.5 times float32's time on these networks. Not offered.
+  input is pixel - 128. MediaPipe and the TFLite Task Library refuse it; they take float32 (1.06
+  times int8's time) or uint8 (a QUANTIZE operator more at each end: 1.12 times).
+- dynamic-range quantization took 1.2 times float32's time and rounds the weights all the same. Not offered.
+- **--exclude-layers 1** keeps the layer in float that int8 hurts most; **--calibration-range** cuts outliers
+  off the ranges of activations (docs/quantization.md).
 - **float16** halves the file; arithmetic stays float32, and so does the speed.
 - **int16x8** (int8 weights, 16-bit activations) is for accelerators: on a CPU TFLite runs it without
-  XNNPACK, many times slower than int8.
+  XNNPACK, 70 times slower than int8 (benchmarks/quantization_choices.py).
+- Networks other than mobilenet_v1_* go to TFLite (none, int8) with the extra generic.
 
 Examples:
 
