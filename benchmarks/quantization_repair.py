@@ -49,6 +49,7 @@ def run(
     seed: Annotated[int, typer.Option(min=0)] = 0,
     repairs: Annotated[str, typer.Option(help="With commas; default: all.")] = ",".join(METHODS),
     qat_steps: Annotated[int, typer.Option(min=1, help="Batches that the repairs which train see.")] = QatSettings().steps,
+    only: Annotated[str, typer.Option(help="as-is or rescaled; default: both students.")] = "",
     qat_lr: Annotated[float, typer.Option(min=1e-8, help="First step size of them.")] = QatSettings().lr,
     as_json: JsonOption = False,
     debug: DebugOption = False,
@@ -62,7 +63,7 @@ def run(
     rows = []
     with tempfile.TemporaryDirectory() as scratch:
         training = TrainingImages(samples.source, frozenset(samples.held_out), preprocessing, Path(scratch) / "pixels")
-        for name, subject in (("as it is", model), (f"rescaled by 1..{ratio:g}", rescaled)):
+        for name, subject in _subjects(only, model, rescaled, ratio):
             job = Job(
                 subject, preprocessing, samples.calibration, Path(scratch) / name[:2], debug,
                 training=training, qat=QatSettings(steps=qat_steps, lr=qat_lr, seed=seed),
@@ -74,6 +75,13 @@ def run(
         raise Failure(f"rescaling changed the function: cosine {kept:.5f}", "report it")
     result = {"images": len(pixels), "target": target, "channels_moved": moved, "rescaled_min_cosine": kept, "rows": rows}
     print(json.dumps(result, indent=2)) if as_json else _print(result)
+
+
+def _subjects(only: str, model: Any, rescaled: Any, ratio: float) -> list[tuple[str, Any]]:
+    subjects = {"as-is": ("as it is", model), "rescaled": (f"rescaled by 1..{ratio:g}", rescaled)}
+    if only and only not in subjects:
+        raise Failure(f"--only: unknown '{only}'", "as-is or rescaled")
+    return [subjects[only]] if only else list(subjects.values())
 
 
 def _student(
@@ -179,6 +187,7 @@ def _measure(
             "recall@1": float(hits.mean()), "drop": drop.value, "drop_ci95": list(drop.ci95),
             "repair_seconds": seconds, "size_bytes": path.stat().st_size,
         })  # fmt: skip
+        note(f"{name}, {method}: mean cosine {near.mean():.4f}, Recall@1 {hits.mean():.4f}, drop {drop.value:+.4f}")
     return rows
 
 
