@@ -12,6 +12,7 @@ import typer
 
 from benchmark.commands import compare, pareto
 from benchmark.commands import history as history_of_results
+from benchmark.operators.command import operators
 from distill.console import DebugOption, Failure, JsonOption, UsageFailure, make_app, note, run_app, suggest
 
 __all__ = ["app", "main"]
@@ -33,6 +34,8 @@ Examples:
     distill-bench history results/ --html trend.html
 
     distill-bench pareto results/ --html pareto.html
+
+    distill-bench operators BUNDLE
 
     distill-bench devices
 """
@@ -255,7 +258,7 @@ def devices(as_json: JsonOption = False, debug: DebugOption = False) -> None:
     Console(highlight=False).print(table)
 
 
-for command in (compare, history_of_results, pareto):
+for command in (compare, history_of_results, pareto, operators):
     app.command(command.__name__)(command)
 
 

@@ -1,0 +1,1 @@
+"""Where a model's time goes: operator by operator, beside the machine's measured peak."""

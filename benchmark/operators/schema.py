@@ -1,0 +1,26 @@
+"""What is found of one operator."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Operator"]
+
+
+@dataclass(frozen=True)
+class Operator:
+    """One step of the model, in the order of execution.
+
+    Attributes:
+        kind: as the format names it, e.g. ``CONV_2D``.
+        shape: of its output.
+        macs: multiply-accumulates of one picture; 0 where it is no convolution or matrix product, or not known.
+        integer: whether it computes with int8.
+        ms: its time; differences of medians may come out a little below 0 where it is next to nothing.
+    """
+
+    kind: str
+    shape: tuple[int, ...]
+    macs: int
+    integer: bool
+    ms: float

@@ -1,0 +1,95 @@
+"""TFLite by truncated graphs: the wheel gives no profiler, so the model is cut after each operator and every cut is timed.
+
+An operator's time is the median with it minus the median without it; the cuts take turns like the variants of a
+bundle (:mod:`benchmark.timing`). It is what the operator adds, within the delegate and with whatever the delegate fuses.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from benchmark.operators.schema import Operator
+from benchmark.timing import Plan, interleave
+from distill.console import Failure
+from export.bundle.engine import interpreter_for
+
+__all__ = ["cuts", "profile_tflite"]
+
+
+def cuts(content: bytes) -> list[tuple[Operator, bytes]]:
+    """Every operator, its time still 0, and the model that ends with it.
+
+    Raises:
+        Failure: more than one subgraph, or nothing in it.
+    """
+    import flatbuffers
+    from ai_edge_litert import schema_py_generated as schema
+
+    names = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
+    model = schema.ModelT.InitFromPackedBuf(content, 0)
+    if len(model.subgraphs) != 1 or not model.subgraphs[0].operators:
+        raise Failure("the model is not one graph with operators", "profile another variant")
+    graph = model.subgraphs[0]
+    operators = graph.operators
+    # They name tensors that a cut has not, and nothing here reads them.
+    model.signatureDefs, model.metadata, model.metadataBuffer = [], [], []
+    found = []
+    for index, operator in enumerate(operators):
+        graph.operators = operators[: index + 1]
+        graph.outputs = np.asarray([operator.outputs[0]], np.int32)
+        builder = flatbuffers.Builder(len(content))
+        builder.Finish(model.Pack(builder), b"TFL3")
+        code = model.operatorCodes[operator.opcodeIndex]
+        kind = names.get(max(code.builtinCode, code.deprecatedBuiltinCode), "CUSTOM")
+        output = graph.tensors[operator.outputs[0]]
+        shape = tuple(int(side) for side in output.shape)
+        found.append((
+            Operator(kind, shape, _macs(kind, operator, graph.tensors, shape), output.type == schema.TensorType.INT8, 0.0),
+            bytes(builder.Output()),
+        ))
+    return found
+
+
+def _macs(kind: str, operator: Any, tensors: list[Any], shape: tuple[int, ...]) -> int:
+    if kind not in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"):
+        return 0
+    weights = [int(side) for side in tensors[operator.inputs[1]].shape]
+    # [out, h, w, in]; [1, h, w, channels], each output channel from one input channel; [out, in].
+    each = math.prod(weights[1:3]) if kind == "DEPTHWISE_CONV_2D" else math.prod(weights[1:])
+    return math.prod(shape) * each
+
+
+class _Cut:
+    """A model to be timed; its input is set once."""
+
+    def __init__(self, content: bytes, threads: int, values: np.ndarray) -> None:
+        self._interpreter = interpreter_for(content, threads)
+        self._interpreter.set_tensor(self._interpreter.get_input_details()[0]["index"], values)
+        self.invoke = self._interpreter.invoke
+
+    def prepare(self, pixels: np.ndarray) -> None:
+        pass
+
+
+def profile_tflite(content: bytes, values: np.ndarray, plan: Plan, show: Any = lambda share: None) -> list[Operator]:
+    """Time every operator.
+
+    Args:
+        values: the input tensor.
+        plan: ``end_to_end`` has no meaning here.
+        show: called with the share done.
+
+    Raises:
+        Failure: see :func:`cuts`.
+    """
+    from dataclasses import replace
+
+    parts = cuts(content)
+    runners = {str(index): _Cut(part, plan.threads, values) for index, (_, part) in enumerate(parts)}
+    samples, _ = interleave(runners, np.zeros((1, 1, 1, 3), np.uint8), replace(plan, end_to_end=0), show=show)
+    medians = [float(np.median(samples[name].invoke)) / 1e6 for name in runners]
+    steps = np.diff([0.0, *medians])
+    return [replace(operator, ms=round(float(step), 6)) for (operator, _), step in zip(parts, steps, strict=True)]
