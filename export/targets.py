@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from distill.console import Failure, UsageFailure, note, suggest
-from export.bundle.schema import InputSpec, Operator, OutputSpec, Scheme, Tolerance
-from export.ranges import MINMAX, RangeRule
-from export.sensitivity import Exclusion, chosen_layers
+from export.builders import executorch, onnx_float32, onnx_int8, tflite
+from export.bundle.schema import Scheme, Tolerance
+from export.job import Built, Job
 
 if TYPE_CHECKING:
-    import onnx
-
-    from distill.data.preprocess import Preprocessing
     from distill.models.embedder import Embedder
-    from export.cache import BuildCache
-    from export.calibration import CalibrationImages
-    from export.graph import FoldedGraph
-    from export.repair.methods import QatSettings, Repaired
-    from export.training_images import TrainingImages
 
 __all__ = ["TARGETS", "Built", "Job", "Target", "leave_out_unfit", "select_targets"]
 
@@ -32,121 +23,12 @@ AUTO_IO = "auto"
 _USUAL_BORDER = {"int8": "int8", "int16x8": "float32"}
 
 
-@dataclass
-class Job:
-    """What builders draw on. What several share is made once, when the first of them asks."""
-
-    model: Embedder
-    preprocessing: Preprocessing
-    calibration: CalibrationImages | None
-    scratch: Path
-    debug: bool = False
-    repair: str = "none"
-    cache: BuildCache | None = None
-    training: TrainingImages | None = None  # for the repairs that train
-    qat: QatSettings | None = None
-    rule: RangeRule = MINMAX
-    exclusion: Exclusion = Exclusion()
-
-    @cached_property
-    def graph(self) -> FoldedGraph:
-        """The folded network.
-
-        Raises:
-            Failure: an architecture that has no folded route.
-        """
-        from export.fold import fold
-
-        return fold(self.model, self.preprocessing.input_size)
-
-    @cached_property
-    def _repaired(self) -> dict[str, Repaired]:
-        return {}
-
-    def repaired(self) -> Repaired:
-        """The folded network, made ready for int8 by the method ``self.repair``.
-
-        Raises:
-            Failure: no calibration images, or an architecture that has no folded route.
-        """
-        from export.repair.methods import repair
-
-        if not self.calibration:
-            raise Failure("int8 needs calibration images", "give --calibration-data")
-        if self.repair not in self._repaired:
-            self._repaired[self.repair] = repair(self.graph, self.repair, self.calibration, self.training, self.qat)
-        return self._repaired[self.repair]
-
-    @cached_property
-    def unfolded_tflite(self) -> bytes:
-        """The float32 TFLite file of any network, without its norm, by litert-torch.
-
-        Raises:
-            Failure: the extra ``generic`` is not installed, or the converter gave up.
-        """
-        from export.generic_route import convert_module
-
-        return convert_module(self.model, self.preprocessing.input_size, self.debug)
-
-    @cached_property
-    def _in_float(self) -> dict[str, tuple[str, ...]]:
-        return {}
-
-    def in_float(self) -> tuple[str, ...]:
-        """Layers of the repaired network that stay float32, by name.
-
-        Raises:
-            UsageFailure: ``exclusion`` names a layer that does not exist.
-            Failure: layers were to be left out of a network that was trained as a whole.
-        """
-        if not self.exclusion:
-            return ()
-        if self.repaired().numbers:
-            raise Failure("--exclude-layers: qat trains all layers for int8", "take another --repair, or no exclusion")
-        if self.repair not in self._in_float:
-            names = chosen_layers(self.exclusion, self.repaired().exact, self.calibration.scaled())
-            note(f"in float: {', '.join(names)}")
-            self._in_float[self.repair] = names
-        return self._in_float[self.repair]
-
-    @cached_property
-    def onnx_float32(self) -> tuple[onnx.ModelProto, str]:
-        """The float32 ONNX model, checked, and who made it."""
-        from importlib.metadata import version
-
-        import onnx
-
-        from export.fold import can_fold
-        from export.onnx_route import graph_to_onnx, module_to_onnx
-
-        if can_fold(self.model):
-            model, maker = graph_to_onnx(self.graph), f"folded graph, onnx {onnx.__version__}"
-        else:
-            side = self.preprocessing.input_size
-            model, maker = module_to_onnx(self.model, side, self.debug), f"torch.onnx, torch {version('torch')}"
-        onnx.checker.check_model(model, full_check=True)
-        return model, maker
-
-
-@dataclass(frozen=True)
-class Built:
-    """What a builder says of the file it wrote."""
-
-    input: InputSpec
-    output: OutputSpec
-    operators: tuple[Operator, ...]
-    producer: str
-    calibration_range: str = ""
-    in_float: tuple[str, ...] = ()
-    recipe: tuple[dict[str, Any], ...] = ()
-
-
 @dataclass(frozen=True)
 class Target:
     """One kind of model file.
 
     Attributes:
-        format: file format, also the suffix; one of ``--target``.
+        format: one of ``--target``; mostly the suffix too.
         quantize: one of ``--quantize``.
         scheme: what ``quantize`` stands for, spelled out.
         build: writes the file and describes it.
@@ -192,116 +74,6 @@ class Target:
         return "float32" if self.quantize == "none" else self.quantize
 
 
-def _tflite(weights: str, border: str = "float32") -> Callable[[Job, Path], Built]:
-    def build(job: Job, path: Path) -> Built:
-        from importlib.metadata import version
-
-        from export.bundle.tflite_file import describe_tflite
-        from export.fold import can_fold
-        from export.metadata import add_metadata, build_metadata
-        from export.tflite import check_input_scale, to_tflite
-        from export.tflite_integers import write_integers
-
-        if not can_fold(job.model):
-            return _generic_tflite(job, path, weights, border)
-        graph, calibration, numbers, rule, in_float = job.graph, job.calibration, None, MINMAX, ()
-        if weights in ("int8", "int16x8"):
-            graph, numbers = job.repaired().graph, job.repaired().numbers
-        if weights == "int8":
-            rule, in_float = MINMAX if numbers else job.rule, job.in_float()
-        if numbers:  # training has settled the ranges: those of one image keep their place
-            calibration = replace(calibration, pixels=calibration.pixels[:1])
-        content = to_tflite(graph, weights, calibration, job.debug, border, rule, in_float)
-        if numbers:
-            content = write_integers(content, numbers)
-        says = f"{job.graph.embedding_size} values of unit length"
-        path.write_bytes(add_metadata(content, build_metadata(job.model.backbone.arch, says, job.preprocessing)))
-        facts = describe_tflite(path)
-        first_in_float = graph.layers[0].name in in_float  # then a float32 border has no QUANTIZE to look at
-        if weights in ("int8", "int16x8") and not first_in_float:
-            check_input_scale(path, job.preprocessing)
-        producer = f"TFLiteConverter, tensorflow {version('tensorflow')}"
-        if weights not in ("int8", "int16x8"):
-            return Built(*facts, producer)
-        return Built(*facts, producer, "trained" if numbers else str(rule), in_float)
-
-    return build
-
-
-def _generic_tflite(job: Job, path: Path, weights: str, border: str) -> Built:
-    from importlib.metadata import version
-
-    from export.bundle.tflite_file import describe_tflite
-    from export.generic_route import add_norm, quantize_generic
-    from export.metadata import add_metadata, build_metadata
-    from export.tflite import check_input_scale
-
-    content, rule, recipe = job.unfolded_tflite, "", []
-    producer = f"litert-torch {version('litert-torch')}"
-    if weights == "int8":
-        if not job.calibration:
-            raise Failure("int8 needs calibration images", "give --calibration-data")
-        if job.exclusion:
-            raise Failure(f"{job.model.backbone.arch}: --exclude-layers knows folded networks only", "leave it out")
-        content, recipe = quantize_generic(content, job.calibration, job.rule, border == "int8", job.debug)
-        rule, producer = str(job.rule), f"{producer}, ai-edge-quantizer {version('ai-edge-quantizer')}"
-    says = f"{job.model.embedding_size} values of unit length"
-    metadata = build_metadata(job.model.backbone.arch, says, job.preprocessing)
-    path.write_bytes(add_metadata(add_norm(content), metadata))
-    if weights == "int8":
-        check_input_scale(path, job.preprocessing)
-    return Built(*describe_tflite(path), producer, rule, recipe=tuple(recipe))
-
-
-def _onnx_float32(job: Job, path: Path) -> Built:
-    import onnx
-
-    from export.onnx_route import describe_onnx
-
-    model, maker = job.onnx_float32
-    onnx.save_model(model, path)
-    return Built(*describe_onnx(path), producer=maker)
-
-
-def _onnx_int8(job: Job, path: Path) -> Built:
-    import onnx
-
-    from export.fold import can_fold
-    from export.onnx_integers import write_onnx_integers
-    from export.onnx_route import describe_onnx, graph_to_onnx, quantise_onnx
-
-    if not job.calibration:
-        raise Failure("int8 needs calibration images", "give --calibration-data")
-    source = job.scratch / "float32.onnx"
-    model = job.onnx_float32[0] if job.repair == "none" else graph_to_onnx(job.repaired().graph)
-    onnx.save_model(model, source)
-    in_float = job.in_float() if can_fold(job.model) else ()
-    if job.exclusion and not in_float:
-        raise Failure(f"{job.model.backbone.arch}: --exclude-layers knows the layers of folded networks only", "leave it out")
-    nodes = [node for name in in_float for node in (f"{name}.conv", name)]
-    quantise_onnx(source, path, job.calibration, job.debug, job.rule, nodes)
-    if job.repair != "none" and job.repaired().numbers:
-        write_onnx_integers(path, job.repaired().numbers)
-        return Built(*describe_onnx(path), _onnx_quantiser(), "trained")
-    return Built(*describe_onnx(path), _onnx_quantiser(), str(job.rule), in_float)
-
-
-def _onnx_quantiser() -> str:
-    from importlib.metadata import version
-
-    return f"quantize_static, onnxruntime {version('onnxruntime')}"
-
-
-def _executorch(job: Job, path: Path) -> Built:
-    from importlib.metadata import version
-
-    from export.executorch_route import to_executorch
-
-    content, facts = to_executorch(job.model, job.preprocessing.input_size, job.debug)
-    path.write_bytes(content)
-    return Built(*facts, producer=f"executorch {version('executorch')}, XNNPACK")
-
-
 _FLOAT32 = Scheme(weights="float32", activations="float32")
 _FLOAT16 = Scheme(weights="float16", activations="float32")
 _INT8 = Scheme(weights="int8", activations="int8", granularity="channel", method="post_training")
@@ -315,25 +87,25 @@ _QUANTISED = Tolerance(min_cosine=0.85, mean_cosine=0.95)
 TARGETS: dict[str, Target] = {
     target.name: target
     for target in (
-        Target("tflite", "none", _FLOAT32, _tflite("float32"), _EXACT, 0.99999),
-        Target("tflite", "float16", _FLOAT16, _tflite("float16"), _HALF, 0.9999, needs_folding=True),
+        Target("tflite", "none", _FLOAT32, tflite("float32"), _EXACT, 0.99999),
+        Target("tflite", "float16", _FLOAT16, tflite("float16"), _HALF, 0.9999, needs_folding=True),
         *(
             Target(
-                "tflite", "int8", _INT8, _tflite("int8", border), _QUANTISED, 0.99,
+                "tflite", "int8", _INT8, tflite("int8", border), _QUANTISED, 0.99,
                 needs_calibration=True, needs_folding=border == "uint8", border=border,
             )
             for border in ("int8", "uint8", "float32")
         ),
         *(
             Target(
-                "tflite", "int16x8", _INT16X8, _tflite("int16x8", border), _QUANTISED, 0.999,
+                "tflite", "int16x8", _INT16X8, tflite("int16x8", border), _QUANTISED, 0.999,
                 needs_calibration=True, needs_folding=True, border=border,
             )
             for border in ("float32", "int16")
         ),
-        Target("onnx", "none", _FLOAT32, _onnx_float32, _EXACT, 0.99999),
-        Target("onnx", "int8", _INT8, _onnx_int8, _QUANTISED, 0.99, needs_calibration=True),
-        Target("executorch", "none", _FLOAT32, _executorch, _EXACT, 0.99999, optional=True),
+        Target("onnx", "none", _FLOAT32, onnx_float32, _EXACT, 0.99999),
+        Target("onnx", "int8", _INT8, onnx_int8, _QUANTISED, 0.99, needs_calibration=True),
+        Target("executorch", "none", _FLOAT32, executorch, _EXACT, 0.99999, optional=True),
     )
 }  # fmt: skip
 

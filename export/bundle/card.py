@@ -144,6 +144,11 @@ def _calibration(manifest: Manifest) -> Iterator[str]:
         f"{calibration.count} images of {_text(calibration.data)}{part}, drawn with seed {calibration.seed}; "
         "listed in `bundle.json`."
     )
+    for variant in manifest.variants:
+        words = [f"ranges by {_text(variant.calibration_range)}"] if variant.calibration_range else []
+        words += [f"in float: {', '.join(map(_text, variant.in_float))}"] if variant.in_float else []
+        if words and (variant.calibration_range != "minmax" or variant.in_float):
+            yield f"- {variant.name}: {'; '.join(words)}"
 
 
 def _limits(manifest: Manifest) -> Iterator[str]:

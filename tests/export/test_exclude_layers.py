@@ -96,6 +96,9 @@ def test_through_the_command_line(checkpoint, target: str, tmp_path, capsys):
     assert row["size_bytes"] > plain.size_bytes
     assert call("inspect", tmp_path / "some") == 0
     assert "ranges by percentile:99.99, in float: " in " ".join(capsys.readouterr().out.split())
+    card = (tmp_path / "some" / "MODEL_CARD.md").read_text().replace("\\", "")
+    assert f"- {target}-int8: ranges by percentile:99.99; in float: {', '.join(row['in_float'])}" in card
+    assert "ranges by" not in (tmp_path / "all" / "MODEL_CARD.md").read_text()  # the usual is not worth a word
 
 
 def test_wrong_words_are_wrong_usage(checkpoint, tmp_path, capsys):

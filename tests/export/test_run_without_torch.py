@@ -49,7 +49,7 @@ def test_onnx(made_bundle):
 
 @pytest.mark.slow
 def test_tflite(tflite_bundle):
-    assert "ran 5" in run(tflite_bundle)
+    assert "ran 7" in run(tflite_bundle)
 
 
 @pytest.mark.parametrize("module", ["export.cli", "export.bundle", "export.targets", "export.pipeline", "export.show"])
