@@ -13,16 +13,21 @@ for need in mvn:maven aapt2:aapt apksigner:apksigner zipalign:zipalign javac:def
     fi
 done
 
+if [ -n "$bundle" ] && [ -z "$gallery" ]; then
+    echo "make android: nothing to search with $bundle: distill-index $bundle PICTURES --out FILE, then GALLERY=FILE" >&2
+    exit 1
+fi
 if [ -z "$bundle" ] && [ -e runs/demo/bundle/bundle.json ]; then
     bundle=runs/demo/bundle
 fi
 if [ -z "$bundle" ]; then
-    bundle=runs/android/bundle data=glyphs:classes=600
+    bundle=runs/android/bundle data=glyphs:classes=300
     if [ ! -e "$bundle/bundle.json" ]; then
         echo "== no model yet: a small one is trained (make demo makes a good one)"
         [ -e runs/android/student/model.json ] || distill-train student --data "$data" --recipe "$here/recipes/glyphs-student.yaml" \
             --method multi_similarity --epochs 6 --out runs/android/student
-        distill-export runs/android/student --target tflite --quantize int8 --calibration-data "$data" --out "$bundle" --overwrite
+        distill-export runs/android/student --target tflite --quantize int8 --repair auto \
+            --calibration-data "$data" --out "$bundle" --overwrite
     fi
 fi
 if [ -z "$gallery" ]; then

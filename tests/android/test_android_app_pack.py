@@ -107,6 +107,13 @@ def test_a_missing_tool_names_its_package(demo, tmp_path):
     assert done.returncode == 1 and "apt-get install aapt" in done.stderr
 
 
+def test_make_android_names_what_is_missing(tmp_path):
+    (tmp_path / "dirname").symlink_to(shutil.which("dirname") or "")
+    command = [shutil.which("sh") or "sh", str(DEMO.parent / "scripts/android.sh"), "", ""]
+    done = subprocess.run(command, capture_output=True, text=True, env={"PATH": str(tmp_path)}, cwd=tmp_path)
+    assert done.returncode == 1 and "mvn is not installed: apt-get install maven aapt" in done.stderr
+
+
 @given(st.lists(st.tuples(st.sampled_from(["a.so", "b.tflite", "folder/c", "ü.bin"]), st.binary(max_size=300), st.booleans()),
                 unique_by=lambda entry: entry[0]))
 def test_stored_entries_are_aligned(tmp_path_factory, entries):
