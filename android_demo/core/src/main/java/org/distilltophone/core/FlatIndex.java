@@ -26,6 +26,11 @@ public final class FlatIndex implements Index {
         this(gallery, !ON_ANDROID);
     }
 
+    /** The index as it would be on Android, wherever this is: for tests and benchmarks. */
+    public static FlatIndex plain(Gallery gallery) {
+        return new FlatIndex(gallery, false);
+    }
+
     /** @param inLanes which way; the results are the same */
     FlatIndex(Gallery gallery, boolean inLanes) {
         rows = gallery.rows();
