@@ -77,6 +77,7 @@ def reach(phone, options) -> Device:
     return open_device(f"adb:{phone.serial}", options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("features", ["shell_v2,cmd", "shell_v2,cmd,stat_v2"])
 def test_end_to_end(server, phone, options, bundle_dir, tmp_path, features):
     phone.features = features
@@ -142,6 +143,7 @@ def test_a_cable_pulled_while_sending(server, phone, options, bundle_dir):
     again.close(True)
 
 
+@pytest.mark.slow
 def test_a_cable_pulled_at_work_is_taken_up_where_it_was(server, phone, options, bundle_dir, monkeypatch):
     monkeypatch.setattr("benchmark.devices.remote.WINDOW_BYTES", 1_000_000)
     bundle, images = load_bundle(bundle_dir), batches(8, 600)  # windows of two batches
