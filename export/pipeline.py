@@ -46,7 +46,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Export", "Options", "Outcome", "export_bundle", "failed_folder", "refuse_existing"]
 
-PACKAGES = ("torch", "tensorflow", "onnx", "onnxruntime", "ai-edge-litert", "numpy", "pillow")
+PACKAGES = (
+    "torch", "tensorflow", "onnx", "onnxruntime", "ai-edge-litert", "litert-torch", "ai-edge-quantizer", "executorch",
+    "numpy", "pillow",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

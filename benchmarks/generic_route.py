@@ -1,0 +1,144 @@
+"""The generic route (litert-torch, ai-edge-quantizer) beside the folded one and beside Keras.
+
+    python benchmarks/generic_route.py
+
+MobileNetV1-0.25 by both routes: the same weights, so the same network. timm's MobileNetV2-0.5, which has no folded
+route, beside ``keras.applications.MobileNetV2(alpha=0.5)`` converted by TFLiteConverter: the same shapes, random
+weights. All in one process, in turns of random order, one thread; the ratio is to the peer of the same kind.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import tempfile
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from export_latency import CALIBRATION_IMAGES, EMBEDDING, _cpu, _measure
+
+from distill.console import DebugOption, JsonOption, make_app, note, run_app
+from export.bundle.quiet import quiet_stderr
+from export.bundle.tflite_file import interpreter_for
+from export.calibration import CalibrationImages
+from export.fold import fold
+from export.generic_route import add_norm, convert_module, quantize_generic
+from export.tflite import to_tflite
+
+app = make_app(__doc__ or "", default_command="run")
+# name -> peer
+PEERS = {
+    "V1 generic float32": "V1 folded float32",
+    "V1 generic int8": "V1 folded int8",
+    "V2 generic float32": "V2 keras float32",
+    "V2 generic int8": "V2 keras int8",
+}
+
+
+@dataclass
+class _File:
+    """A TFLite file, ready to be timed."""
+
+    content: bytes
+
+    def __post_init__(self) -> None:
+        self._interpreter = interpreter_for(self.content)
+        self.invoke = self._interpreter.invoke
+        self.operators = len(interpreter_for(self.content, delegates=False)._get_ops_details())
+
+
+@app.command()
+def run(
+    rounds: Annotated[int, typer.Option(min=10, help="Measurements of each file.")] = 400,
+    side: Annotated[int, typer.Option(min=32, help="Input size, pixels.")] = 224,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Build and time them."""
+    noise = np.random.default_rng(seed).integers(0, 256, (CALIBRATION_IMAGES, side, side, 3), dtype=np.uint8)
+    files: dict[str, _File] = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        _build(files, noise, side, seed, Path(scratch), debug)
+    times = _measure(files, rounds, seed)
+    rows = []
+    for name, file in files.items():
+        peer = PEERS.get(name)
+        ratio = float(np.median(times[name]) / np.median(times[peer])) if peer else None
+        rows.append({
+            "file": name, "size_bytes": len(file.content), "operators": file.operators,
+            "p10_ms": float(np.percentile(times[name], 10)), "median_ms": float(np.median(times[name])),
+            "peer": peer, "ratio": ratio,
+        })  # fmt: skip
+    if as_json:
+        print(json.dumps({"cpu": _cpu(), "rounds": rounds, "side": side, "files": rows}, indent=2))
+        return
+    print("| file | kB | operators | 10th percentile, ms | median, ms | ratio | to |\n|---|---|---|---|---|---|---|")
+    for row in rows:
+        end = f"{row['ratio']:.2f} | {row['peer']}" if row["peer"] else " | "
+        size = f"{row['size_bytes'] / 1000:.0f}"
+        print(f"| {row['file']} | {size} | {row['operators']} | {row['p10_ms']:.3f} | {row['median_ms']:.3f} | {end} |")
+    print(f"\non {_cpu()}")
+
+
+def _build(files: dict[str, _File], noise: np.ndarray, side: int, seed: int, scratch: Path, debug: bool) -> None:
+    for name, arch in (("V1", "mobilenet_v1_025"), ("V2", "timm:mobilenetv2_050")):
+        note(f"building {arch}")
+        model = _student(arch, side, seed)
+        preprocessing = model.backbone.default_preprocessing(side)
+        images = CalibrationImages(noise, preprocessing)
+        raw = convert_module(model, side, debug)
+        files[f"{name} generic float32"] = _File(add_norm(raw))
+        files[f"{name} generic int8"] = _File(add_norm(quantize_generic(raw, images, debug=debug)[0]))
+        if name == "V1":
+            graph = fold(model, side)
+            files["V1 folded float32"] = _File(to_tflite(graph, "float32"))
+            files["V1 folded int8"] = _File(to_tflite(graph, "int8", images))
+        else:
+            for scheme in ("float32", "int8"):
+                files[f"V2 keras {scheme}"] = _File(_keras_v2(images, side, scheme, debug))
+
+
+def _student(arch: str, side: int, seed: int) -> Any:
+    """Random weights, batch norm statistics of noise."""
+    import torch
+
+    from distill.models.backbones import build_backbone
+    from distill.models.embedder import Embedder
+
+    torch.manual_seed(seed)
+    model = Embedder(build_backbone(arch), EMBEDDING).train()
+    with torch.inference_mode():
+        for _ in range(5):
+            model(torch.rand(4, 3, side, side) * 2 - 1)
+    return model.eval()
+
+
+def _keras_v2(images: CalibrationImages, side: int, scheme: str, debug: bool) -> bytes:
+    chatter = io.StringIO()  # Keras lists every variable on stdout
+    with quiet_stderr(not debug), contextlib.redirect_stdout(chatter), warnings.catch_warnings():
+        import tensorflow as tf
+
+        warnings.simplefilter("ignore")
+        image = tf.keras.Input(batch_shape=(1, side, side, 3))
+        base = tf.keras.applications.MobileNetV2(
+            input_tensor=image, alpha=0.5, weights=None, include_top=False, pooling="avg"
+        )
+        values = tf.keras.layers.Dense(EMBEDDING)(base.output)
+        unit = tf.keras.layers.Lambda(lambda rows: tf.math.l2_normalize(rows, axis=-1))(values)
+        converter = tf.lite.TFLiteConverter.from_keras_model(tf.keras.Model(base.input, unit))
+        if scheme == "int8":
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+            converter.inference_input_type = converter.inference_output_type = tf.int8
+            converter.representative_dataset = lambda: ([image] for image in images.scaled())
+        return bytes(converter.convert())
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_app(app))
