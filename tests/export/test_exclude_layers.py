@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from dataclasses import replace
 
@@ -10,9 +11,10 @@ import pytest
 from export_helpers import SIDE, noise
 
 from distill.console import UsageFailure, run_app
-from export.bundle import load_bundle
+from export.bundle import load_bundle, open_variant
 from export.bundle.tflite_file import interpreter_for
 from export.calibration import CalibrationImages
+from export.check import cosines
 from export.cli import app
 from export.fold import fold
 from export.graph import FoldedGraph
@@ -39,9 +41,11 @@ def test_the_layer_that_suffers_is_found(model, images):
     weight = layers[place].weight.copy()
     weight[7] *= 1000  # one feature drowns the others in the steps of every output ...
     layers[place] = replace(layers[place], weight=weight)
-    layers[place - 2] = replace(layers[place - 2], kernel=layers[place - 2].kernel.copy(), bias=layers[place - 2].bias.copy())
-    layers[place - 2].kernel[..., 7] /= 1000  # ... and the layer before makes it small: the same function
-    layers[place - 2].bias[7] /= 1000
+    before_pool = layers[place - 2]  # ... and the layer before makes it small: the same function
+    kernel, bias = before_pool.kernel.copy(), before_pool.bias.copy()
+    kernel[..., 7] /= 1000
+    bias[7] /= 1000
+    layers[place - 2] = replace(before_pool, kernel=kernel, bias=bias)
     changed = FoldedGraph(SIDE, tuple(layers))
     after = sensitivities(changed, images.scaled())
     assert max(after, key=after.get) == "projection"
@@ -72,7 +76,8 @@ def test_the_named_layer_is_float_in_the_file(model, images):
     interpreter = interpreter_for(content, delegates=False)
     details = {t["index"]: t for t in interpreter.get_tensor_details()}
     operators = interpreter._get_ops_details()
-    kinds = [details[op["outputs"][0]]["dtype"].__name__ for op in operators if op["op_name"] not in ("QUANTIZE", "DEQUANTIZE")]
+    inner = [op for op in operators if op["op_name"] not in ("QUANTIZE", "DEQUANTIZE")]
+    kinds = [details[op["outputs"][0]]["dtype"].__name__ for op in inner]
     floats = [layer.name for layer, kind in zip(graph.layers, kinds, strict=True) if kind == "float32"]
     assert floats == ["conv_pw_13", "projection"]
     weights = next(op for op in operators if op["op_name"] == "FULLY_CONNECTED")["inputs"][1]
@@ -99,6 +104,21 @@ def test_through_the_command_line(checkpoint, target: str, tmp_path, capsys):
     card = (tmp_path / "some" / "MODEL_CARD.md").read_text().replace("\\", "")
     assert f"- {target}-int8: ranges by percentile:99.99; in float: {', '.join(row['in_float'])}" in card
     assert "ranges by" not in (tmp_path / "all" / "MODEL_CARD.md").read_text()  # the usual is not worth a word
+
+
+@pytest.mark.slow
+def test_the_first_layer_may_be_float_too(checkpoint, tmp_path):
+    words = (checkpoint, "--target", "tflite", "--quantize", "int8", "--io", "int8,float32", "--tolerance", "int8=0.8")
+    assert call(*words, "--exclude-layers", "conv1", "--debug-layers", tmp_path / "l", "--out", tmp_path / "b") == 0
+    bundle = load_bundle(tmp_path / "b")
+    pixels = noise(3, seed=4)
+    rows = [open_variant(bundle, variant.name).embed(pixels) for variant in bundle.manifest.variants]
+    assert cosines(*rows).min() > 0.999
+    with open(tmp_path / "l" / "tflite-int8.csv", newline="") as file:
+        first, second = list(csv.DictReader(file))[:2]
+    assert (first["name"], float(first["range_use"])) == ("conv1", 1.0)
+    assert float(first["snr_db"]) > 60  # float
+    assert float(second["snr_db"]) < 60
 
 
 def test_wrong_words_are_wrong_usage(checkpoint, tmp_path, capsys):
