@@ -106,7 +106,7 @@ def onnx_int8(job: Job, path: Path) -> Built:
     onnx.save_model(model, source)
     in_float = job.in_float() if can_fold(job.model) else ()
     if job.exclusion and not in_float:
-        raise Failure(f"{job.model.backbone.arch}: --exclude-layers knows the layers of folded networks only", "leave it out")
+        raise Failure(f"{job.model.backbone.arch}: --exclude-layers knows folded networks only", "leave it out")
     nodes = [node for name in in_float for node in (f"{name}.conv", name)]
     quantise_onnx(source, path, job.calibration, job.debug, job.rule, nodes)
     if job.repair != "none" and job.repaired().numbers:

@@ -140,7 +140,8 @@ def select_targets(formats: str, precisions: str, borders: str = AUTO_IO) -> lis
     chosen = [
         target
         for target in chosen
-        if target in named or (target.usual and (AUTO_IO in wanted_borders or (target.format, target.quantize) not in served))
+        if target in named
+        or (target.usual and (AUTO_IO in wanted_borders or (target.format, target.quantize) not in served))
     ]
     explicit = ALL not in formats.split(",") and ALL not in precisions.split(",")
     if missing and (explicit or not chosen):
