@@ -1,0 +1,28 @@
+/* The plain way to find the k rows with the largest inner product, as a C programmer would write it. */
+#include <stddef.h>
+#include <stdint.h>
+
+/* Known when it is compiled: then the loop over a row is unrolled, which is half the time. */
+#ifndef DIMENSION
+#error "compile with -DDIMENSION=128"
+#endif
+
+/* rows: int8 [count, DIMENSION]. Fills found and products, best first, of equal ones the lower row; returns how many. */
+int search(const int8_t *restrict rows, const int8_t *restrict query, int count, int k,
+           int *restrict found, int *restrict products) {
+    int size = 0;
+    for (int row = 0; row < count; row++) {
+        const int8_t *values = rows + (size_t)row * DIMENSION;
+        int sum = 0;
+        for (int d = 0; d < DIMENSION; d++) sum += values[d] * query[d];
+        if (size == k && sum <= products[size - 1]) continue;
+        int at = size < k ? size++ : size - 1;
+        for (; at > 0 && products[at - 1] < sum; at--) {
+            found[at] = found[at - 1];
+            products[at] = products[at - 1];
+        }
+        found[at] = row;
+        products[at] = sum;
+    }
+    return size;
+}
