@@ -111,3 +111,12 @@ def tell(folder: Path, command: str, stdin: str) -> list[dict]:
     )
     assert done.returncode == 1
     return [json.loads(line.partition("@distill-bench ")[2]) for line in done.stdout.splitlines()]
+
+
+def test_an_engine_that_does_not_load_is_told(tmp_path: Path) -> None:
+    # The phone's own main class, here where the phone's library is not.
+    path = f"{java_build.classpath()}:{java_build.DEMO / 'tflite/target/classes'}"
+    command = ["java", "-cp", path, "org.distilltophone.runner.Main", "describe", tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "the engine does not load" in json.loads(done.stdout.partition("@distill-bench ")[2])["error"]

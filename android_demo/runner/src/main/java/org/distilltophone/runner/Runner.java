@@ -58,6 +58,8 @@ public final class Runner {
         } catch (IOException | ParseException | UnsupportedOperationException | NullPointerException error) {
             // The last two: a job that lacks something, or has something else in its place.
             tell(new JsonObject().add("error", Variants.reason(error)));
+        } catch (LinkageError error) { // its library is of another processor, or not there
+            tell(new JsonObject().add("error", "the engine does not load: " + Variants.reason(error)));
         }
         return 1;
     }
