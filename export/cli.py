@@ -194,16 +194,17 @@ def run(
             CALIBRATE if bad[0].state == "failed" else "leave that variant out",
         )
     note(f"wrote {export.folder}")
-    _advise(export.outcomes)
+    if export.repairable:
+        _advise(export.outcomes)
 
 
 def _advise(outcomes: Sequence[Outcome]) -> None:
-    """One line where int8 is coarser than repair leaves it, on a network that can be repaired."""
+    """One line where int8 is coarser than repair usually leaves it."""
     from export.attempt import REPAIR_MEAN_COSINE
 
     for outcome in outcomes:
         variant = outcome.variant
-        if variant is None or variant.check is None or not outcome.target.needs_folding or variant.scheme.activations != "int8":
+        if variant is None or variant.check is None or variant.scheme.activations != "int8":
             continue
         if variant.repair == "none" and variant.check.mean_cosine < REPAIR_MEAN_COSINE:
             note(f"{variant.name}: mean cosine {variant.check.mean_cosine:.4f}; --repair auto looks for a better int8")

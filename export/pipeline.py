@@ -58,6 +58,7 @@ class Export:
 
     outcomes: tuple[Outcome, ...]
     folder: Path | None
+    repairable: bool = False  # whether --repair knows this network
 
     @property
     def passed(self) -> bool:
@@ -116,7 +117,7 @@ def export_bundle(checkpoint: Path, out: Path, options: Options) -> Export:
             job.qat = options.qat
         outcomes = tuple(attempt(target, job, samples, reference, options) for target in targets)
         folder = _pack(outcomes, out, Path(scratch), info, samples, golden, options, checkpoint)
-    return Export(outcomes, folder)
+    return Export(outcomes, folder, can_fold(model))
 
 
 def _cache(info: CheckpointInfo, out: Path, options: Options) -> BuildCache:

@@ -13,16 +13,18 @@ from test_export_qat import integer_run, network, pictures, tensor, tiny_graph
 from test_repair import PRE
 
 from distill.console import Failure, run_app
+from export.attempt import Outcome
 from export.bundle import load_bundle
 from export.bundle.tflite_file import interpreter_for
 from export.calibration import CalibrationImages
-from export.cli import app
+from export.cli import _advise, app
 from export.fold import fold
 from export.graph import Convolution, MeanPool
 from export.layers import _int8_outputs
 from export.onnx_integers import onnx_integers, write_onnx_integers
 from export.onnx_route import graph_to_onnx, quantise_onnx
 from export.quantized import QuantizedGraph
+from export.targets import TARGETS
 from export.tflite import to_tflite
 from export.tflite_integers import read_integers, write_integers
 
@@ -297,3 +299,12 @@ def test_options_of_training(checkpoint, pictures, tmp_path, capsys):
     write_checkpoint(tmp_path / "resnet", student("timm:test_resnet"), {"spec": f"folder:{pictures}", "split": "half"})
     assert call(tmp_path / "resnet", "--target", "onnx", "--repair", "qat", "--out", tmp_path / "b") == 1
     assert "--repair qat knows mobilenet_v1_* only" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("cosine", "repair", "told"), [(0.99, "none", True), (0.999, "none", False), (0.99, "cle", False)])
+def test_a_coarse_int8_draws_a_hint(made_bundle, capsys, cosine: float, repair: str, told: bool):
+    variant = next(row for row in load_bundle(made_bundle).manifest.variants if row.name == "onnx-int8")
+    check = variant.check.model_copy(update={"mean_cosine": cosine})
+    variant = variant.model_copy(update={"check": check, "repair": repair})
+    _advise([Outcome(TARGETS["onnx-int8"], variant, None)])
+    assert ("--repair auto" in capsys.readouterr().err) == told
