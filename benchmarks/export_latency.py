@@ -84,7 +84,7 @@ def _build(
         }
 
     for name, target in TARGETS.items():
-        # int16x8 takes 70 times int8's time and would be all that is measured; executorch needs an extra.
+        # int16x8 takes about 60 times int8's time and would be all that is measured; executorch needs an extra.
         if target.scheme.activations == "int16" or target.optional:
             continue
         note(f"building {name}")

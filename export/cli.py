@@ -56,7 +56,7 @@ MobileNet-0.25 at 224 pixels; other processors rank otherwise: measure on yours,
   off the ranges of activations (docs/quantization.md).
 - **float16** halves the file; arithmetic stays float32, and so does the speed.
 - **int16x8** (int8 weights, 16-bit activations) is for accelerators: on a CPU TFLite runs it without
-  XNNPACK, 70 times slower than int8 (benchmarks/quantization_choices.py).
+  XNNPACK, about 60 times slower than int8 (benchmarks/quantization_choices.py).
 - Networks other than mobilenet_v1_* go to TFLite (none, int8) with the extra generic.
 
 Examples:
