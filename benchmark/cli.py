@@ -110,6 +110,9 @@ def run(
     cpus: Annotated[str | None, typer.Option(
         help="Processors to run on, such as 4-7 (the big cores of a board). Default: any.",
         rich_help_panel=LATENCY, show_default=False)] = None,
+    delegate: Annotated[str, typer.Option(
+        help="What computes TFLite variants: xnnpack, none (plain kernels), gpu, nnapi. One that the device has not "
+        "makes them results with an error.", rich_help_panel=LATENCY)] = "xnnpack",
     rest_ms: Annotated[float, typer.Option(
         min=0, help="Pause after every round, milliseconds, so that a board without a fan stays cool.",
         rich_help_panel=LATENCY)] = 0.0,
@@ -179,7 +182,7 @@ def run(
     limits, named = read_gates(gates) if gates else (Limits(), None)
     options = Options(
         bundle=bundle, device=device,
-        reach=DeviceOptions(ssh_identity, ssh_known_hosts, ssh_config, remote_python, remote_folder, android_runner),
+        reach=DeviceOptions(ssh_identity, ssh_known_hosts, ssh_config, remote_python, remote_folder, android_runner, delegate),
         data=data, split=split, part=part, limit=limit,
         checkpoint=checkpoint, references=reference or (), variants=variant or (), candidate=candidate or named,
         limits=merge_limits(limits, flags),

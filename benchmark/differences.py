@@ -98,6 +98,7 @@ def mismatches(results: Sequence[Result]) -> list[str]:
         ("the images differ: Recall cannot be compared", [result.data.fingerprint for result in results]),
         ("devices differ: latencies cannot be compared", [(r.machine.device, r.machine.cpu, r.machine.cores) for r in results]),
         ("numbers of threads differ", [r.machine.latency.threads for r in results if r.machine.latency]),
+        ("delegates differ", [result.machine.delegate for result in results]),
         ("engine versions differ", [tuple(r.machine.packages.get(p) for p in ("ai-edge-litert", "onnxruntime")) for r in results]),
         ("CPU governors differ", [result.machine.governor for result in results]),
     ):

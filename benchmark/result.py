@@ -208,6 +208,7 @@ class Machine(_Part):
     max_mhz: float | None = None
     ram_bytes: int | None = None
     os: str
+    delegate: str = "xnnpack"  # asked for with TFLite variants
     python: str | None  # null: measured by another language
     packages: dict[str, str]
     phone: Phone | None = None

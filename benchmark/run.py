@@ -114,6 +114,7 @@ def _measure(
     warnings = _provenance_warnings(bundle, options, subject)
 
     machine = device.describe()
+    machine.delegate = device.delegate
     pixels = _some_pixels(subject, bundle.manifest.preprocessing)
     if not len(pixels):  # the first few are unreadable: the bundle's own images do as well
         pixels = bundle.golden_pixels()

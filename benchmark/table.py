@@ -33,6 +33,7 @@ def print_result(result: Result, console: Console | None = None) -> None:
         console.print(_drops(result))
     console.print(
         f"{parts}{skipped}{decoded}\n{result.machine.device}: {result.machine.cpu}, {result.machine.cores} cores{threads}"
+        f"{'' if result.machine.delegate == 'xnnpack' else f' · delegate {result.machine.delegate}'}"
         f"{' · emulated: latency and memory withheld' if result.machine.emulated else ''}",
         style="dim", markup=False,
     )

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmark.devices.base import Batch, Device, Embedded, Memory, Timing
+from benchmark.devices.base import DEFAULT_DELEGATE, DELEGATES, Batch, Device, Embedded, Memory, Timing
 from benchmark.devices.host import Host
 from distill.console import UsageFailure, suggest
 
-__all__ = ["DEVICES", "Batch", "Device", "DeviceOptions", "Embedded", "Memory", "Timing", "open_device"]
+__all__ = ["DELEGATES", "DEVICES", "Batch", "Device", "DeviceOptions", "Embedded", "Memory", "Timing", "open_device"]
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,7 @@ class DeviceOptions:
     remote_python: str = "python3"
     remote_folder: str | None = None
     android_runner: Path | None = None
+    delegate: str = DEFAULT_DELEGATE
 
 
 def _host(name: str, options: DeviceOptions) -> Device:
@@ -77,4 +78,9 @@ def open_device(name: str, options: DeviceOptions | None = None) -> Device:
     opener = DEVICES.get(kind)
     if opener is None:
         raise UsageFailure(f"--device {name}: no such device", suggest(name, DEVICES))
-    return opener(name, options or DeviceOptions())
+    options = options or DeviceOptions()
+    if options.delegate not in DELEGATES:
+        raise UsageFailure(f"--delegate {options.delegate}: not known", suggest(options.delegate, DELEGATES))
+    device = opener(name, options)
+    device.delegate = options.delegate
+    return device

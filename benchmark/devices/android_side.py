@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from benchmark.devices.android import FACTS, VITALS, parse_facts, parse_vitals, sections
+from benchmark.devices.base import DEFAULT_DELEGATE
 from benchmark.devices.messages import refused
 from benchmark.devices.parcel import ROOT
 from benchmark.devices.side import Content, FarSide, Message, Settled
@@ -118,8 +119,10 @@ class AndroidSide(FarSide):
         # The runner knows its engine; of the phone, the properties that the shell sees tell more.
         return self._facts | {"packages": told["machine"].get("packages", {})}
 
-    def refusal(self, format_name: str) -> str | None:
-        return None if format_name == "tflite" else f"our runner on phones has TFLite only, not {format_name}"
+    def refusal(self, format_name: str, delegate: str) -> str | None:
+        if format_name != "tflite":
+            return f"our runner on phones has TFLite only, not {format_name}"
+        return None if delegate == DEFAULT_DELEGATE else f"our runner on phones has {DEFAULT_DELEGATE} only, not the delegate '{delegate}'"
 
     def undecodable(self) -> str | None:
         return "our runner on phones takes preprocessed images only"

@@ -22,8 +22,10 @@ from benchmark.result import LatencyRun, Machine
 from benchmark.timing import Plan
 from export.bundle import Bundle
 
-__all__ = ["Batch", "Device", "Embedded", "Memory", "Timing"]
+__all__ = ["DEFAULT_DELEGATE", "DELEGATES", "Batch", "Device", "Embedded", "Memory", "Timing"]
 
+DELEGATES = ("xnnpack", "none", "gpu", "nnapi")
+DEFAULT_DELEGATE = DELEGATES[0]
 Batch = np.ndarray | list[bytes]
 
 
@@ -31,6 +33,7 @@ class Device(ABC):
     """One place where bundles run."""
 
     name: str
+    delegate: str = DEFAULT_DELEGATE  # that TFLite variants run with; one that a device lacks makes them results with an error
     emulated: bool = False  # True: numerics are reported, latency is withheld
 
     @abstractmethod

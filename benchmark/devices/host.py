@@ -38,7 +38,7 @@ class Host(Device):
     ) -> tuple[dict[str, Timing], LatencyRun | None]:
         with still_bar("latency") as show:
             try:
-                timings, conduct = time_variants(_openers(bundle, variants, plan.threads), pixels, plan, show)
+                timings, conduct = time_variants(self._openers(bundle, variants, plan.threads), pixels, plan, show)
             except OSError as error:
                 raise Failure(f"host: {error}", "name others: --cpus") from None
         return timings, LatencyRun(**asdict(conduct)) if conduct else None
@@ -46,7 +46,7 @@ class Host(Device):
     def embed(
         self, bundle: Bundle, variants: Sequence[str], batches: Iterable[Batch], threads: int
     ) -> dict[str, Embedded]:
-        embedders = Embedders(_openers(bundle, variants, threads))
+        embedders = Embedders(self._openers(bundle, variants, threads))
         rows: dict[str, list[np.ndarray]] = {name: [] for name in variants}
         for batch in batches:
             pixels = batch if isinstance(batch, np.ndarray) else _decoded(batch, bundle)
@@ -59,7 +59,10 @@ class Host(Device):
 
     def peak_memory(self, bundle: Bundle, variants: Sequence[str]) -> dict[str, Memory]:
         with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-            return memory_on(Session(PythonSide(Local(), sys.executable, folder)), bundle, variants)
+            return memory_on(Session(PythonSide(Local(), sys.executable, folder)), bundle, variants, self.delegate)
+
+    def _openers(self, bundle: Bundle, variants: Sequence[str], threads: int) -> Openers:
+        return {name: lambda name=name: open_variant(bundle, name, threads, self.delegate) for name in variants}
 
 
 def _decoded(files: list[bytes], bundle: Bundle) -> np.ndarray:
@@ -69,7 +72,3 @@ def _decoded(files: list[bytes], bundle: Bundle) -> np.ndarray:
         return unpack(b"".join(files), [len(file) for file in files], bundle.manifest.preprocessing.model_dump())
     except ValueError as error:
         raise Failure(f"host: {error}", "did the file change meanwhile? Run again") from None
-
-
-def _openers(bundle: Bundle, variants: Sequence[str], threads: int) -> Openers:
-    return {name: lambda name=name: open_variant(bundle, name, threads) for name in variants}

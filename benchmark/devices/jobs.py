@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from benchmark.devices.base import DEFAULT_DELEGATE
 from benchmark.devices.session import Session, sha256
 from benchmark.devices.side import Content, Message
 from benchmark.devices.work import Memory
@@ -16,8 +17,9 @@ from export.bundle.runtime import input_table
 __all__ = ["contents_of", "job_for", "memory_on", "npy"]
 
 
-def job_for(bundle: Bundle, variants: Sequence[str], threads: int) -> Message:
+def job_for(bundle: Bundle, variants: Sequence[str], threads: int, delegate: str = DEFAULT_DELEGATE) -> Message:
     """The part that all jobs share: which files, what their tensors are."""
+    other = {} if delegate == DEFAULT_DELEGATE else {"delegate": delegate}
     return {
         "threads": threads,
         "variants": {
@@ -25,7 +27,7 @@ def job_for(bundle: Bundle, variants: Sequence[str], threads: int) -> Message:
                 "model": variant.sha256, "format": variant.format, "table": sha256(_table(bundle, variant.name)),
                 "input": variant.input.model_dump(mode="json") | {"hwc": variant.input.hwc},
                 "output": variant.output.model_dump(mode="json"),
-            }
+            } | (other if variant.format == "tflite" else {})
             for variant in map(bundle.variant, variants)
         },
     }
@@ -41,11 +43,14 @@ def contents_of(bundle: Bundle, variants: Sequence[str]) -> dict[str, Content]:
     return contents
 
 
-def memory_on(session: Session, bundle: Bundle, variants: Sequence[str]) -> dict[str, Memory]:
+def memory_on(
+    session: Session, bundle: Bundle, variants: Sequence[str], delegate: str = DEFAULT_DELEGATE
+) -> dict[str, Memory]:
     """Memory of each variant, each in a process of its own; those that fail or cannot be measured are left out."""
     found = {}
     for name in variants:
-        for message in session.work("memory", job_for(bundle, [name], 1), contents_of(bundle, [name]), lambda message: None):
+        job, contents = job_for(bundle, [name], 1, delegate), contents_of(bundle, [name])
+        for message in session.work("memory", job, contents, lambda message: None):
             if message.get("memory"):
                 found[name] = Memory(**message["memory"])
     return found

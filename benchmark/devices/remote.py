@@ -81,7 +81,7 @@ class Remote(Device):
         if not able:
             return timings, None
         data = npy(pixels)
-        job = job_for(bundle, able, plan.threads) | {"pixels": sha256(data), "plan": asdict(plan)}
+        job = job_for(bundle, able, plan.threads, self.delegate) | {"pixels": sha256(data), "plan": asdict(plan)}
         job["key"] = f"latency-{sha256(json.dumps(job).encode())[:32]}.json"
         self._session.results.pop(job["key"], None)  # a latency is never taken from an earlier run
         contents = {**contents_of(bundle, able), job["pixels"]: data}
@@ -104,7 +104,7 @@ class Remote(Device):
         able, errors = self._able(bundle, variants)
         rows: dict[str, list[np.ndarray]] = {name: [] for name in able}
         if able:
-            job = job_for(bundle, able, threads) | {"preprocessing": bundle.manifest.preprocessing.model_dump(mode="json")}
+            job = job_for(bundle, able, threads, self.delegate) | {"preprocessing": bundle.manifest.preprocessing.model_dump(mode="json")}
             self._embed(job, contents_of(bundle, able), batches, rows, errors)
         return {
             name: Embedded(error=errors.get(name, "no images")) if name in errors or not rows[name] else joined(rows[name])
@@ -142,7 +142,7 @@ class Remote(Device):
 
     def peak_memory(self, bundle: Bundle, variants: Sequence[str]) -> dict[str, Memory]:
         """See :class:`Device`; nothing where the device is emulated, for the emulator's own would be counted."""
-        return {} if self.emulated else memory_on(self._session, bundle, self._able(bundle, variants)[0])
+        return {} if self.emulated else memory_on(self._session, bundle, self._able(bundle, variants)[0], self.delegate)
 
     def close(self, done: bool) -> None:
         try:
@@ -201,7 +201,7 @@ class Remote(Device):
             Failure: the device has the engine of none of them.
         """
         self._side.require({bundle.variant(name).format for name in variants})
-        refusals = {name: self._side.refusal(bundle.variant(name).format) for name in variants}
+        refusals = {name: self._side.refusal(bundle.variant(name).format, self.delegate) for name in variants}
         return [name for name in variants if not refusals[name]], {name: why for name, why in refusals.items() if why}
 
 

@@ -88,8 +88,9 @@ def openers(store: Store, job: dict[str, Any]) -> dict[str, Callable[[], Any]]:
         table = store.array(variant["table"])
         path = store.folder / "files" / variant["model"]
         border = SimpleNamespace(**variant["input"]), SimpleNamespace(**variant["output"])
-        found[name] = lambda path=path, form=variant["format"], border=border, table=table: open_engine(
-            path, form, border[0], border[1], table, job["threads"]
+        delegate = variant.get("delegate", "xnnpack")
+        found[name] = lambda path=path, form=variant["format"], border=border, table=table, delegate=delegate: open_engine(
+            path, form, border[0], border[1], table, job["threads"], delegate
         )
     return found
 

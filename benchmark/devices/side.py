@@ -96,8 +96,8 @@ class FarSide(ABC):
     def facts(self, told: Message) -> Message:
         """Fields of ``Machine``, from what the runner's ``describe`` told and what this side found itself."""
 
-    def refusal(self, format_name: str) -> str | None:
-        """Why variants of this format cannot run there; ``None``: they may, and the runner will tell."""
+    def refusal(self, format_name: str, delegate: str) -> str | None:
+        """Why variants of this format cannot run there with this delegate; ``None``: they may, and the runner will tell."""
         return None
 
     def require(self, formats: Iterable[str]) -> None:

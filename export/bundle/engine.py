@@ -140,12 +140,16 @@ class VariantRunner(ABC):
 
 
 class _TfliteRunner(VariantRunner):
-    """ai-edge-litert with its default delegate, XNNPACK."""
+    """ai-edge-litert with its default delegate, XNNPACK, or with none."""
 
-    def __init__(self, path: Path, spec: Any, output: Any, table: np.ndarray, threads: int) -> None:
+    def __init__(
+        self, path: Path, spec: Any, output: Any, table: np.ndarray, threads: int, delegate: str = "xnnpack"
+    ) -> None:
         super().__init__(spec, output, table)
+        if delegate not in _TFLITE_DELEGATES:
+            raise Failure(f"ai-edge-litert has no delegate '{delegate}'", f"it has {' and '.join(_TFLITE_DELEGATES)}")
         # From memory: a file that is replaced while it is mapped would crash the process.
-        self._interpreter = interpreter_for(path.read_bytes(), threads)
+        self._interpreter = interpreter_for(path.read_bytes(), threads, delegates=delegate != "none")
         details = self._interpreter.get_input_details(), self._interpreter.get_output_details()
         _agree(path, [(d["shape"], d["dtype"], d["quantization"]) for side in details for d in side], spec, output)
         self._input, self._output = details[0][0]["index"], details[1][0]["index"]
@@ -238,6 +242,7 @@ class _ExecutorchRunner(VariantRunner):
         return self._method.execute([self._from_numpy(values)])[0].numpy().copy()
 
 
+_TFLITE_DELEGATES = ("xnnpack", "none")
 _TORCH_TYPES = {6: np.float32}  # ExecuTorch's ScalarType.Float
 _ORT_TYPES = {"tensor(float)": np.float32, "tensor(int8)": np.int8, "tensor(uint8)": np.uint8}
 ENGINES: dict[str, Any] = {"tflite": _TfliteRunner, "onnx": _OnnxRunner, "executorch": _ExecutorchRunner}
@@ -257,16 +262,18 @@ def load_engine(format_name: str) -> None:
 
 
 def open_engine(
-    path: Path, format_name: str, spec: Any, output: Any, table: np.ndarray, threads: int = 1
+    path: Path, format_name: str, spec: Any, output: Any, table: np.ndarray, threads: int = 1, delegate: str = "xnnpack"
 ) -> VariantRunner:
     """Load a model file, ready to run.
 
     Args:
         spec, output: the tensors at the border, see :class:`Border`.
         table: what each pixel value becomes in each channel, ``[256, 3]`` of the input's dtype.
+        delegate: what computes a TFLite file in place of the plain kernels, ``none``: nothing does. Other formats have
+            none to choose from.
 
     Raises:
-        Failure: no engine for the format, the engine refuses the file, or the file's own
+        Failure: no engine for the format, the engine has no such delegate or refuses the file, or the file's own
             shapes, types or scales are not those of ``spec`` and ``output``.
     """
     engine = ENGINES.get(format_name)
@@ -275,6 +282,8 @@ def open_engine(
     if threads < 1:
         raise Failure(f"{threads} threads", "take at least one")
     try:
+        if format_name == "tflite":
+            return engine(path, spec, output, table, threads, delegate)
         return engine(path, spec, output, table, threads)
     except (Failure, OSError, MemoryError):
         raise

@@ -32,8 +32,11 @@ def input_table(spec: InputSpec, preprocessing: Preprocessing) -> np.ndarray:
     return np.clip(steps, low, high).astype(spec.dtype)
 
 
-def open_variant(bundle: Bundle, name: str, threads: int = 1) -> VariantRunner:
+def open_variant(bundle: Bundle, name: str, threads: int = 1, delegate: str = "xnnpack") -> VariantRunner:
     """Load a variant, ready to run.
+
+    Args:
+        delegate: of TFLite, see :func:`~export.bundle.engine.open_engine`.
 
     Raises:
         UsageFailure: no variant of this name.
@@ -41,10 +44,12 @@ def open_variant(bundle: Bundle, name: str, threads: int = 1) -> VariantRunner:
             shapes, types or scales are not what ``bundle.json`` says.
     """
     variant = bundle.variant(name)
-    return open_file(bundle.path(variant), variant, bundle.manifest.preprocessing, threads)
+    return open_file(bundle.path(variant), variant, bundle.manifest.preprocessing, threads, delegate)
 
 
-def open_file(path: Path, variant: Variant, preprocessing: Preprocessing, threads: int = 1) -> VariantRunner:
+def open_file(
+    path: Path, variant: Variant, preprocessing: Preprocessing, threads: int = 1, delegate: str = "xnnpack"
+) -> VariantRunner:
     """The same for a model file that lies in no bundle yet."""
     table = input_table(variant.input, preprocessing)
-    return open_engine(path, variant.format, variant.input, variant.output, table, threads)
+    return open_engine(path, variant.format, variant.input, variant.output, table, threads, delegate)

@@ -145,7 +145,7 @@ def replace_engines(monkeypatch) -> dict[str, ToyRunner]:
     """The host runs toys; the table returned says which, by variant (an exception is raised on opening)."""
     runners = {name: ToyRunner() for name in VARIANTS}
 
-    def opened(bundle, name, threads=1):
+    def opened(bundle, name, threads=1, delegate="xnnpack"):
         if isinstance(runners[name], Exception):
             raise runners[name]
         return runners[name]

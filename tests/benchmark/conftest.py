@@ -49,7 +49,10 @@ def _measured(tmp_path_factory: pytest.TempPathFactory):
 def measured(_measured):
     """(result, evidence) of a run with a spoiled int8, against a checkpoint that is a toy too."""
     result, evidence = _measured
-    return result.model_copy(deep=True), evidence
+    result = result.model_copy(deep=True)
+    # A busy machine is no finding of these tests.
+    result.machine.latency.drift, result.machine.latency.drift_flagged = 0.0, False
+    return result, evidence
 
 
 @pytest.fixture

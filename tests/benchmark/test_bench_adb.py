@@ -108,6 +108,8 @@ def test_embeddings_come_back_to_the_bit(phone, options, bundle_dir):
     assert "TFLite only" in there[NAMES[1]].error
     alone = device.embed(bundle, NAMES[1:], images, 1)
     assert "TFLite only" in alone[NAMES[1]].error
+    device.delegate = "gpu"
+    assert "not the delegate 'gpu'" in device.embed(bundle, TFLITE, images, 1)[NAMES[0]].error
     device.close(True)
 
 

@@ -114,6 +114,7 @@ def errors(capsys) -> str:
         (["--device", "adb"], 1, "no adb on this computer"),
         (["--device", "adb:emulator-5554"], 1, "platform tools"),
         (["--device", "adb", "--remote-folder", "here"], 2, "absolute path"),
+        (["--delegate", "xnpack"], 2, "did you mean 'xnnpack'"),
         (["--device", "ssh://"], 2, "for example ssh://"),
         (["--device", "emulated-arm64"], 2, "in which folder"),
         (["--device", "emulated-arm64:/nowhere"], 1, "arm64-root.sh"),

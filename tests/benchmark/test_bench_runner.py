@@ -13,7 +13,8 @@ from benchmark.devices import runner
 from benchmark.devices.bootstrap import MARK, main
 from benchmark.devices.parcel import BOOTSTRAP, ROOT, SOURCES, parcel
 
-ALLOWED = {*sys.stdlib_module_names, "numpy", "ai_edge_litert", "onnxruntime"}
+# ExecuTorch's runtime brings torch; engines are imported where they are asked for, and only there.
+ALLOWED = {*sys.stdlib_module_names, "numpy", "ai_edge_litert", "onnxruntime", "executorch", "torch"}
 DECODING = ("distill/data/imageset.py", "distill/data/decode.py", "benchmark/devices/pictures.py")
 
 
@@ -31,6 +32,15 @@ def test_what_is_sent_needs_only_what_a_board_has(name):
         for found in names:
             allowed = ALLOWED | {"PIL"} if name in DECODING else ALLOWED
             assert found in sent or found.partition(".")[0] in allowed, f"{name} imports {found}"
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_engines_are_imported_only_where_they_run(name):
+    engines = {"ai_edge_litert", "onnxruntime", "executorch", "torch"}
+    for node in ast.parse((ROOT / name).read_text()).body:
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
+            assert not engines & {found.partition(".")[0] for found in names}
 
 
 def test_boards_without_pillow_measure_all_the_same(tmp_path):

@@ -99,6 +99,22 @@ def test_memory_of_real_variants_in_processes_of_their_own(real_bundle):
         assert 0 < memory.added < 100e6 and memory.process > 2e7
 
 
+@pytest.mark.parametrize("where", ["host", "remote"])
+def test_a_delegate_that_is_not_there_is_a_result(real_bundle, tmp_path, where):
+    bundle = load_bundle(real_bundle)
+    images = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), dtype=np.uint8)
+    device = open_device("host") if where == "host" else Remote("local", PythonSide(Local(), sys.executable, str(tmp_path / "there")))
+    found = {}
+    for device.delegate in ("xnnpack", "none", "gpu"):
+        found[device.delegate] = device.embed(bundle, NAMES, [images], 1)
+        assert found[device.delegate][NAMES[1]].error is None  # ONNX has none to choose from
+    assert np.allclose(found["none"][NAMES[0]].embeddings, found["xnnpack"][NAMES[0]].embeddings, atol=1e-6)
+    assert "no delegate 'gpu'" in found["gpu"][NAMES[0]].error
+    timings, run = device.measure_latency(bundle, NAMES, images, Plan(seconds=0, min_samples=10, max_samples=10, warmup_max_runs=20))
+    assert "no delegate 'gpu'" in timings[NAMES[0]].error and timings[NAMES[1]].samples and run
+    device.close(True)
+
+
 def test_a_variant_that_does_not_load_has_no_memory(bundle_dir):
     assert open_device("host").peak_memory(load_bundle(bundle_dir), ("onnx-float32",)) == {}
 
