@@ -18,7 +18,7 @@ from distill.data.preprocess import Preprocessing
 from distill.data.spec import open_data
 from distill.metrics import recall_at_k
 from export.bundle import Bundle, open_variant
-from gallery import Content, Model, check_gallery, int8_codes, open_gallery, write_gallery
+from gallery import Content, Model, check_gallery, int8_codes, open_gallery, row_codes, write_gallery
 from gallery.search import search
 
 pytestmark = pytest.mark.slow
@@ -95,21 +95,21 @@ def test_recall_and_neighbours_are_pythons(bundle: Bundle, tmp_path: Path) -> No
     java_build.java("index", bundle.directory, "tflite-int8", tmp_path / "rows", tmp_path / "gallery")
     made = open_gallery(tmp_path / "gallery")
     check_gallery(made)
-    np.testing.assert_array_equal(made.embeddings, int8_codes(expected))
+    np.testing.assert_array_equal(made.embeddings, row_codes(expected))
     assert made.ids() == [str(index) for index in range(len(pixels))]
     assert made.model.sha256 == bundle.variant("tflite-int8").sha256
 
     recall, nearest = java_build.java("recall", tmp_path / "gallery", tmp_path / "labels")
     hits, count = map(int, re.fullmatch(r"recall@1 (\d+) of (\d+)", recall).groups())
-    codes = int8_codes(expected).astype(np.int64)
-    products = codes @ codes.T
+    rows_there = row_codes(expected).astype(np.int64)
+    products = rows_there @ rows_there.T
     np.fill_diagonal(products, np.iinfo(np.int64).min)
     best = products.argmax(axis=1)  # of equal ones the lower row
     assert list(map(int, nearest.split()[1:])) == best.tolist()
     assert hits == int((labels[best] == labels).sum()) and count == len(labels)
     assert 0.1 < hits / count < 0.99
     # Python's metric takes the floats; among embeddings as crowded as these the rounding to codes moves some neighbours.
-    assert abs(hits / count - recall_at_k(expected, labels, ks=(1,))[1]) < 0.08
+    assert abs(hits / count - recall_at_k(expected, labels, ks=(1,))[1]) < 0.03
 
 
 @pytest.mark.parametrize("dimension", [128, 70])

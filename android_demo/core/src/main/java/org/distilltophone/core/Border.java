@@ -19,6 +19,9 @@ public final class Border {
 
     /** @param table {@code [channel][pixel value]}: what goes into the tensor; of integers the value as it is, -128 to 255 */
     public Border(TensorSpec input, TensorSpec output, float[][] table) {
+        if (input.dtype.equals("int16") || output.dtype.equals("int16")) {
+            throw new IllegalArgumentException("a model with int16 borders, which this reader does not feed: take one with int8 or float32");
+        }
         this.input = input;
         this.output = output;
         floats = table;

@@ -5,7 +5,43 @@ public final class Int8 {
     /** What one step stands for. */
     public static final double SCALE = 1.0 / 127;
 
+    private static final int FACTORS = 4096;
+    private static final int MOST_STEPS = 64;
+
     private Int8() {}
+
+    /**
+     * What a gallery's row holds: of the codes of {@code unit * (4096 + j) / 4096}, j = 0, ±2, … ±64, those whose
+     * squared length is nearest to 127², of equally near ones those of the smallest |j|, the negative first.
+     * Rounding makes some rows longer than others, and ranked by the inner product a longer row wins over a
+     * nearer one (docs/gallery.md). Queries are quantized plainly.
+     *
+     * @throws IllegalArgumentException it holds NaN or infinity
+     */
+    public static byte[] row(float[] unit) {
+        byte[] best = quantize(unit);
+        int off = lengthError(best);
+        byte[] codes = new byte[unit.length];
+        for (int step = 2; step <= MOST_STEPS; step += 2) {
+            for (int sign = -1; sign <= 1; sign += 2) {
+                quantize(unit, (FACTORS + sign * step) / (double) FACTORS, codes);
+                int error = lengthError(codes);
+                if (error < off) {
+                    System.arraycopy(codes, 0, best, 0, codes.length);
+                    off = error;
+                }
+            }
+        }
+        return best;
+    }
+
+    private static int lengthError(byte[] codes) {
+        int squares = 0;
+        for (byte code : codes) {
+            squares += code * code;
+        }
+        return Math.abs(squares - 127 * 127);
+    }
 
     /**
      * @param unit an embedding of unit length
@@ -19,12 +55,16 @@ public final class Int8 {
 
     /** The same without allocating. */
     public static void quantize(float[] unit, byte[] out) {
+        quantize(unit, 1, out);
+    }
+
+    private static void quantize(float[] unit, double factor, byte[] out) {
         if (out.length != unit.length) {
             throw new IllegalArgumentException(unit.length + " values into " + out.length);
         }
         for (int d = 0; d < unit.length; d++) {
             // The exact product: in float32 it would be rounded twice, and Python's codes would be others.
-            double step = Math.rint((double) unit[d] * 127);
+            double step = Math.rint((double) unit[d] * 127 * factor);
             if (Double.isNaN(step) || Double.isInfinite(step)) {
                 throw new IllegalArgumentException("an embedding holds NaN or infinity");
             }

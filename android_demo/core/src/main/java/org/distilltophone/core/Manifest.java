@@ -162,7 +162,7 @@ final class Manifest {
 
     /** Also reads the tensors of the runner's jobs, which look the same. */
     static TensorSpec tensor(Fields fields, int axes, String layout) throws BadFileException {
-        String dtype = fields.oneOf("dtype", "float32", "int8", "uint8");
+        String dtype = fields.oneOf("dtype", "float32", "int8", "uint8", "int16");
         boolean quantised = fields.has("scale") && fields.has("zero_point");
         boolean isFloat = dtype.equals("float32");
         if (isFloat && (fields.has("scale") || fields.has("zero_point"))) {
@@ -176,7 +176,8 @@ final class Manifest {
             throw fields.badField("scale", scale + " is not above 0");
         }
         boolean unsigned = dtype.equals("uint8");
-        int zero = isFloat ? 0 : (int) fields.whole("zero_point", unsigned ? 0 : -128, unsigned ? 255 : 127);
+        boolean wide = dtype.equals("int16"); // symmetric in TensorFlow Lite
+        int zero = isFloat ? 0 : (int) fields.whole("zero_point", unsigned || wide ? 0 : -128, wide ? 0 : unsigned ? 255 : 127);
         int[] shape = fields.wholes("shape", axes, 1, MAX_DIMENSION);
         long size = 4;
         for (int one : shape) {

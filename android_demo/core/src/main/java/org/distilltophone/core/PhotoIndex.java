@@ -250,7 +250,7 @@ public final class PhotoIndex implements Closeable {
                 return null;
             }
         }
-        return Int8.quantize(embedding);
+        return Int8.row(embedding);
     }
 
     private synchronized void write(int type, String id, long stamp, byte[] row) throws IOException {

@@ -10,7 +10,7 @@ public final class TensorSpec {
     final int[] shape;
     /** "NHWC" or "NCHW"; of an output null. */
     public final String layout;
-    /** "float32", "int8" or "uint8". */
+    /** "float32", "int8", "uint8" or "int16". */
     public final String dtype;
     /** Integers stand for {@code (q - zeroPoint) * scale}; of float32: 0. */
     public final double scale;
@@ -41,14 +41,14 @@ public final class TensorSpec {
         return shape.clone();
     }
 
-    /** Whether values are float32; else they are single bytes. */
+    /** Whether values are float32; else they are integers. */
     public boolean isFloat() {
         return dtype.equals("float32");
     }
 
     /** Of the whole tensor. */
     public int bytes() {
-        long bytes = isFloat() ? 4 : 1;
+        long bytes = isFloat() ? 4 : dtype.equals("int16") ? 2 : 1;
         for (int side : shape) {
             bytes *= side;
         }

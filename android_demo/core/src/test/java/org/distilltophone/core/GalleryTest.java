@@ -111,6 +111,10 @@ public class GalleryTest {
             assertEquals(expected.get("ids").asArray().get(i).asString(), gallery.id(i));
             rows.get(row);
             assertArrayEquals(row, Int8.quantize(embeddings[i]));
+            byte[] even = Int8.row(embeddings[i]);
+            for (int d = 0; d < even.length; d++) {
+                assertEquals(expected.get("row_codes").asArray().get(i).asArray().get(d).asInt(), even[d]);
+            }
             JsonArray words = expected.get("bits_int8").asArray().get(i).asArray();
             for (int w = 0; w < words.size(); w++) {
                 long word = Long.parseUnsignedLong(words.get(w).asString(), 16);

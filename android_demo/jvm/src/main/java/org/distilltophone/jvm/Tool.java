@@ -159,7 +159,7 @@ public final class Tool {
         float[][] rows = rows(in, bundle.dimension());
         try (GalleryWriter writer = new GalleryWriter(out, GalleryModel.of(bundle), bundle.dimension())) {
             for (int i = 0; i < rows.length; i++) {
-                writer.add(Integer.toString(i), Int8.quantize(rows[i]), null);
+                writer.add(Integer.toString(i), Int8.row(rows[i]), null);
             }
             writer.finish();
         }
