@@ -116,7 +116,7 @@ def resources(version: str, version_code: int, min_sdk: int, target_sdk: int) ->
     call("aapt2", "link", "-I", android, "--manifest", manifest, "-o", TARGET / "resources.apk", "--java", java,
          "--custom-package", R_PACKAGE, "--min-sdk-version", min_sdk, "--target-sdk-version", target_sdk,
          "--version-name", version, "--version-code", version_code, "--auto-add-overlay", "--no-version-vectors",
-         "-0", "tflite", "-0", "gallery", "-0", "u8", *carried, TARGET / "res" / "compiled.zip")
+         "-0", ".tflite", "-0", ".gallery", "-0", ".u8", *carried, TARGET / "res" / "compiled.zip")
 
 
 def dex(jars: list[Path], out: Path, min_sdk: int) -> None:

@@ -93,7 +93,7 @@ def test_java_level():
 
 
 def test_what_is_stored_uncompressed():
-    stored = set(re.findall(r'"-0", "(\w+)"', (DEMO / "pack.py").read_text(encoding="utf-8")))
+    stored = set(re.findall(r'"-0", "\.(\w+)"', (DEMO / "pack.py").read_text(encoding="utf-8")))
     listed = re.search(r"noCompress (.*)", gradle("app"))
     assert listed and set(re.findall(r"'(\w+)'", listed[1])) == stored >= {"tflite", "gallery"}
 
