@@ -229,13 +229,18 @@ def test_doors_that_stay_shut(server, phone, options, capsys):
         open_device("adb", options)
     phone.authorized = False
     server.connect(phone)
-    wait_for(server, phone, "unauthorized")
-    with pytest.raises(Failure, match="is unauthorized") as failure:
-        open_device("adb", options)
-    assert "allow USB debugging" in failure.value.cure
-    assert run_app(app, ["devices", "--json"]) == 0
-    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
-    assert rows[f"adb:{phone.serial}"]["status"] == "unauthorized" and "allow" in rows[f"adb:{phone.serial}"]["what"]
+    # adb asks again every few seconds, and says "authorizing" meanwhile.
+    until = time.monotonic() + 60
+    while True:
+        wait_for(server, phone, "unauthorized")
+        with pytest.raises(Failure, match="is (unauthorized|authorizing)") as failure:
+            open_device("adb", options)
+        assert run_app(app, ["devices", "--json"]) == 0
+        row = {row["name"]: row for row in json.loads(capsys.readouterr().out)}[f"adb:{phone.serial}"]
+        if "is unauthorized" in str(failure.value) and row["status"] == "unauthorized":
+            break
+        assert row["status"] in ("unauthorized", "authorizing") and time.monotonic() < until
+    assert "allow USB debugging" in failure.value.cure and "allow" in row["what"]
 
 
 def test_one_that_is_lost_after_it_was_named(server, phone, options, bundle_dir):
