@@ -3,9 +3,9 @@
 Features after a ReLU are positive, so a random linear layer sends all images into one narrow cone:
 embeddings start with cosines of 0.95 and more, where triplets and pairs have hardly a gradient, and
 small networks stay there for epochs. Starting with centred, evenly scaled features removes the cone
-(data-dependent initialisation: Krähenbühl, Doersch, Donahue, Darrell, ICLR 2016). Where a teacher of
-the same dimension is at hand, the layer starts as the best linear map to its embeddings instead, which
-saves the epochs that would find that map by gradient.
+(data-dependent initialisation: Krähenbühl, Doersch, Donahue, Darrell, ICLR 2016). Where pretrained
+features meet a teacher of the same dimension, the layer starts as the best linear map to its embeddings
+instead, which saves the epochs that would find that map by gradient.
 """
 
 from __future__ import annotations
