@@ -6,7 +6,8 @@
 The plain loop is what one writes first: torch's DataLoader over image files, torchvision's random
 resized crop, the teacher at every step, pytorch-metric-learning's loss. Ours reads decoded images and
 stored teacher embeddings (both made before the clock starts, as in every epoch but the first few).
-The other rows change one choice of ours: bfloat16, a process that cuts crops, the teacher live.
+The other rows change one choice of ours: bfloat16, a process that cuts crops, the teacher live, hints on
+the teacher's stage maps as well, from the store and live.
 """
 
 from __future__ import annotations
@@ -82,6 +83,8 @@ def _epochs(scratch: Path, data: str, size: int, teacher_arch: str, batch_size: 
         "ours, student in bfloat16": ours(precision="bfloat16"),
         "ours, 1 process cuts crops": ours(workers=1),
         "ours, teacher live": ours(teacher_crops=0),
+        "hints, maps stored": ours(method="hint+absolute"),
+        "hints, teacher live": ours(method="hint+absolute", teacher_crops=0),
     }
 
 

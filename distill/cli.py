@@ -80,7 +80,7 @@ def evaluate(
         Path | None, typer.Option("--gallery-model", help="Run that indexes the gallery (asymmetric search).")
     ] = None,
     degrade: Annotated[
-        str | None, typer.Option("--degrade", help="Make the queries worse: lowres:4, blur:2 or jpeg:20; joined by +.")
+        str | None, typer.Option("--degrade", help="Make the pictures worse: lowres:4, blur:2 or jpeg:20, joined by +; beside --gallery-model the queries alone.")
     ] = None,
     nmi: Annotated[bool, typer.Option("--nmi", help="Also cluster and report NMI (slow).")] = False,
     pairs: Annotated[

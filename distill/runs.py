@@ -93,7 +93,7 @@ def evaluate_run(
         part: ``test``, ``train``, ``validation`` or ``all``.
         gallery_run: checkpoint that indexes the gallery; its embedding size must be the same. The
             gallery holds the same images, each query's own excluded.
-        degrade: what is done to the queries' pixels (``lowres:4``); a gallery of another model stays clean.
+        degrade: what is done to the pictures' pixels (``lowres:4``); a gallery of another model stays clean.
     """
     from distill.training.degrade import degrade_rows
 

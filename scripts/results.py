@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import platform
 import shlex
 import statistics
 import subprocess
@@ -26,6 +24,7 @@ from typing import Annotated, Any
 import typer
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from benchmark.system import machine_facts
 from distill.console import DebugOption, Failure, JsonOption, UsageFailure, make_app, note, run_app, suggest
 from distill.files import atomic_path
 from distill.versions import versions
@@ -89,6 +88,11 @@ def read_lines(path: Path) -> list[dict[str, str]]:
         lines = list(csv.DictReader(file))
     if lines and set(lines[0]) != set(COLUMNS):
         raise Failure(f"{path}: not the columns of this script", "move it away")
+    for number, line in enumerate(lines, 2):
+        try:
+            int(line["seed"]), [float(line[key]) for key in METRICS]
+        except (TypeError, ValueError):
+            raise Failure(f"{path}: line {number} is damaged", "delete that line: run measures it again") from None
     return lines
 
 
@@ -136,7 +140,7 @@ def run(
         line = {key: f"{metrics[key]:.5f}" for key in METRICS}
         line |= {"row": row, "group": group, "measured": measured, "seed": seed, "epochs": epochs}
         line |= {"train_seconds": round(seconds), "command": said.replace(str(base), "runs"), "versions": json.dumps(versions())}
-        add_lines(path, [line | {"machine": _machine(), "date": date.today().isoformat()}])
+        add_lines(path, [line | {"machine": "{cpu}, {cores} cores".format_map(machine_facts()), "date": date.today().isoformat()}])
 
     def present(row: str, measured: str, seed: int) -> bool:
         return any((x["row"], x["measured"], x["seed"]) == (row, measured, str(seed)) for x in read_lines(path))
@@ -270,16 +274,6 @@ def _call(command: list[str]) -> dict[str, float]:
 def _short(data: str) -> str:
     kind, _, path = data.partition(":")
     return f"{kind}:{Path(path).name}" if path else data
-
-
-def _machine() -> str:
-    name = platform.processor() or platform.machine()
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        name = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        pass
-    return f"{name}, {os.cpu_count()} cores"
 
 
 if __name__ == "__main__":

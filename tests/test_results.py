@@ -83,6 +83,10 @@ def test_a_plan_or_table_of_another_kind_is_refused_in_a_line(tmp_path, capsys):
         results.read_plan(_plan(tmp_path, "  - {name: a, group: alon, options: {}}\n"))
     with pytest.raises(Failure, match="p.yaml"):
         results.read_plan(_plan(tmp_path, "  - [1, 2\n"))
+    text = ",".join(results.COLUMNS) + "\ntriplet,alone,test,0,0.2\n"
+    (tmp_path / "cut.csv").write_text(text)
+    with pytest.raises(Failure, match="line 2 is damaged"):
+        results.read_lines(tmp_path / "cut.csv")
     (tmp_path / "t.csv").write_text("a,b\n1,2\n")
     with pytest.raises(Failure, match="not the columns"):
         results.read_lines(tmp_path / "t.csv")

@@ -35,9 +35,13 @@ class Embedder(nn.Module):
         self.embedding_size = embedding_size or backbone.feature_size
         self.frozen_batch_norm = False
 
+    def pool_map(self, features: Tensor) -> Tensor:
+        """A feature map [N, C, h, w] to what the embedding layer sees, [N, C]."""
+        return features.mean(dim=(2, 3))
+
     def project_map(self, features: Tensor) -> Tensor:
         """A feature map [N, C, h, w] to rows [N, D], float32, before the norm."""
-        pooled = features.mean(dim=(2, 3))
+        pooled = self.pool_map(features)
         if self.linear is not None:
             pooled = self.linear(pooled)
         # Under autocast the rows may be bfloat16: 8 bits are too few for the norm and for distances.

@@ -145,7 +145,7 @@ class _Loop:
         setup, model = self.setup, self.model
         if model.linear is None:
             return
-        # Random weights hold no map worth finding: so begun, the demo's student lost 11 points of Recall@1.
+        # Features of random weights hold no map worth finding, and what fits them by chance is hard to unlearn.
         fitted = self.config.weights and setup.teacher_info and setup.teacher_info.embedding_size == model.embedding_size
         teacher = setup.teacher if fitted else None
         # Stored embeddings cost nothing more; a live teacher would have to run for every image.

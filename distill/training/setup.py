@@ -71,8 +71,8 @@ def crop_workers(config: RunConfig) -> int:
     """Processes that cut crops.
 
     None on a machine of two or three cores: a third busy process makes the threads of every small
-    convolution wait for each other (MobileNet-0.25 at 64 pixels on 2 cores: 1300 images a second
-    without, 1150 with one worker). A GPU leaves the cores free.
+    convolution wait for each other (``benchmarks/train_throughput.py`` has a row with one worker). A GPU
+    leaves the cores free.
     """
     if config.workers is not None:
         return config.workers

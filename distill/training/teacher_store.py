@@ -1,8 +1,8 @@
 """The teacher of seeded crops, computed once and reused: its embeddings and what losses need of its stage maps.
 
 A view's embeddings are one float16 file, and so is each stage's store, in a folder under a key made
-of the teacher's weights, its preprocessing, the crop rule and the images: change any of them and the
-key changes. A stage's files are named by its form and shape, so that methods share what they can.
+of the teacher's weights, its preprocessing, the crop rule, the images and the side they are stored at:
+change any of them and the key changes. A stage's files are named by its form and shape, so that methods share what they can.
 """
 
 from __future__ import annotations
@@ -63,6 +63,7 @@ class CachedTeacher:
                 "preprocessing": live.preprocessing.model_dump(mode="json"),
                 "crops": [rule.scale, rule.flip, rule.seed],
                 "images": images.fingerprint,
+                "stored_side": images.size,  # crops are rectangles of the stored images
                 "bfloat16": live.autocast,
             },
             sort_keys=True,

@@ -174,6 +174,7 @@ def test_other_crops_images_or_forms_are_another_store(tmp_path, teacher_run):
     assert run(data="glyphs:classes=16,faces=5,size=32") == 4
     assert run(method="hint@3") == 5
     assert run(input_size=64) == 6  # a finer student, for which the maps are not pooled
+    assert run(input_size=96) == 7  # the same maps, cut from images stored larger
 
 
 @pytest.mark.parametrize("damage", ["truncated", "shape", "empty"])
