@@ -93,4 +93,4 @@ def _side(link: Connection, kept: bool, arch: str, size: int, images: int) -> No
 
 
 if __name__ == "__main__":
-    raise SystemExit(run_app(app, sys.argv[1:] or ["run"]))
+    raise SystemExit(run_app(app, sys.argv[1:]))

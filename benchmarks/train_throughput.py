@@ -143,4 +143,4 @@ class _NoBar:
 
 
 if __name__ == "__main__":
-    raise SystemExit(run_app(app, sys.argv[1:] or ["run"]))
+    raise SystemExit(run_app(app, sys.argv[1:]))
