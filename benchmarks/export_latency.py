@@ -12,21 +12,18 @@ depend on them. Exit code 1 if our TFLite int8 is slower than ``--limit`` times 
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import platform
 import tempfile
-import time
-import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import typer
+from networks import keras_embedder, keras_to_tflite, random_student, silent
+from turns import cpu_name, time_in_turns
 
-from distill.console import DebugOption, Failure, JsonOption, make_app, note, progress, run_app
-from export.bundle.quiet import quiet_stderr
+from distill.console import DebugOption, Failure, JsonOption, make_app, note, run_app
 from export.bundle.runtime import VariantRunner, open_file
 from export.bundle.schema import Variant
 from export.bundle.tflite_file import describe_tflite
@@ -35,7 +32,6 @@ from export.generic_route import missing_generic
 from export.targets import TARGETS, Job, Target
 
 app = make_app(__doc__ or "", default_command="run")
-EMBEDDING = 128
 CALIBRATION_IMAGES = 32
 # name -> our row whose file has the same borders
 YARDSTICKS = {"keras-float32": "tflite-float32", "keras-dynamic-range": "tflite-float32", "keras-int8": "tflite-int8"}
@@ -55,7 +51,7 @@ def run(
     with tempfile.TemporaryDirectory() as scratch:
         runners, files = _build(Path(scratch), side, threads, seed, debug)
     cosine = _agreement(runners, side, seed)
-    times = _measure(runners, rounds, seed)
+    times = time_in_turns(runners, rounds, seed)
     result = _result(times, files, rounds, side, threads, cosine)
     print(json.dumps(result, indent=2)) if as_json else _print(result)
     ratio = result["variants"]["tflite-int8"]["ratio"]
@@ -66,7 +62,7 @@ def run(
 def _build(
     scratch: Path, side: int, threads: int, seed: int, debug: bool
 ) -> tuple[dict[str, VariantRunner], dict[str, dict[str, Any]]]:
-    model = _student(side, seed)
+    model = random_student("mobilenet_v1_025", side, seed)
     preprocessing = model.backbone.default_preprocessing(side)
     noise = np.random.default_rng(seed).integers(0, 256, (CALIBRATION_IMAGES, side, side, 3), dtype=np.uint8)
     job = Job(model, preprocessing, CalibrationImages(noise, preprocessing), scratch, debug)
@@ -108,46 +104,18 @@ def _build(
 
 def _litert_torch(job: Job, side: int, debug: bool) -> bytes:
     """What litert-torch makes of the student when it is asked for nothing but channels last."""
-    with quiet_stderr(not debug), contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+    with silent(debug):
         import litert_torch
         import torch
 
-        warnings.simplefilter("ignore")
         module = litert_torch.to_channel_last_io(job.model, args=[0]).eval()
         return bytes(litert_torch.convert(module, (torch.zeros(1, side, side, 3),)).model_content())
 
 
-def _student(side: int, seed: int) -> Any:
-    """MobileNetV1-0.25 with random weights and batch norm statistics of noise."""
-    import torch
-
-    from distill.models.backbones import build_backbone
-    from distill.models.embedder import Embedder
-
-    torch.manual_seed(seed)
-    model = Embedder(build_backbone("mobilenet_v1_025"), EMBEDDING).train()
-    with torch.inference_mode():
-        for _ in range(20):
-            model(torch.rand(4, 3, side, side) * 2 - 1)
-    return model.eval()
-
-
 def _keras(job: Job, side: int, scheme: str, debug: bool) -> bytes:
     """The yardstick: Keras' network, our weights, TFLiteConverter on the Keras model itself."""
-    chatter = io.StringIO()  # Keras lists every variable on stdout
-    with quiet_stderr(not debug), contextlib.redirect_stdout(chatter), warnings.catch_warnings():
-        import tensorflow as tf
-
-        warnings.simplefilter("ignore")
-        # A fixed batch of one: with a free one the file gets four operators more to compute shapes.
-        image = tf.keras.Input(batch_shape=(1, side, side, 3))
-        base = tf.keras.applications.MobileNet(
-            input_tensor=image, alpha=0.25, weights=None, include_top=False, pooling="avg"
-        )
-        values = tf.keras.layers.Dense(EMBEDDING, name="projection")(base.output)
-        # One L2_NORMALIZATION operator; Keras' own UnitNormalization becomes five, and loses 5 % in float32.
-        unit = tf.keras.layers.Lambda(lambda rows: tf.math.l2_normalize(rows, axis=-1))(values)
-        keras = tf.keras.Model(base.input, unit)
+    with silent(debug):
+        keras = keras_embedder("MobileNet", 0.25, side)
         for layer in job.model.backbone.layers():
             kernel = layer.conv.weight.detach().numpy()
             order = (2, 3, 0, 1) if layer.kind == "depthwise" else (2, 3, 1, 0)
@@ -156,14 +124,7 @@ def _keras(job: Job, side: int, scheme: str, debug: bool) -> bytes:
             keras.get_layer(f"{layer.name}_bn").set_weights([part.detach().numpy() for part in norm])
         linear = job.model.linear
         keras.get_layer("projection").set_weights([linear.weight.detach().numpy().T, linear.bias.detach().numpy()])
-        converter = tf.lite.TFLiteConverter.from_keras_model(keras)
-        if scheme != "float32":
-            converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        if scheme == "int8":
-            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-            converter.inference_input_type = converter.inference_output_type = tf.int8
-            converter.representative_dataset = lambda: ([image] for image in job.calibration.scaled())
-        return bytes(converter.convert())
+        return keras_to_tflite(keras, scheme, job.calibration)
 
 
 def _agreement(runners: dict[str, VariantRunner], side: int, seed: int) -> dict[str, float]:
@@ -177,26 +138,6 @@ def _agreement(runners: dict[str, VariantRunner], side: int, seed: int) -> dict[
     for runner in runners.values():
         runner.prepare(pixels[:1])
     return cosines
-
-
-def _measure(runners: dict[str, VariantRunner], rounds: int, seed: int) -> dict[str, np.ndarray]:
-    """Milliseconds ``[rounds]`` of each model, taken in turn."""
-    rng = np.random.default_rng(seed)
-    names = list(runners)
-    times: dict[str, list[float]] = {name: [] for name in names}
-    warm_up = max(10, rounds // 10)
-    with progress("timing", total=rounds + warm_up) as bar:
-        for turn in range(rounds + warm_up):
-            for name in rng.permutation(names):
-                invoke = runners[name].invoke
-                invoke()  # its own weights back into the caches that the model before it filled
-                started = time.perf_counter_ns()
-                invoke()
-                elapsed = time.perf_counter_ns() - started
-                if turn >= warm_up:
-                    times[name].append(elapsed / 1e6)
-            bar.advance()
-    return {name: np.array(values) for name, values in times.items()}
 
 
 def _result(
@@ -215,21 +156,8 @@ def _result(
             "min_cosine_to_float32": cosine[name],
             **files[name],
         }
-    machine = {"cpu": _cpu(), "platform": platform.platform(), "python": platform.python_version()}
+    machine = {"cpu": cpu_name(), "platform": platform.platform(), "python": platform.python_version()}
     return {"machine": machine, "rounds": rounds, "side": side, "threads": threads, "variants": variants}
-
-
-def _cpu() -> str:
-    """Model name, and the vector extensions that decide the speed of int8."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    facts = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
-    flags = facts.get("flags", facts.get("Features", "")).split()
-    known = [flag for flag in ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "amx_int8", "asimddp") if flag in flags]
-    family = f"family {facts.get('cpu family', '?')} model {facts.get('model', '?')}"
-    return f"{facts.get('model name', platform.machine())}, {family} ({' '.join(known)})"
 
 
 def _print(result: dict[str, Any]) -> None:

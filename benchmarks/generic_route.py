@@ -10,21 +10,18 @@ weights. All in one process, in turns of random order, one thread; the ratio is 
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import tempfile
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import typer
-from export_latency import CALIBRATION_IMAGES, EMBEDDING, _cpu, _measure
+from networks import keras_embedder, keras_to_tflite, random_student, silent
+from turns import cpu_name, time_in_turns
 
 from distill.console import DebugOption, JsonOption, make_app, note, run_app
-from export.bundle.quiet import quiet_stderr
 from export.bundle.tflite_file import interpreter_for
 from export.calibration import CalibrationImages
 from export.fold import fold
@@ -32,6 +29,7 @@ from export.generic_route import add_norm, convert_module, quantize_generic
 from export.tflite import to_tflite
 
 app = make_app(__doc__ or "", default_command="run")
+CALIBRATION_IMAGES = 32
 # name -> peer
 PEERS = {
     "V1 generic float32": "V1 folded float32",
@@ -66,7 +64,7 @@ def run(
     files: dict[str, _File] = {}
     with tempfile.TemporaryDirectory() as scratch:
         _build(files, noise, side, seed, Path(scratch), debug)
-    times = _measure(files, rounds, seed)
+    times = time_in_turns(files, rounds, seed)
     rows = []
     for name, file in files.items():
         peer = PEERS.get(name)
@@ -77,20 +75,20 @@ def run(
             "peer": peer, "ratio": ratio,
         })  # fmt: skip
     if as_json:
-        print(json.dumps({"cpu": _cpu(), "rounds": rounds, "side": side, "files": rows}, indent=2))
+        print(json.dumps({"cpu": cpu_name(), "rounds": rounds, "side": side, "files": rows}, indent=2))
         return
     print("| file | kB | operators | 10th percentile, ms | median, ms | ratio | to |\n|---|---|---|---|---|---|---|")
     for row in rows:
         end = f"{row['ratio']:.2f} | {row['peer']}" if row["peer"] else " | "
         size = f"{row['size_bytes'] / 1000:.0f}"
         print(f"| {row['file']} | {size} | {row['operators']} | {row['p10_ms']:.3f} | {row['median_ms']:.3f} | {end} |")
-    print(f"\non {_cpu()}")
+    print(f"\non {cpu_name()}")
 
 
 def _build(files: dict[str, _File], noise: np.ndarray, side: int, seed: int, scratch: Path, debug: bool) -> None:
     for name, arch in (("V1", "mobilenet_v1_025"), ("V2", "timm:mobilenetv2_050")):
         note(f"building {arch}")
-        model = _student(arch, side, seed)
+        model = random_student(arch, side, seed)
         preprocessing = model.backbone.default_preprocessing(side)
         images = CalibrationImages(noise, preprocessing)
         raw = convert_module(model, side, debug)
@@ -105,40 +103,9 @@ def _build(files: dict[str, _File], noise: np.ndarray, side: int, seed: int, scr
                 files[f"V2 keras {scheme}"] = _File(_keras_v2(images, side, scheme, debug))
 
 
-def _student(arch: str, side: int, seed: int) -> Any:
-    """Random weights, batch norm statistics of noise."""
-    import torch
-
-    from distill.models.backbones import build_backbone
-    from distill.models.embedder import Embedder
-
-    torch.manual_seed(seed)
-    model = Embedder(build_backbone(arch), EMBEDDING).train()
-    with torch.inference_mode():
-        for _ in range(5):
-            model(torch.rand(4, 3, side, side) * 2 - 1)
-    return model.eval()
-
-
 def _keras_v2(images: CalibrationImages, side: int, scheme: str, debug: bool) -> bytes:
-    chatter = io.StringIO()  # Keras lists every variable on stdout
-    with quiet_stderr(not debug), contextlib.redirect_stdout(chatter), warnings.catch_warnings():
-        import tensorflow as tf
-
-        warnings.simplefilter("ignore")
-        image = tf.keras.Input(batch_shape=(1, side, side, 3))
-        base = tf.keras.applications.MobileNetV2(
-            input_tensor=image, alpha=0.5, weights=None, include_top=False, pooling="avg"
-        )
-        values = tf.keras.layers.Dense(EMBEDDING)(base.output)
-        unit = tf.keras.layers.Lambda(lambda rows: tf.math.l2_normalize(rows, axis=-1))(values)
-        converter = tf.lite.TFLiteConverter.from_keras_model(tf.keras.Model(base.input, unit))
-        if scheme == "int8":
-            converter.optimizations = [tf.lite.Optimize.DEFAULT]
-            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-            converter.inference_input_type = converter.inference_output_type = tf.int8
-            converter.representative_dataset = lambda: ([image] for image in images.scaled())
-        return bytes(converter.convert())
+    with silent(debug):
+        return keras_to_tflite(keras_embedder("MobileNetV2", 0.5, side), scheme, images)
 
 
 if __name__ == "__main__":

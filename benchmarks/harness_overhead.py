@@ -23,6 +23,7 @@ from typing import Annotated
 
 import numpy as np
 import typer
+from networks import EMBEDDING, random_student
 from rich.console import Console
 from rich.table import Table
 
@@ -129,25 +130,17 @@ def _program(path: Path, runs: int, threads: int, scratch: Path) -> float:
 
 def _random_bundle(scratch: Path) -> Path:
     """MobileNetV1-0.25 at 224 pixels with random weights, exported without a check of its accuracy."""
-    import torch
-
-    from distill.models.backbones import build_backbone
     from distill.models.checkpoint import save_checkpoint
-    from distill.models.embedder import Embedder
     from distill.models.info import CheckpointInfo
     from export.bundle.schema import Tolerance
     from export.pipeline import Options, export_bundle
 
     note("exporting a network of random weights")
-    torch.manual_seed(0)
-    model = Embedder(build_backbone("mobilenet_v1_025"), 128).train()
-    with torch.inference_mode():
-        for _ in range(10):  # batch norm statistics of something, or activations vanish
-            model(torch.rand(4, 3, 224, 224) * 2 - 1)
+    model = random_student("mobilenet_v1_025", 224, seed=0)
     preprocessing = model.backbone.default_preprocessing(224)
-    info = CheckpointInfo(kind="student", arch="mobilenet_v1_025", embedding_size=128, preprocessing=preprocessing,
+    info = CheckpointInfo(kind="student", arch="mobilenet_v1_025", embedding_size=EMBEDDING, preprocessing=preprocessing,
                           data={"spec": "glyphs:classes=8", "split": "half"})
-    save_checkpoint(scratch / "student", model.eval(), info)
+    save_checkpoint(scratch / "student", model, info)
     options = Options(target="tflite", calibration_images=16, tolerances={"float32": Tolerance(), "int8": Tolerance()})
     export = export_bundle(scratch / "student", scratch / "bundle", options)
     if export.folder is None:

@@ -12,20 +12,18 @@ from __future__ import annotations
 
 import json
 import tempfile
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import typer
-from quantization_repair import _student, _test_images
+from retrieval import Reference, load_student, open_built, read_test_images
+from turns import time_in_turns
 
 from distill.console import DebugOption, JsonOption, make_app, note, run_app
-from export.bundle.runtime import VariantRunner, open_file
-from export.bundle.schema import Variant
+from export.bundle.runtime import VariantRunner
 from export.calibration import choose_samples
-from export.check import cosines, reference_embeddings
 from export.ranges import MINMAX, parse_rule
 from export.sensitivity import Exclusion
 from export.targets import TARGETS, Job
@@ -60,14 +58,11 @@ def run(
     debug: DebugOption = False,
 ) -> None:
     """Measure every choice."""
-    from distill.metrics import hits_at_k, paired_drop_ci
-
-    model, preprocessing, record = _student(checkpoint, weights, data, side)
+    model, preprocessing, record = load_student(checkpoint, weights, data, side)
     samples = choose_samples(preprocessing, record, None, 200, seed)
-    pixels, labels = _test_images(record, preprocessing, test_images)
-    reference = reference_embeddings(model, pixels, preprocessing)
-    float_hits = hits_at_k(reference, labels, ks=(1,))[1]
-    rows: list[dict[str, Any]] = [{"choice": "PyTorch float32", "recall@1": float(float_hits.mean())}]
+    pixels, labels = read_test_images(record, preprocessing, test_images)
+    reference = Reference.of(model, pixels, labels, preprocessing)
+    rows: list[dict[str, Any]] = [{"choice": "PyTorch float32", "recall@1": reference.recall()}]
     runners: dict[str, VariantRunner] = {}
     with tempfile.TemporaryDirectory() as scratch:
         job = Job(model, preprocessing, samples.calibration, Path(scratch), debug, repair=repair)
@@ -76,45 +71,15 @@ def run(
             # A job remembers the layers that it chose: each choice has its own.
             own = replace(job, rule=parse_rule(rule) if rule != "minmax" else MINMAX, exclusion=Exclusion(worst))
             path = own.scratch / f"{len(rows)}.tflite"
-            runners[name], in_float = _build(own, target, path)
-            got = runners[name].embed(pixels)
-            hits = hits_at_k(got, labels, ks=(1,))[1]
-            drop, near = paired_drop_ci(float_hits, hits, labels), cosines(reference, got)
-            rows.append({
-                "choice": name, "size_bytes": path.stat().st_size, "in_float": list(in_float),
-                "mean_cosine": float(near.mean()), "min_cosine": float(near.min()), "recall@1": float(hits.mean()),
-                "drop": drop.value, "drop_ci95": list(drop.ci95),
-            })  # fmt: skip
-        times = _times(runners, pixels[:1], rounds, seed)
+            runners[name], in_float = open_built(own, TARGETS[target], path)
+            found = reference.compare(runners[name].embed(pixels))
+            rows.append({"choice": name, "size_bytes": path.stat().st_size, "in_float": list(in_float), **found})
+            runners[name].prepare(pixels[:1])
+        times = {name: float(np.median(taken)) for name, taken in time_in_turns(runners, rounds, seed).items()}
     for row in rows[1:]:
         row["time_to_int8"] = times[row["choice"]] / times["int8"]
     result = {"images": len(pixels), "repair": repair, "int8_ms": times["int8"], "rows": rows}
     print(json.dumps(result, indent=2)) if as_json else _print(result)
-
-
-def _build(job: Job, target: str, path: Path) -> tuple[VariantRunner, tuple[str, ...]]:
-    row = TARGETS[target]
-    built = row.build(job, path)
-    variant = Variant(
-        name=row.name, format=row.format, file=path.name, size_bytes=path.stat().st_size, sha256="0" * 64,
-        scheme=row.scheme, input=built.input, output=built.output, operators=built.operators,
-    )  # fmt: skip
-    return open_file(path, variant, job.preprocessing), built.in_float
-
-
-def _times(runners: dict[str, VariantRunner], pixels: np.ndarray, rounds: int, seed: int) -> dict[str, float]:
-    """Median milliseconds, all in turn in a fresh order each round."""
-    rng = np.random.default_rng(seed)
-    taken: dict[str, list[float]] = {name: [] for name in runners}
-    for runner in runners.values():
-        runner.prepare(pixels)
-    for _ in range(rounds + 10):
-        for name in rng.permutation(list(runners)):
-            runners[name].invoke()
-            started = time.perf_counter_ns()
-            runners[name].invoke()
-            taken[name].append((time.perf_counter_ns() - started) / 1e6)
-    return {name: float(np.median(values[10:])) for name, values in taken.items()}
 
 
 def _print(result: dict[str, Any]) -> None:

@@ -22,12 +22,11 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
+from retrieval import Reference, load_student, open_built, read_test_images
 
 from distill.console import DebugOption, Failure, JsonOption, make_app, note, run_app
 from distill.data.preprocess import Preprocessing
 from export.attempt import built_file
-from export.bundle.runtime import open_file
-from export.bundle.schema import Variant
 from export.calibration import CalibrationImages, choose_samples
 from export.check import cosines, reference_embeddings
 from export.repair.methods import METHODS, QatSettings, methods_of
@@ -55,9 +54,9 @@ def run(
     debug: DebugOption = False,
 ) -> None:
     """Measure every repair on both students."""
-    model, preprocessing, record = _student(checkpoint, weights, data, side)
+    model, preprocessing, record = load_student(checkpoint, weights, data, side)
     samples = choose_samples(preprocessing, record, None, 200, seed)
-    pixels, labels = _test_images(record, preprocessing, test_images)
+    pixels, labels = read_test_images(record, preprocessing, test_images)
     rescaled, moved = rescale_channels(model, samples.calibration, preprocessing, ratio, seed)
     chosen = [name for text in repairs.split(",") for name in methods_of(text.strip())]
     rows = []
@@ -82,36 +81,6 @@ def _subjects(only: str, model: Any, rescaled: Any, ratio: float) -> list[tuple[
     if only and only not in subjects:
         raise Failure(f"--only: unknown '{only}'", "as-is or rescaled")
     return [subjects[only]] if only else list(subjects.values())
-
-
-def _student(
-    checkpoint: Path | None, weights: str | None, data: str | None, side: int
-) -> tuple[Any, Preprocessing, dict[str, Any]]:
-    from distill.models.backbones import build_backbone
-    from distill.models.checkpoint import load_checkpoint
-    from distill.models.embedder import Embedder
-
-    if checkpoint is not None:
-        model, info = load_checkpoint(checkpoint)
-        record = info.data if data is None else {"spec": data, "split": "half"}
-        return model, info.preprocessing, record
-    if weights is None or data is None:
-        raise Failure("no student", "give a checkpoint, or --weights FILE and --data SPEC")
-    model = Embedder(build_backbone("mobilenet_v1_025", weights), 0).eval()
-    return model, model.backbone.default_preprocessing(side), {"spec": data, "split": "half"}
-
-
-def _test_images(record: dict[str, Any], preprocessing: Preprocessing, most: int) -> tuple[np.ndarray, np.ndarray]:
-    from distill.data.batches import pixel_batches
-    from distill.data.spec import open_data
-    from distill.data.split import split
-
-    images = split(open_data(record["spec"]), rule=str(record["split"]), part="test")
-    counts = np.cumsum(np.bincount(images.labels))
-    classes = max(2, int(np.searchsorted(counts, most, side="right")))
-    images = images.select(images.labels < classes)
-    parts, order = zip(*pixel_batches(images, preprocessing, label="reading test images"), strict=True)
-    return np.concatenate(parts), images.labels[np.concatenate(order)]
 
 
 def rescale_channels(
@@ -158,36 +127,26 @@ def rescale_channels(
 def _measure(
     name: str, job: Job, methods: list[str], pixels: np.ndarray, labels: np.ndarray, target: str
 ) -> list[dict[str, Any]]:
-    from distill.metrics import hits_at_k, paired_drop_ci
-
-    reference = reference_embeddings(job.model, pixels, job.preprocessing)
-    float_hits = hits_at_k(reference, labels, ks=(1,))[1]
-    rows = [{"student": name, "repair": "PyTorch float32", "recall@1": float(float_hits.mean())}]
-    row_of = TARGETS[target]
+    reference = Reference.of(job.model, pixels, labels, job.preprocessing)
+    rows: list[dict[str, Any]] = [{"student": name, "repair": "PyTorch float32", "recall@1": reference.recall()}]
     for method in methods:
         note(f"{name}: {method}")
         job.repair = method
-        path = built_file(job.scratch, row_of, method)
+        path = built_file(job.scratch, TARGETS[target], method)
         path.parent.mkdir(parents=True)
         started = time.perf_counter()
         if method != "none":
             job.repaired()
         seconds = time.perf_counter() - started
-        built = row_of.build(job, path)
-        variant = Variant(
-            name=row_of.name, format=row_of.format, file=path.name, size_bytes=path.stat().st_size,
-            sha256="0" * 64, scheme=row_of.scheme, input=built.input, output=built.output, operators=built.operators,
-        )  # fmt: skip
-        got = open_file(path, variant, job.preprocessing).embed(pixels)
-        hits = hits_at_k(got, labels, ks=(1,))[1]
-        drop = paired_drop_ci(float_hits, hits, labels)
-        near = cosines(reference, got)
+        runner, _ = open_built(job, TARGETS[target], path)
+        row = reference.compare(runner.embed(pixels))
         rows.append({
-            "student": name, "repair": method, "mean_cosine": float(near.mean()), "min_cosine": float(near.min()),
-            "recall@1": float(hits.mean()), "drop": drop.value, "drop_ci95": list(drop.ci95),
-            "repair_seconds": seconds, "size_bytes": path.stat().st_size,
+            "student": name, "repair": method, **row, "repair_seconds": seconds, "size_bytes": path.stat().st_size,
         })  # fmt: skip
-        note(f"{name}, {method}: mean cosine {near.mean():.4f}, Recall@1 {hits.mean():.4f}, drop {drop.value:+.4f}")
+        note(
+            f"{name}, {method}: mean cosine {row['mean_cosine']:.4f}, Recall@1 {row['recall@1']:.4f}, "
+            f"drop {row['drop']:+.4f}"
+        )
     return rows
 
 
