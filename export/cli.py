@@ -57,7 +57,8 @@ MobileNet-0.25 at 224 pixels; other processors rank otherwise: measure on yours,
 - **float16** halves the file; arithmetic stays float32, and so does the speed.
 - **int16x8** (int8 weights, 16-bit activations) is for accelerators: on a CPU TFLite runs it without
   XNNPACK, about 60 times slower than int8 (benchmarks/quantization_choices.py).
-- Networks other than mobilenet_v1_* go to TFLite (none, int8) with the extra generic.
+- All of it is for mobilenet_v1_*, timm:mobilenetv2_* and timm's *efficientnet_lite*. Other networks go to
+  TFLite (none, int8) with the extra generic, without repair and --exclude-layers.
 
 Examples:
 

@@ -1,4 +1,4 @@
-"""From a MobileNetV1 embedder in PyTorch to plain constants: batch norm folded, nothing else changed."""
+"""From a MobileNet embedder in PyTorch to plain constants: batch norm folded, nothing else changed."""
 
 from __future__ import annotations
 
@@ -7,26 +7,27 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from distill.console import Failure
-from export.graph import Convolution, FoldedGraph, L2Norm, Layer, Linear, MeanPool
+from export.graph import Add, Convolution, FoldedGraph, L2Norm, Layer, Linear, MeanPool
+from export.walk import Residual, Step, walk
 
 if TYPE_CHECKING:
     from distill.models.embedder import Embedder
 
-__all__ = ["can_fold", "cannot_fold", "fold"]
+__all__ = ["FOLDED", "can_fold", "cannot_fold", "fold"]
+
+FOLDED = "mobilenet_v1_*, timm:mobilenetv2_* and timm's *efficientnet_lite*"
 
 
 def can_fold(model: Embedder) -> bool:
-    """Whether ``fold`` knows this backbone: ``mobilenet_v1_*``."""
-    from distill.models.mobilenet_v1 import MobileNetV1
-
-    return isinstance(model.backbone, MobileNetV1)
+    """Whether ``fold`` knows this backbone: one of ``FOLDED``."""
+    return walk(model.backbone) is not None
 
 
 def cannot_fold(model: Embedder) -> Failure:
     """What to tell who asks for it nevertheless."""
     return Failure(
-        f"{model.backbone.arch}: float16, int16x8 and --io uint8 are for mobilenet_v1_* only",
-        "take --quantize none,int8 with --io auto or float32, or distil a mobilenet_v1_025, _050, _075 or _100",
+        f"{model.backbone.arch}: float16, int16x8 and --io uint8 are for {FOLDED} only",
+        "take --quantize none,int8 with --io auto or float32, or distil one of those, e.g. mobilenet_v1_025",
     )
 
 
@@ -41,11 +42,12 @@ def fold(model: Embedder, side: int) -> FoldedGraph:
         side: input size, pixels.
 
     Raises:
-        Failure: another backbone than MobileNetV1, or weights that are not finite.
+        Failure: a backbone that is none of ``FOLDED``, or weights that are not finite.
     """
-    if not can_fold(model):
+    steps = walk(model.backbone)
+    if steps is None:
         raise cannot_fold(model)
-    layers: list[Layer] = [_convolution(layer) for layer in model.backbone.layers()]
+    layers: list[Layer] = [_layer(step) for step in steps]
     layers.append(MeanPool("pool"))
     if model.linear is not None:
         weight = np.ascontiguousarray(_numpy(model.linear.weight).T)
@@ -58,20 +60,23 @@ def fold(model: Embedder, side: int) -> FoldedGraph:
     return FoldedGraph(side=side, layers=tuple(layers))
 
 
-def _convolution(layer: Any) -> Convolution:
-    norm = layer.bn
+def _layer(step: Step | Residual) -> Convolution | Add:
+    if isinstance(step, Residual):
+        return Add(step.name, step.other)
+    norm = step.bn
     scale = _numpy(norm.weight) / np.sqrt(_numpy(norm.running_var) + norm.eps)
-    kernel = _numpy(layer.conv.weight) * scale[:, None, None, None]  # [out, in / groups, h, w]
+    kernel = _numpy(step.conv.weight) * scale[:, None, None, None]  # [out, in / groups, h, w]
     bias = _numpy(norm.bias) - _numpy(norm.running_mean) * scale
-    depthwise = layer.kind == "depthwise"
+    depthwise = step.conv.groups > 1
     order = (2, 3, 0, 1) if depthwise else (2, 3, 1, 0)
     return Convolution(
-        name=layer.name,
+        name=step.name,
         kernel=np.ascontiguousarray(kernel.transpose(order)).astype(np.float32),
         bias=bias.astype(np.float32),
-        stride=layer.stride,
-        relu6=True,
+        stride=step.conv.stride[0],
+        relu6=step.relu6,
         depthwise=depthwise,
+        padding=step.padding,
     )
 
 

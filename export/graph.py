@@ -1,24 +1,32 @@
 """The network that all builders share: a plain list of layers with numpy constants.
 
 Batch norm is folded away and ReLU6 is a flag, so that a builder has one operator to write
-for each layer. ``run`` computes it in numpy float64: the reference in tests.
+for each layer. A layer takes what the one before it gives; ``Add`` also names an earlier one. ``flow`` is the
+one place that knows this; everything else says what a layer does with its inputs.
+``run`` computes it in numpy float64: the reference in tests.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
-__all__ = ["Convolution", "FoldedGraph", "L2Norm", "Layer", "Linear", "MeanPool", "same_padding"]
+__all__ = ["INPUT", "Add", "Convolution", "FoldedGraph", "L2Norm", "Layer", "Linear", "MeanPool", "same_padding"]
+
+INPUT = "image"
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
 class Convolution:
-    """Convolution with TensorFlow's SAME padding, bias, and ReLU6 where ``relu6``.
+    """Convolution with a square kernel, bias, and ReLU6 where ``relu6``.
 
     kernel: float32 ``[h, w, in, out]``; depthwise: ``[h, w, channels, 1]``. bias: float32 ``[out]``.
-    At stride 2 and an even side, SAME pads nothing before and one row/column after.
+    padding: zeros on every side, as PyTorch counts them; ``None``: TensorFlow's SAME. They differ at stride 2
+    and an even side, where SAME pads nothing before and one row/column after.
     """
 
     name: str
@@ -27,11 +35,38 @@ class Convolution:
     stride: int
     relu6: bool
     depthwise: bool = False
+    padding: int | None = None
 
     @property
     def channels(self) -> int:
         """Output channels."""
         return len(self.bias)
+
+    def pads(self, side: int) -> tuple[int, int]:
+        """Rows (or columns) of zeros before and after a map of this side; none that no window reads."""
+        size = self.kernel.shape[0]
+        if self.padding is None:
+            return same_padding(side, size, self.stride)
+        last = (self.cells(side) - 1) * self.stride + size
+        return self.padding, max(last - side - self.padding, 0)
+
+    def cells(self, side: int) -> int:
+        """Side of the output."""
+        if self.padding is None:
+            return -(-side // self.stride)
+        return (side + 2 * self.padding - self.kernel.shape[0]) // self.stride + 1
+
+    def is_same(self, side: int) -> bool:
+        """Whether SAME pads a map of this side likewise."""
+        return self.pads(side) == same_padding(side, self.kernel.shape[0], self.stride)
+
+
+@dataclass(frozen=True)
+class Add:
+    """The layer before plus the earlier layer ``other``, of the same shape."""
+
+    name: str
+    other: str
 
 
 @dataclass(frozen=True)
@@ -57,15 +92,46 @@ class L2Norm:
     name: str
 
 
-Layer = Convolution | MeanPool | Linear | L2Norm
+Layer = Convolution | Add | MeanPool | Linear | L2Norm
 
 
 @dataclass(frozen=True)
 class FoldedGraph:
-    """Layers in order, from the scaled image ``[N, side, side, 3]`` to unit rows ``[N, D]``."""
+    """Layers in order, from the scaled image ``[N, side, side, 3]`` to unit rows ``[N, D]``.
+
+    Raises:
+        ValueError: two layers of one name, or an ``Add`` of what does not come before it.
+    """
 
     side: int
     layers: tuple[Layer, ...]
+
+    def __post_init__(self) -> None:
+        known: set[str] = set()
+        for layer in self.layers:
+            if layer.name in known or (isinstance(layer, Add) and layer.other not in known):
+                raise ValueError(f"{layer.name}: of this name already, or adds what does not come before it")
+            known.add(layer.name)
+
+    def flow(self, image: Value, compute: Callable[[Layer, tuple[Value, ...]], Value]) -> Value:
+        """What the last layer gives, where ``compute(layer, inputs)`` says what a layer gives.
+
+        Values may be anything: arrays, names of tensors. What no ``Add`` will ask for is not kept.
+        """
+        asked = [layer.other for layer in self.layers if isinstance(layer, Add)]
+        kept: dict[str, Value] = {}
+        value = image
+        for layer in self.layers:
+            inputs = (value,)
+            if isinstance(layer, Add):
+                inputs = (value, kept[layer.other])
+                asked.remove(layer.other)
+                if layer.other not in asked:
+                    del kept[layer.other]
+            value = compute(layer, inputs)
+            if layer.name in asked:
+                kept[layer.name] = value
+        return value
 
     @property
     def embedding_size(self) -> int:
@@ -75,10 +141,7 @@ class FoldedGraph:
 
     def run(self, images: np.ndarray) -> np.ndarray:
         """Reference arithmetic in float64, slow: images scaled, ``[N, H, W, 3]``; returns ``[N, D]``."""
-        values = images.astype(np.float64)
-        for layer in self.layers:
-            values = _apply(layer, values)
-        return values
+        return self.flow(images.astype(np.float64), lambda layer, inputs: _apply(layer, *inputs))
 
 
 def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
@@ -87,10 +150,12 @@ def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
     return total // 2, total - total // 2
 
 
-def _apply(layer: Layer, values: np.ndarray) -> np.ndarray:
+def _apply(layer: Layer, values: np.ndarray, other: np.ndarray | None = None) -> np.ndarray:
     match layer:
         case Convolution():
             return _convolve(layer, values)
+        case Add():
+            return values + other
         case MeanPool():
             return values.mean(axis=(1, 2))
         case Linear():
@@ -101,7 +166,7 @@ def _apply(layer: Layer, values: np.ndarray) -> np.ndarray:
 
 def _convolve(layer: Convolution, values: np.ndarray) -> np.ndarray:
     rows, columns = layer.kernel.shape[:2]
-    pads = [same_padding(side, k, layer.stride) for side, k in zip(values.shape[1:3], (rows, columns), strict=True)]
+    pads = [layer.pads(side) for side in values.shape[1:3]]
     padded = np.pad(values, [(0, 0), *pads, (0, 0)])
     windows = np.lib.stride_tricks.sliding_window_view(padded, (rows, columns), axis=(1, 2))
     windows = windows[:, :: layer.stride, :: layer.stride]  # [N, h, w, C, rows, columns]

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from distill.console import Failure
 from distill.files import atomic_path
 from export.bundle.quiet import quiet_stderr
+from export.tflite_operators import layer_operators
 
 if TYPE_CHECKING:
     from export.graph import FoldedGraph
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 __all__ = ["REPORT_IMAGES", "LayerError", "compare_layers", "write_report"]
 
 REPORT_IMAGES = 16
-_BORDER = {"QUANTIZE", "DEQUANTIZE"}
 _INFINITE = 999.0  # decibels: no difference at all
 
 
@@ -66,11 +65,7 @@ def compare_layers(content: bytes, graph: FoldedGraph, images: Iterable[np.ndarr
     """
     chosen = list(islice(images, REPORT_IMAGES))
     exact = _float_outputs(graph, chosen)
-    operators, coarse, tensors = _int8_outputs(content, chosen)
-    if len(operators) != len(graph.layers):
-        raise Failure(
-            f"{len(operators)} operators for {len(graph.layers)} layers", "layers can be compared in our own files only"
-        )
+    operators, coarse, tensors = _int8_outputs(content, graph, chosen)
     return [
         _compare(layer.name, operator, exact[place], coarse[place], tensors[place])
         for place, (layer, operator) in enumerate(zip(graph.layers, operators, strict=True))
@@ -94,7 +89,9 @@ def _float_outputs(graph: FoldedGraph, images: list[np.ndarray]) -> list[np.ndar
     return [np.concatenate(rows) for rows in parts.values()]
 
 
-def _int8_outputs(content: bytes, images: list[np.ndarray]) -> tuple[list[str], list[np.ndarray], list[tuple[float, int]]]:
+def _int8_outputs(
+    content: bytes, graph: FoldedGraph, images: list[np.ndarray]
+) -> tuple[list[str], list[np.ndarray], list[tuple[float, int]]]:
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
     with quiet_stderr():
@@ -104,7 +101,8 @@ def _int8_outputs(content: bytes, images: list[np.ndarray]) -> tuple[list[str], 
             experimental_preserve_all_tensors=True,
         )
         interpreter.allocate_tensors()
-    operators = [op for op in interpreter._get_ops_details() if op["op_name"] not in _BORDER]
+    found = layer_operators(graph, interpreter._get_ops_details(), lambda op: op["op_name"])
+    operators = [last for *_, last in found]
     details = {tensor["index"]: tensor for tensor in interpreter.get_tensor_details()}
     indices = [int(op["outputs"][0]) for op in operators]
     entry = interpreter.get_input_details()[0]

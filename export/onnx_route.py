@@ -22,7 +22,7 @@ from export.bundle.quiet import quiet_stderr
 from export.bundle.schema import InputSpec, Operator, OutputSpec
 from export.bundle.tflite_file import count_operators
 from export.calibration import CalibrationImages
-from export.graph import Convolution, FoldedGraph, L2Norm, Layer, Linear, MeanPool, same_padding
+from export.graph import INPUT, Add, Convolution, FoldedGraph, L2Norm, Layer, Linear, MeanPool
 from export.ranges import MINMAX, Range, RangeRule, find_ranges
 from export.raw_embedder import without_norm
 
@@ -33,13 +33,13 @@ if TYPE_CHECKING:
 
 __all__ = ["describe_onnx", "graph_to_onnx", "module_to_onnx", "quantise_onnx"]
 
-INPUT, OUTPUT = "image", "embedding"
+OUTPUT = "embedding"
 OPSET = 17  # onnxruntime on phones has read it since 1.12
 IR_VERSION = 8
 
 
 def graph_to_onnx(graph: FoldedGraph) -> onnx.ModelProto:
-    """The folded network: one Conv (padding inside) and one Clip a layer, then mean, Gemm, L2."""
+    """The folded network: a Conv (padding inside) and perhaps a Clip a layer, or an Add; then mean, Gemm, L2."""
     from onnx import TensorProto, helper, numpy_helper
 
     nodes, constants = [], []
@@ -53,10 +53,14 @@ def graph_to_onnx(graph: FoldedGraph) -> onnx.ModelProto:
         return output
 
     limits = [constant("zero", np.float32(0)), constant("six", np.float32(6))]
-    values, side = INPUT, graph.side
-    for layer in graph.layers:
+
+    def step(layer: Layer, inputs: tuple[tuple[str, int], ...]) -> tuple[str, int]:
+        """Values are names of tensors, with the sides of maps."""
+        names, side = [name for name, _ in inputs], inputs[0][1]
         last = layer is graph.layers[-1]
-        values, side = _node(layer, values, side, OUTPUT if last else layer.name, node, constant, limits)
+        return _node(layer, names, side, OUTPUT if last else layer.name, node, constant, limits)
+
+    graph.flow((INPUT, graph.side), step)
     shape = ["batch", 3, graph.side, graph.side]
     onnx_graph = helper.make_graph(
         nodes,
@@ -72,15 +76,15 @@ def graph_to_onnx(graph: FoldedGraph) -> onnx.ModelProto:
 
 
 def _node(
-    layer: Layer, values: str, side: int, output: str, node: Any, constant: Any, limits: list[str]
+    layer: Layer, values: list[str], side: int, output: str, node: Any, constant: Any, limits: list[str]
 ) -> tuple[str, int]:
     name = layer.name
     match layer:
         case Convolution():
             kernel = layer.kernel.transpose(2, 3, 0, 1) if layer.depthwise else layer.kernel.transpose(3, 2, 0, 1)
             size = layer.kernel.shape[0]
-            before, after = same_padding(side, size, layer.stride)
-            inputs = [values, constant(f"{name}.weight", kernel), constant(f"{name}.bias", layer.bias)]
+            before, after = layer.pads(side)
+            inputs = [*values, constant(f"{name}.weight", kernel), constant(f"{name}.bias", layer.bias)]
             result = node(
                 "Conv", inputs, f"{name}.conv" if layer.relu6 else output,
                 kernel_shape=[size, size], strides=[layer.stride] * 2, pads=[before, before, after, after],
@@ -88,14 +92,16 @@ def _node(
             )  # fmt: skip
             if layer.relu6:
                 result = node("Clip", [result, *limits], output)
-            return result, -(-side // layer.stride)
+            return result, layer.cells(side)
+        case Add():
+            return node("Add", values, output), side
         case MeanPool():
-            return node("ReduceMean", [values], output, axes=[2, 3], keepdims=0), 1
+            return node("ReduceMean", values, output, axes=[2, 3], keepdims=0), 1
         case Linear():
-            inputs = [values, constant(f"{name}.weight", layer.weight.T), constant(f"{name}.bias", layer.bias)]
+            inputs = [*values, constant(f"{name}.weight", layer.weight.T), constant(f"{name}.bias", layer.bias)]
             return node("Gemm", inputs, output, transB=1), 1
         case L2Norm():
-            return node("LpNormalization", [values], output, axis=1, p=2), 1
+            return node("LpNormalization", values, output, axis=1, p=2), 1
     raise TypeError(type(layer))
 
 

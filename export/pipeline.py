@@ -152,12 +152,12 @@ def without_impossible_repair(options: Options, model: Embedder) -> Options:
     Raises:
         Failure: a repair was named for another network.
     """
-    from export.fold import can_fold
+    from export.fold import FOLDED, can_fold
 
     if can_fold(model) or options.repair == "none":
         return options
     if options.repair != AUTO:
-        raise Failure(f"{model.backbone.arch}: --repair {options.repair} knows mobilenet_v1_* only", "take --repair none")
+        raise Failure(f"{model.backbone.arch}: --repair {options.repair} knows {FOLDED} only", "take --repair none")
     note(f"no repair: it does not know {model.backbone.arch} yet")
     return replace(options, repair="none")
 

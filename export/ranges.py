@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from distill.console import UsageFailure, suggest
+from export.graph import INPUT
 
 if TYPE_CHECKING:
     from export.graph import FoldedGraph
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 __all__ = ["BINS", "MINMAX", "Range", "RangeRule", "find_ranges", "graph_ranges", "parse_rule"]
 
 BINS = 8192
-INPUT = "image"
 _LEVELS = 255  # steps of int8
 _SHARES = np.linspace(0.1, 1.0, 91)  # how much of an end ``mse`` may keep
 Range = tuple[float, float]

@@ -7,7 +7,7 @@ embeddings are compared: 1 - cosine, mean over images.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -80,23 +80,35 @@ def sensitivities(graph: FoldedGraph, images: Iterable[np.ndarray]) -> dict[str,
     import torch
     from torch.nn import functional as F
 
-    from export.repair.network import activate, batches, linear_part
+    from export.repair.network import batches, run
 
     with torch.inference_mode():
-        values = torch.cat(list(batches(islice(images, SENSITIVITY_IMAGES))))
-        inputs = []
-        for layer in graph.layers:
-            inputs.append(values)
-            values = activate(layer, linear_part(layer, values))
+        first = torch.cat(list(batches(islice(images, SENSITIVITY_IMAGES))))
+        exact: dict[str, torch.Tensor] = {}
+        values = run(graph, first, lambda layer, _, after: exact.update({layer.name: after}))
         losses = {}
-        for place, layer in enumerate(graph.layers):
-            if getattr(layer, "bias", None) is None:
-                continue
-            coarse = _rounded(layer, inputs[place])
-            for following in graph.layers[place + 1 :]:
-                coarse = activate(following, linear_part(following, coarse))
-            losses[layer.name] = float(1 - F.cosine_similarity(coarse, values).mean())
+        for layer in graph.layers:
+            if getattr(layer, "bias", None) is not None:
+                coarse = graph.flow(first, _rounding_one(layer.name, exact))
+                losses[layer.name] = float(1 - F.cosine_similarity(coarse, values).mean())
     return losses
+
+
+def _rounding_one(name: str, exact: Mapping[str, torch.Tensor]) -> Callable[..., torch.Tensor]:
+    """For ``flow``: layer ``name`` is rounded; what comes before it is known already."""
+    from export.repair.network import activate, linear_part
+
+    passed = False
+
+    def step(layer: Layer, inputs: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        nonlocal passed
+        values, *others = inputs
+        if layer.name == name:
+            passed = True
+            return _rounded(layer, values)
+        return activate(layer, linear_part(layer, values, None, None, *others)) if passed else exact[layer.name]
+
+    return step
 
 
 def _rounded(layer: Layer, values: torch.Tensor) -> torch.Tensor:

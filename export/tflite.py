@@ -2,6 +2,7 @@
 
 SAME padding belongs to the convolutions, so no PAD is left over; mean, fully connected and
 L2 are one operator each: 30 in all for MobileNetV1, as the Keras model of the same network.
+Where PyTorch pads otherwise (timm's networks, at stride 2 and an even side) a PAD stands before the convolution.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from distill.data.preprocess import Preprocessing
 from export.bundle.quiet import quiet_stderr
 from export.bundle.tflite_file import interpreter_for
 from export.calibration import CalibrationImages
-from export.graph import Convolution, FoldedGraph, L2Norm, Linear, MeanPool
+from export.graph import Add, Convolution, FoldedGraph, L2Norm, Linear, MeanPool
 from export.ranges import MINMAX, RangeRule, graph_ranges
 from export.tflite_quantize import quantize_tflite
 
@@ -88,23 +89,26 @@ def to_function(graph: FoldedGraph, tf: Any) -> Any:
 
     @tf.function(input_signature=[tf.TensorSpec([1, graph.side, graph.side, 3], tf.float32, name="image")])
     def embedding(image: Any) -> Any:
-        values = image
-        for layer in graph.layers:
-            values = _layer(tf, layer, values)
-        return values
+        return graph.flow(image, lambda layer, inputs: _layer(tf, layer, *inputs))
 
     return embedding
 
 
-def _layer(tf: Any, layer: Any, values: Any) -> Any:
+def _layer(tf: Any, layer: Any, values: Any, other: Any = None) -> Any:
     match layer:
         case Convolution():
             kernel = tf.constant(layer.kernel)
             strides = [1, layer.stride, layer.stride, 1]
             convolve = tf.nn.depthwise_conv2d if layer.depthwise else tf.nn.conv2d
-            values = convolve(values, kernel, strides, "SAME", name=layer.name)
+            padding = "SAME"
+            if not layer.is_same(values.shape[1]):
+                zeros = layer.pads(values.shape[1])
+                values, padding = tf.pad(values, [(0, 0), zeros, zeros, (0, 0)]), "VALID"
+            values = convolve(values, kernel, strides, padding, name=layer.name)
             values = tf.nn.bias_add(values, tf.constant(layer.bias))
             return tf.nn.relu6(values) if layer.relu6 else values
+        case Add():
+            return tf.add(values, other)
         case MeanPool():
             return tf.reduce_mean(values, [1, 2])
         case Linear():

@@ -6,20 +6,18 @@ number, in the tensors of each operator; operators, order and shapes stay as the
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from distill.console import Failure
-from export.graph import Convolution, FoldedGraph, L2Norm, Layer, Linear, MeanPool
+from export.graph import Convolution, FoldedGraph, Layer, Linear
 from export.metadata import pack_model
 from export.quantized import Grid, IntegerLayer, IntegerWeights, QuantizedGraph
+from export.tflite_operators import builtin_name, layer_operators
 
 __all__ = ["read_integers", "write_integers"]
-
-_BORDER = ("QUANTIZE", "DEQUANTIZE")
 
 
 def write_integers(content: bytes, numbers: QuantizedGraph) -> bytes:
@@ -33,11 +31,13 @@ def write_integers(content: bytes, numbers: QuantizedGraph) -> bytes:
         Failure: the operators in the file are not the layers one by one, or shapes differ.
     """
     file = _File.read(content)
-    for place, (operator, layer, integers) in enumerate(
-        zip(file.operators(numbers.graph), numbers.graph.layers, numbers.layers, strict=True)
-    ):
-        if place == 0:
-            _set_grid(file.tensor(operator.inputs[0]), numbers.input)
+    operators = file.operators(numbers.graph)
+    _set_grid(file.tensor(operators[0][0].inputs[0]), numbers.input)
+    before = numbers.input
+    for (*pads, operator), layer, integers in zip(operators, numbers.graph.layers, numbers.layers, strict=True):
+        for pad in pads:
+            _set_grid(file.tensor(pad.outputs[0]), before)
+        before = integers.output
         output = file.tensor(operator.outputs[0])
         if output.type != _int8():
             raise Failure(f"{layer.name}: not int8 in the file", "training settles every layer: keep all, or do not train")
@@ -58,61 +58,35 @@ def read_integers(content: bytes, graph: FoldedGraph) -> QuantizedGraph:
         Failure: the operators in the file are not the layers one by one.
     """
     file, layers = _File.read(content), []
-    operators = list(file.operators(graph))
-    for operator, layer in zip(operators, graph.layers, strict=True):
+    operators = file.operators(graph)
+    for (*_, operator), layer in zip(operators, graph.layers, strict=True):
         weights = _weights(file, operator, layer) if isinstance(layer, (Convolution, Linear)) else None
         layers.append(IntegerLayer(layer.name, _grid(file.tensor(operator.outputs[0])), weights))
-    return QuantizedGraph(graph, _grid(file.tensor(operators[0].inputs[0])), tuple(layers))
+    return QuantizedGraph(graph, _grid(file.tensor(operators[0][0].inputs[0])), tuple(layers))
 
 
 @dataclass(frozen=True)
 class _File:
     model: Any
-    names: dict[int, str]
 
     @classmethod
     def read(cls, content: bytes) -> _File:
         from ai_edge_litert import schema_py_generated as schema
 
-        names = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
-        return cls(schema.ModelT.InitFromPackedBuf(content, 0), names)
+        return cls(schema.ModelT.InitFromPackedBuf(content, 0))
 
     def tensor(self, index: int) -> Any:
         return self.model.subgraphs[0].tensors[index]
 
-    def operators(self, graph: FoldedGraph) -> Iterator[Any]:
-        """Those of the layers, in order, without what stands at the border."""
-        named = [(self._name(operator), operator) for operator in self.model.subgraphs[0].operators]
-        inner = [(name, operator) for name, operator in named if name not in _BORDER]
-        wanted = [_operator(layer) for layer in graph.layers]
-        if [name for name, _ in inner] != wanted:
-            raise Failure(
-                f"{len(inner)} operators in the file are not the {len(wanted)} layers", "report it: the converter changed"
-            )
-        return (operator for _, operator in inner)
-
-    def _name(self, operator: Any) -> str:
-        code = self.model.operatorCodes[operator.opcodeIndex]
-        return self.names[max(code.builtinCode, code.deprecatedBuiltinCode)]
+    def operators(self, graph: FoldedGraph) -> list[tuple[Any, ...]]:
+        """Those of each layer, without what stands at the border; a convolution's PAD first."""
+        return layer_operators(graph, self.model.subgraphs[0].operators, lambda one: builtin_name(self.model, one))
 
 
 def _int8() -> int:
     from ai_edge_litert import schema_py_generated as schema
 
     return schema.TensorType.INT8
-
-
-def _operator(layer: Layer) -> str:
-    match layer:
-        case Convolution():
-            return "DEPTHWISE_CONV_2D" if layer.depthwise else "CONV_2D"
-        case MeanPool():
-            return "MEAN"
-        case Linear():
-            return "FULLY_CONNECTED"
-        case L2Norm():
-            return "L2_NORMALIZATION"
-    raise TypeError(type(layer))
 
 
 def _set_grid(tensor: Any, grid: Grid) -> None:

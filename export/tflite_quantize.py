@@ -12,10 +12,10 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from distill.console import Failure
-from export.graph import FoldedGraph
+from export.graph import INPUT, FoldedGraph
 from export.metadata import pack_model
-from export.ranges import INPUT, Range
+from export.ranges import Range
+from export.tflite_operators import builtin_name, layer_operators
 
 __all__ = ["quantize_tflite"]
 
@@ -26,7 +26,7 @@ def quantize_tflite(
     """Quantize: weights per channel, symmetric; activations over ``ranges``.
 
     Args:
-        content: a float32 TFLite file of ``graph``, one operator a layer, in order.
+        content: a float32 TFLite file of ``graph``.
         graph: the folded network.
         ranges: ``(low, high)`` of the image (``image``) and of each layer's output.
         border: ``"int8"``, ``"uint8"`` or ``"float32"``: type of input and output.
@@ -42,12 +42,13 @@ def quantize_tflite(
 
     model = schema.ModelT.InitFromPackedBuf(content, 0)
     part = model.subgraphs[0]
-    if len(part.operators) != len(graph.layers):
-        raise Failure(f"{len(part.operators)} operators for {len(graph.layers)} layers", "report it")
-    outputs = {layer.name: op.outputs[0] for layer, op in zip(graph.layers, part.operators, strict=True)}
+    operators = layer_operators(graph, part.operators, lambda operator: builtin_name(model, operator))
+    outputs = {layer.name: last.outputs[0] for layer, (*_, last) in zip(graph.layers, operators, strict=True)}
     for name, place in {INPUT: part.inputs[0], **outputs}.items():
         low, high = ranges[name]
         part.tensors[place].quantization = _span(schema, low, high)
+    for pads in (pads for *pads, _ in operators if pads):  # what a PAD gives has the range of what it takes
+        part.tensors[pads[0].outputs[0]].quantization = part.tensors[pads[0].inputs[0]].quantization
     held = {part.tensors[outputs[name]].name.decode() for name in in_float}
     kind = tf.dtypes.as_dtype(border)
     with contextlib.redirect_stdout(io.StringIO()):

@@ -47,18 +47,26 @@ def correct_bias(graph: FoldedGraph, images: Iterable[np.ndarray]) -> FoldedGrap
             ``CORRECTION_IMAGES`` of them are used.
     """
     layers = []
+
+    def step(layer: Layer, inputs: tuple[_Both, ...]) -> _Both:
+        corrected, both = _correct(layer, inputs)
+        layers.append(corrected)
+        return both
+
     with torch.inference_mode():
         exact = list(batches(islice(images, CORRECTION_IMAGES)))
-        coarse = exact
-        for layer in graph.layers:
-            corrected, exact, coarse = _correct(layer, exact, coarse)
-            layers.append(corrected)
+        graph.flow((exact, exact), step)
     return FoldedGraph(graph.side, tuple(layers))
 
 
-def _correct(layer: Layer, exact: list[Tensor], coarse: list[Tensor]) -> tuple[Layer, list[Tensor], list[Tensor]]:
-    wanted = [linear_part(layer, values) for values in exact]
-    got = [linear_part(layer, values, _weights(layer)) for values in coarse]
+_Both = tuple[list[Tensor], list[Tensor]]  # batches of an activation in float, and as int8 holds them
+
+
+def _correct(layer: Layer, inputs: tuple[_Both, ...]) -> tuple[Layer, _Both]:
+    exact, coarse = (zip(*batches_of, strict=True) for batches_of in zip(*inputs, strict=True))
+    weights = _weights(layer)
+    wanted = [linear_part(layer, values, None, None, *others) for values, *others in exact]
+    got = [linear_part(layer, values, weights, None, *others) for values, *others in coarse]
     if isinstance(layer, (Convolution, Linear)):
         shift = _mean_error(got, wanted)
         layer = replace(layer, bias=layer.bias - shift.numpy())
@@ -67,8 +75,7 @@ def _correct(layer: Layer, exact: list[Tensor], coarse: list[Tensor]) -> tuple[L
     exact = [activate(layer, values) for values in wanted]
     # The converter measures ranges on the corrected network in float; these are nearly the same.
     low, high = min(float(v.min()) for v in exact), max(float(v.max()) for v in exact)
-    coarse = [as_int8(layer, activate(layer, values), low, high) for values in got]
-    return layer, exact, coarse
+    return layer, (exact, [as_int8(layer, activate(layer, values), low, high) for values in got])
 
 
 def _mean_error(got: list[Tensor], wanted: list[Tensor]) -> Tensor:

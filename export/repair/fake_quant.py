@@ -2,7 +2,7 @@
 
 Rounding passes gradients straight through (Bengio et al., arXiv 1308.3432). The scale of each activation is
 learned with LSQ's gradient (Esser et al., "Learned Step Size Quantization", arXiv 1902.08153, equation 3) in
-its logarithm; zero points stay as calibrated: -128 behind ReLU6 and the mean of it. Weights get max / 127 per
+its logarithm; zero points stay as calibrated: -128 behind ReLU6 and the mean of it, wherever 0 lies elsewhere. Weights get max / 127 per
 output channel at every step. ReLU6 is no operation of its own: levels cannot go below 0, and the
 scale is kept at 6 / 255 or below.
 
@@ -28,6 +28,7 @@ __all__ = ["FakeQuantNetwork", "on_grid"]
 _CLIP = 6.0
 _MOST_BIAS = 2.0**30  # levels: an int32 with room for the sum that it is added to
 _SMALLEST = 2.0**-20
+_Rounded = tuple[Tensor, Tensor]  # values on a grid, and its scale
 
 
 class _Round(torch.autograd.Function):
@@ -102,19 +103,27 @@ class FakeQuantNetwork(nn.Module):
 
     def trace(self, images: Tensor) -> list[Tensor]:
         """The output of every layer, in order."""
-        outputs, grid = [], (torch.tensor(self.entry.scale), self.entry.zero_point)
-        values = on_grid(images, *grid)
-        for layer in self.graph.layers:
-            weights, bias = None, None
-            if isinstance(layer, (Convolution, Linear)):
-                exact, scale, bias, bias_scale = self._weights(layer, grid[0])
-                levels = (exact.detach() / _like(scale, exact)).round().clamp_(-127, 127) * _like(scale, exact)
-                weights = exact + (levels - exact).detach()
-                bias = bias + ((bias.detach() / bias_scale).round() * bias_scale - bias).detach()
-            grid = self._grid(layer)
-            values = on_grid(linear_part(layer, values, weights, bias), *grid)
-            outputs.append(values)
+        outputs: list[Tensor] = []
+
+        def step(layer: Layer, inputs: tuple[_Rounded, ...]) -> _Rounded:
+            (values, input_scale), *others = inputs
+            rounded = self.layer(layer, input_scale, values, *(other for other, _ in others))
+            outputs.append(rounded)
+            return rounded, self._grid(layer)[0]
+
+        scale = torch.tensor(self.entry.scale)
+        self.graph.flow((on_grid(images, scale, self.entry.zero_point), scale), step)
         return outputs
+
+    def layer(self, layer: Layer, input_scale: Tensor, values: Tensor, other: Tensor | None = None) -> Tensor:
+        """One layer of rounded values, whose scale is ``input_scale``; ``other``: what an ``Add`` adds."""
+        weights, bias = None, None
+        if isinstance(layer, (Convolution, Linear)):
+            exact, scale, bias, bias_scale = self._weights(layer, input_scale)
+            levels = (exact.detach() / _like(scale, exact)).round().clamp_(-127, 127) * _like(scale, exact)
+            weights = exact + (levels - exact).detach()
+            bias = bias + ((bias.detach() / bias_scale).round() * bias_scale - bias).detach()
+        return on_grid(linear_part(layer, values, weights, bias, other), *self._grid(layer))
 
     @torch.no_grad()
     def stay_in_range(self) -> None:
@@ -130,23 +139,26 @@ class FakeQuantNetwork(nn.Module):
             FloatingPointError: a parameter is not finite.
         """
         layers, floats = [], []
-        scale = torch.tensor(self.entry.scale)
+
+        def settle(layer: Layer, inputs: tuple[Tensor, ...]) -> Tensor:
+            weights, exact = None, layer
+            if isinstance(layer, (Convolution, Linear)):
+                values, step, bias, bias_step = self._weights(layer, inputs[0])
+                levels = (values / _like(step, values)).round().clamp_(-127, 127)
+                whole = (bias / bias_step).round()
+                if not (torch.isfinite(levels).all() and torch.isfinite(whole).all()):
+                    raise FloatingPointError(layer.name)
+                weights = IntegerWeights(
+                    levels.to(torch.int8).numpy(), step.numpy(), whole.to(torch.int32).numpy(), bias_step.numpy()
+                )
+                exact = _replaced(layer, values, bias)
+            scale, zero = self._grid(layer)
+            layers.append(IntegerLayer(layer.name, Grid(float(scale), zero), weights))
+            floats.append(exact)
+            return scale
+
         with torch.no_grad():
-            for layer in self.graph.layers:
-                weights, exact = None, layer
-                if isinstance(layer, (Convolution, Linear)):
-                    values, step, bias, bias_step = self._weights(layer, scale)
-                    levels = (values / _like(step, values)).round().clamp_(-127, 127)
-                    whole = (bias / bias_step).round()
-                    if not (torch.isfinite(levels).all() and torch.isfinite(whole).all()):
-                        raise FloatingPointError(layer.name)
-                    weights = IntegerWeights(
-                        levels.to(torch.int8).numpy(), step.numpy(), whole.to(torch.int32).numpy(), bias_step.numpy()
-                    )
-                    exact = _replaced(layer, values, bias)
-                scale, zero = self._grid(layer)
-                layers.append(IntegerLayer(layer.name, Grid(float(scale), zero), weights))
-                floats.append(exact)
+            self.graph.flow(torch.tensor(self.entry.scale), settle)
         return QuantizedGraph(FoldedGraph(self.graph.side, tuple(floats)), self.entry, tuple(layers))
 
     def _grid(self, layer: Layer) -> tuple[Tensor, int]:

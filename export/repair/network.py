@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from export.graph import Convolution, FoldedGraph, L2Norm, Layer, Linear, MeanPool, same_padding
+from export.graph import Add, Convolution, FoldedGraph, L2Norm, Layer, Linear, MeanPool
 
 __all__ = ["Observed", "activate", "batches", "linear_part", "observe", "run", "weight"]
 
@@ -39,7 +39,9 @@ def weight(layer: Convolution | Linear) -> Tensor:
     return torch.from_numpy(layer.kernel.transpose(order).copy())
 
 
-def linear_part(layer: Layer, values: Tensor, weights: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
+def linear_part(
+    layer: Layer, values: Tensor, weights: Tensor | None = None, bias: Tensor | None = None, other: Tensor | None = None
+) -> Tensor:
     """The layer before its activation, bias included.
 
     Args:
@@ -47,19 +49,21 @@ def linear_part(layer: Layer, values: Tensor, weights: Tensor | None = None, bia
         values: ``[n, C, h, w]``, behind the mean ``[n, C]``.
         weights: instead of the layer's own, output channel first.
         bias: instead of the layer's own, ``[C]``.
+        other: what an ``Add`` adds.
     """
     match layer:
         case Convolution():
             kernel = weight(layer) if weights is None else weights
             added = torch.from_numpy(layer.bias) if bias is None else bias
             groups = layer.channels if layer.depthwise else 1
-            size = layer.kernel.shape[0]
-            pads = [same_padding(side, size, layer.stride) for side in (values.shape[3], values.shape[2])]
+            pads = [layer.pads(side) for side in (values.shape[3], values.shape[2])]
             if any(before != after for before, after in pads):
                 values, padding = F.pad(values, [*pads[0], *pads[1]]), (0, 0)
             else:  # without a copy
                 padding = (pads[1][0], pads[0][0])
             return F.conv2d(values, kernel, added, layer.stride, padding, groups=groups)
+        case Add():
+            return values + other
         case MeanPool():
             return values.mean(dim=(2, 3))
         case Linear():
@@ -77,13 +81,16 @@ def activate(layer: Layer, values: Tensor) -> Tensor:
 
 def run(graph: FoldedGraph, images: Tensor, visit: Callable[[Layer, Tensor, Tensor], None] | None = None) -> Tensor:
     """``[n, 3, side, side]`` to ``[n, D]``; ``visit(layer, before activation, after it)`` on the way."""
-    values = images
-    for layer in graph.layers:
-        before = linear_part(layer, values)
-        values = activate(layer, before)
+
+    def step(layer: Layer, inputs: tuple[Tensor, ...]) -> Tensor:
+        values, *others = inputs
+        before = linear_part(layer, values, None, None, *others)
+        after = activate(layer, before)
         if visit:
-            visit(layer, before, values)
-    return values
+            visit(layer, before, after)
+        return after
+
+    return graph.flow(images, step)
 
 
 @dataclass
@@ -92,12 +99,14 @@ class Observed:
 
     Attributes:
         peak: float64 ``[C]``, largest value of each channel before the activation.
+        lowest: float64 ``[C]``, smallest value of each channel before the activation.
         mean_square: float64 ``[C]``, of each channel after it.
         variance: float64 ``[C]``, of each channel before it.
         low, high: smallest and largest value after it: what min/max calibration sees.
     """
 
     peak: np.ndarray
+    lowest: np.ndarray
     mean_square: np.ndarray
     variance: np.ndarray
     low: float
@@ -119,16 +128,18 @@ def observe(graph: FoldedGraph, images: Iterable[np.ndarray]) -> dict[str, Obser
         axes = [axis for axis in range(before.ndim) if axis != 1]
         exact = before.double()
         parts = [exact.sum(axes).numpy(), (exact**2).sum(axes).numpy(), (after.double() ** 2).sum(axes).numpy()]
-        peak, low, high = before.amax(axes).double().numpy(), float(after.min()), float(after.max())
+        peak, lowest = (ends.double().numpy() for ends in (before.amax(axes), before.amin(axes)))
+        low, high = float(after.min()), float(after.max())
         counts[layer.name] = counts.get(layer.name, 0) + before.numel() // before.shape[1]
         if layer.name in seen:
             old = seen[layer.name]
-            peak, low, high = np.maximum(peak, old.peak), min(low, old.low), max(high, old.high)
+            peak, lowest = np.maximum(peak, old.peak), np.minimum(lowest, old.lowest)
+            low, high = min(low, old.low), max(high, old.high)
             parts = [new + sum_ for new, sum_ in zip(parts, sums[layer.name], strict=True)]
         sums[layer.name] = parts
         count = counts[layer.name]
         variance = np.maximum(parts[1] / count - (parts[0] / count) ** 2, 0)
-        seen[layer.name] = Observed(peak, parts[2] / count, variance, low, high)
+        seen[layer.name] = Observed(peak, lowest, parts[2] / count, variance, low, high)
 
     with torch.inference_mode():
         for batch in batches(images):

@@ -22,7 +22,7 @@ from export.fold import fold
 from export.graph import Convolution, FoldedGraph, L2Norm, Linear, MeanPool
 from export.layers import _int8_outputs
 from export.repair.bias import as_int8, correct_bias, quantized_weight, rounded
-from export.repair.equalize import HEADROOM, equalize, factors
+from export.repair.equalize import HEADROOM, Reader, equalize, factors
 from export.repair.methods import methods_of, repair
 from export.repair.network import Observed, activate, batches, linear_part, observe, run
 from export.tflite import to_tflite
@@ -121,9 +121,10 @@ def test_a_channel_that_could_clip_is_never_touched(peak: list[float], seed: int
     n = len(peak)
     columns = np.abs(np.diag(rng.normal(size=n)) if free else rng.normal(size=(5, n)) * np.exp(rng.normal(size=n) * 3))
     clipped = np.clip(peak, 0, 6)
-    seen = Observed(peak, clipped**2 / 4, clipped**2 / 9, 0.0, clipped.max())
-    following = Observed(np.ones(len(columns)), np.ones(len(columns)), np.ones(len(columns)), 0.0, 6.0)
-    scale = factors(seen, columns, following, free)
+    seen = Observed(peak, peak - 1, clipped**2 / 4, clipped**2 / 9, 0.0, clipped.max())
+    ones = np.ones(len(columns))
+    following = Observed(ones, ones * 0, ones, ones, 0.0, 6.0)
+    scale = factors([seen], [Reader(columns, following, free, (seen,))])
     assert np.isfinite(scale).all()
     assert (scale > 0).all()
     clips = peak * HEADROOM > 6
@@ -212,7 +213,7 @@ def test_the_arithmetic_is_that_of_the_file(graph, images):
     """Each layer, fed with what the file's layer before it gave: the same levels, but for ties."""
     content = to_tflite(graph, "int8", images)
     pixels = list(CalibrationImages(noise(4, seed=8), PRE, marked=False).scaled())
-    _, levels, scales = _int8_outputs(content, pixels)
+    _, levels, scales = _int8_outputs(content, graph, pixels)
     seen = observe(graph, images.scaled())
     values = next(batches(pixels))
     for layer, real, (scale, zero_point) in zip(graph.layers, levels, scales, strict=True):

@@ -1,0 +1,111 @@
+"""What a backbone computes, convolution by convolution: the networks that our own route knows.
+
+MobileNetV1 says so itself. timm's MobileNetV2 and EfficientNet-lite are one class with one kind of block; they are
+known by what they are made of, not by name: ReLU6 or nothing behind each batch norm, no squeeze and excitation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from distill.models.backbone import Backbone
+
+__all__ = ["Residual", "Step", "walk"]
+
+
+@dataclass(frozen=True)
+class Step:
+    """A convolution without bias, its batch norm, and ReLU6 where ``relu6``.
+
+    ``padding``: zeros on every side, or ``None`` for TensorFlow's SAME.
+    """
+
+    name: str
+    conv: nn.Conv2d
+    bn: nn.Module
+    relu6: bool
+    padding: int | None
+
+
+@dataclass(frozen=True)
+class Residual:
+    """What came so far plus what ``other`` gave."""
+
+    name: str
+    other: str
+
+
+class _Unknown(Exception):
+    """Something that no rule here covers."""
+
+
+def walk(backbone: Backbone) -> list[Step | Residual] | None:
+    """Every step from the image to the last map, in order; ``None``: a network that is not known here."""
+    from distill.models.mobilenet_v1 import MobileNetV1
+
+    if isinstance(backbone, MobileNetV1):
+        return [Step(layer.name, layer.conv, layer.bn, True, None) for layer in backbone.layers()]
+    network = getattr(backbone, "net", None)
+    if type(network).__name__ != "EfficientNet" or not type(network).__module__.startswith("timm."):
+        return None
+    try:
+        return list(_efficientnet(network))
+    except _Unknown:
+        return None
+
+
+def _efficientnet(network: Any) -> Iterator[Step | Residual]:
+    yield _step("conv_stem", network.conv_stem, network.bn1)
+    before = "conv_stem"
+    for stage_number, stage in enumerate(network.blocks):
+        for number, block in enumerate(stage):
+            name = f"blocks.{stage_number}.{number}"
+            last = None
+            for last in _block(name, block):
+                yield last
+            if block.has_skip:
+                last = Residual(f"{name}.add", before)
+                yield last
+            before = last.name
+    yield _step("conv_head", network.conv_head, network.bn2)
+
+
+def _block(name: str, block: Any) -> Iterator[Step]:
+    from timm.models._efficientnet_blocks import DepthwiseSeparableConv, InvertedResidual
+    from torch import nn
+
+    parts = {
+        DepthwiseSeparableConv: (("conv_dw", "bn1"), ("conv_pw", "bn2")),
+        InvertedResidual: (("conv_pw", "bn1"), ("conv_dw", "bn2"), ("conv_pwl", "bn3")),
+    }.get(type(block))
+    if parts is None or block.conv_s2d is not None or any(type(part) is not nn.Identity for part in (block.aa, block.se)):
+        raise _Unknown(name)
+    for conv, bn in parts:
+        yield _step(f"{name}.{conv}", getattr(block, conv), getattr(block, bn))
+
+
+def _step(name: str, conv: Any, bn: Any) -> Step:
+    from timm.layers import BatchNormAct2d, Conv2dSame
+    from torch import nn
+
+    same = type(conv) is Conv2dSame
+    known = (
+        type(conv) in (nn.Conv2d, Conv2dSame)
+        and type(bn) is BatchNormAct2d
+        and type(bn.act) in (nn.ReLU6, nn.Identity)
+        and conv.bias is None
+        and conv.groups in (1, conv.in_channels)
+        and (conv.groups == 1 or conv.out_channels == conv.in_channels)
+        and all(len(set(pair)) == 1 for pair in (conv.kernel_size, conv.stride))
+        and set(conv.dilation) == {1}
+        and (same or (not isinstance(conv.padding, str) and len(set(conv.padding)) == 1))
+        and conv.padding_mode == "zeros"
+    )
+    if not known:
+        raise _Unknown(name)
+    return Step(name, conv, bn, type(bn.act) is nn.ReLU6, None if same else conv.padding[0])
