@@ -39,7 +39,7 @@ __all__ = [
     "write_result",
 ]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Recall = dict[int, Fraction]  # K -> share of the queries with a hit among the K nearest
@@ -91,12 +91,12 @@ class Flips(_Part):
 
 
 class Storage(_Part):
-    """A gallery kept in one number format. The drop is against the same embeddings as float32."""
+    """A gallery kept in one way and searched as such a gallery is. The drop is against the same embeddings as float32."""
 
-    name: Literal["float32", "int8", "binary"]
+    name: Literal["float32", "int8", "int8+bits"]
     bytes_per_image: int
     recall: Recall
-    map_at_r: Fraction
+    map_at_r: Fraction | None  # null where only the first 20 answers were sought
     recall_drop: RecallDrop  # of Recall@1
 
 
@@ -264,7 +264,7 @@ class Verdict(_Part):
 class Result(_Part):
     """Everything one ``distill-bench`` run found."""
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[2] = SCHEMA_VERSION
     bundle: BundleFacts
     variants: list[Variant]
     pytorch: Reference | None = None
@@ -296,6 +296,8 @@ def read_result(path: str | Path) -> Result:
     """
     value = read_json(path)
     version = value.get("schema_version") if isinstance(value, dict) else None
+    if version == 1:
+        value, version = _from_version_1(value), SCHEMA_VERSION
     if version != SCHEMA_VERSION:
         raise Failure(
             f"{path}: not a benchmark result of schema version {SCHEMA_VERSION} (found {version!r})",
@@ -309,3 +311,12 @@ def read_result(path: str | Path) -> Result:
         raise Failure(
             f"{path}: {where}: {first['msg']}", "measure again with distill-bench BUNDLE --json FILE"
         ) from None
+
+
+def _from_version_1(value: dict[str, Any]) -> dict[str, Any]:
+    """All but ``storage``: it measured int8 with a scale a row and bare signs, which no gallery keeps."""
+    variants = value.get("variants")
+    for variant in variants if isinstance(variants, list) else ():
+        if isinstance(variant, dict):
+            variant.pop("storage", None)
+    return value | {"schema_version": SCHEMA_VERSION}

@@ -1,44 +1,27 @@
 """What a gallery costs on the phone, and who may index it.
 
-Storage: the same embeddings kept as float32, int8 or single bits. Asymmetric: the phone's queries
-against a gallery that another model of the same space indexed on a server.
+Storage: the same embeddings kept as float32, and as the int8 codes and sign bits that a gallery file holds, searched
+as a gallery is searched (docs/gallery.md). Asymmetric: the phone's queries against a gallery that another model of the
+same space indexed on a server.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
 from benchmark.parity import KS
 from benchmark.result import Asymmetric, RecallDrop, Storage
-from distill.metrics import RetrievalScores, paired_drop_ci, retrieval_scores, unit_rows
+from distill.console import progress
+from distill.metrics import RetrievalScores, paired_drop_ci, ranked_scores, retrieval_scores, unit_rows
+from gallery.codes import int8_codes, row_codes, sign_bits, words
+from gallery.search import KeptRows, candidate_count, search_rows
 
-__all__ = ["STORAGES", "asymmetric", "binary_rows", "int8_rows", "storage"]
+__all__ = ["ANSWERS", "asymmetric", "storage"]
 
-
-def int8_rows(embeddings: np.ndarray) -> np.ndarray:
-    """Embeddings as an int8 gallery gives them back: float32 [N, D].
-
-    Each row is ``rint(x / scale)`` with ``scale = max|x| / 127``, one float32 scale a row: D + 4 bytes.
-    """
-    scale = np.maximum(np.abs(embeddings).max(axis=1, keepdims=True), 1e-12) / 127
-    return (np.rint(embeddings / scale).astype(np.int8) * scale).astype(np.float32)
-
-
-def binary_rows(embeddings: np.ndarray) -> np.ndarray:
-    """The signs, ±1 (0 counts as +1), float32 [N, D]; their inner product is D − 2 · Hamming distance. D / 8 bytes."""
-    return np.where(embeddings >= 0, 1, -1).astype(np.float32)
-
-
-# name -> (rows as the gallery gives them back, queries likewise, bytes of one image).
-# Only with bits are the queries reduced too: that makes the search a Hamming distance.
-_Rows = Callable[[np.ndarray], np.ndarray]
-STORAGES: dict[str, tuple[_Rows, _Rows, Callable[[int], int]]] = {
-    "float32": (lambda rows: rows, lambda rows: rows, lambda size: 4 * size),
-    "int8": (int8_rows, lambda rows: rows, lambda size: size + 4),
-    "binary": (binary_rows, binary_rows, lambda size: -(-size // 8)),
-}
+ANSWERS = 20  # pictures that distill-index and the app show unless told otherwise
+_BLOCK = 1024  # queries
 
 
 def storage(embeddings: np.ndarray, scores: RetrievalScores, labels: np.ndarray, seed: int = 0) -> list[Storage]:
@@ -48,17 +31,46 @@ def storage(embeddings: np.ndarray, scores: RetrievalScores, labels: np.ndarray,
         embeddings: float32 [N, D], unit rows.
         scores: of these embeddings as they are.
         labels: int64 [N].
+
+    Returns:
+        ``float32``; ``int8``, all rows compared; ``int8+bits``, candidates by signs for a search of 20 pictures. The
+        last is left out where so few images are all candidates, and has no MAP@R, which asks deeper.
     """
-    found = []
-    for name, (gallery, queries, size) in STORAGES.items():
-        own = scores if name == "float32" else _search(queries(embeddings), labels, gallery(embeddings))
-        found.append(
-            Storage(
-                name=name, bytes_per_image=size(embeddings.shape[1]), recall=own.recall, map_at_r=own.map_at_r,
-                recall_drop=_drop(scores, own, labels, seed),
-            )
+    size, largest = embeddings.shape[1], int(np.unique(labels, return_counts=True)[1].max())
+    unit = unit_rows(embeddings)
+    queries = int8_codes(unit)
+    rows = np.concatenate([row_codes(unit[start : start + _BLOCK]) for start in range(0, len(unit), _BLOCK)])
+    depth = max(KS[-1], largest - 1)
+    codes = ranked_scores(_ranked(KeptRows(rows), queries, depth, "int8 gallery"), labels, KS)
+    found = [_kept("float32", 4 * size, scores, scores, labels, seed), _kept("int8", size, codes, scores, labels, seed)]
+    if candidate_count(len(rows), ANSWERS + 1) < len(rows):
+        signs = ranked_scores(
+            _ranked(KeptRows(rows, sign_bits(rows)), queries, ANSWERS, "gallery with sign bits"), labels, KS
         )
+        found.append(_kept("int8+bits", size + 8 * words(size), signs, scores, labels, seed, deep=False))
     return found
+
+
+def _ranked(rows: KeptRows, queries: np.ndarray, depth: int, label: str) -> Iterator[tuple[int, np.ndarray]]:
+    """The nearest ``depth`` rows of each query but itself, a block of queries at a time."""
+    depth = min(depth, len(queries) - 1)
+    with progress(label, total=len(queries)) as bar:
+        for start in range(0, len(queries), _BLOCK):
+            found = search_rows(rows, queries[start : start + _BLOCK], depth + 1).rows
+            own = found == start + np.arange(len(found))[:, None]
+            # Of more equal rows than were asked for the query itself may be missing: the last goes then.
+            own[~own.any(axis=1), -1] = True
+            yield start, found[~own].reshape(len(found), depth)
+            bar.advance(len(found))
+
+
+def _kept(
+    name: str, size: int, own: RetrievalScores, before: RetrievalScores, labels: np.ndarray, seed: int, deep: bool = True
+) -> Storage:
+    return Storage(
+        name=name, bytes_per_image=size, recall=own.recall, map_at_r=own.map_at_r if deep else None,
+        recall_drop=_drop(before, own, labels, seed),
+    )  # fmt: skip
 
 
 def asymmetric(
@@ -76,15 +88,11 @@ def asymmetric(
     found = []
     for name, (gallery, own) in galleries.items():
         if gallery.shape == queries.shape:
-            mixed = _search(queries, labels, gallery)
+            # Image i of the gallery is query i: not an answer to itself.
+            mixed = retrieval_scores(unit_rows(queries), labels, KS, unit_rows(gallery), labels, exclude_self=True)
             drop = _drop(own, mixed, labels, seed)
             found.append(Asymmetric(gallery=name, recall=mixed.recall, map_at_r=mixed.map_at_r, recall_drop=drop))
     return found
-
-
-def _search(queries: np.ndarray, labels: np.ndarray, gallery: np.ndarray) -> RetrievalScores:
-    # Image i of the gallery is query i: not an answer to itself.
-    return retrieval_scores(unit_rows(queries), labels, KS, unit_rows(gallery), labels, exclude_self=True)
 
 
 def _drop(before: RetrievalScores, after: RetrievalScores, labels: np.ndarray, seed: int) -> RecallDrop:

@@ -12,7 +12,8 @@ in the exact search. ``docs/gallery.md`` says how many neighbours that finds.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from pathlib import Path
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -21,7 +22,7 @@ from distill.metrics.topk import candidates, pick
 from gallery.codes import INT8_SCALE, int8_codes, sign_bits
 from gallery.format import Gallery
 
-__all__ = ["Found", "candidate_count", "search", "search_rows"]
+__all__ = ["Found", "Kept", "KeptRows", "candidate_count", "search", "search_rows"]
 
 _CANDIDATES_PER_ANSWER = 64
 _CANDIDATE_SHARE = 50
@@ -43,6 +44,33 @@ class Found(NamedTuple):
 
     rows: np.ndarray
     scores: np.ndarray
+
+
+class Kept(Protocol):
+    """What is searched: an open gallery, or rows that are in no file."""
+
+    @property
+    def path(self) -> Path: ...
+
+    @property
+    def embeddings(self) -> np.ndarray: ...
+
+    @property
+    def bits(self) -> np.ndarray | None: ...
+
+
+class KeptRows(NamedTuple):
+    """Rows as a gallery keeps them, in memory.
+
+    Attributes:
+        embeddings: [N, D], int8 codes of ``gallery.row_codes`` or float32 rows of unit length.
+        bits: uint64 [N, ceil(D / 64)] of ``gallery.sign_bits``, or None.
+        path: what to call them in an error.
+    """
+
+    embeddings: np.ndarray
+    bits: np.ndarray | None = None
+    path: Path = Path("rows in memory")
 
 
 def candidate_count(rows: int, k: int) -> int:
@@ -77,37 +105,38 @@ def search(gallery: Gallery, queries: np.ndarray, k: int = 20, exact: bool | Non
     return search_rows(gallery, int8_codes(rows) if gallery.header.dtype == "int8" else rows, k, exact)
 
 
-def search_rows(gallery: Gallery, queries: np.ndarray, k: int = 20, exact: bool | None = None) -> Found:
+def search_rows(gallery: Kept, queries: np.ndarray, k: int = 20, exact: bool | None = None) -> Found:
     """The same for queries that are rows as the gallery keeps them: int8 codes or float32.
 
     Raises: as :func:`search`.
     """
+    count, kind = len(gallery.embeddings), gallery.embeddings.dtype
     if k < 1:
         raise ValueError(f"k {k} is below 1")
-    if not len(gallery):
+    if not count:
         raise Failure(f"{gallery.path}: an empty gallery", "index some pictures first")
-    if queries.dtype != gallery.embeddings.dtype:
-        raise ValueError(f"queries are {queries.dtype}, the gallery keeps {gallery.embeddings.dtype}")
-    k = min(k, len(gallery))
+    if queries.dtype != kind:
+        raise ValueError(f"queries are {queries.dtype}, the gallery keeps {kind}")
+    k = min(k, count)
     by_signs = gallery.bits is not None if exact is None else not exact
     if by_signs and gallery.bits is None:
         raise Failure(f"{gallery.path}: holds no sign bits", "search exactly, or index again with --bits")
-    if by_signs and candidate_count(len(gallery), k) < len(gallery):
+    if by_signs and candidate_count(count, k) < count:
         parts = [_by_signs(gallery, query, k) for query in queries]
     else:
-        step = max(1, _SCORES // len(gallery))
+        step = max(1, _SCORES // count)
         parts = [_best(_scores(gallery.embeddings, queries[i : i + step], gallery), k) for i in range(0, len(queries), step)]
     rows = np.concatenate([part[0] for part in parts]) if parts else np.zeros((0, k), np.int64)
     values = np.concatenate([part[1] for part in parts]) if parts else np.zeros((0, k))
-    factor = INT8_SCALE**2 if gallery.header.dtype == "int8" else 1.0
+    factor = INT8_SCALE**2 if kind == np.int8 else 1.0
     return Found(rows, (values * factor).astype(np.float32))
 
 
-def _by_signs(gallery: Gallery, query: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+def _by_signs(gallery: Kept, query: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     assert gallery.bits is not None
     distances = _hamming(gallery.bits, sign_bits(query[None])[0])
-    within = np.cumsum(np.bincount(distances, minlength=gallery.header.dimension + 1))
-    limit = int(np.searchsorted(within, candidate_count(len(gallery), k)))
+    within = np.cumsum(np.bincount(distances, minlength=gallery.embeddings.shape[1] + 1))
+    limit = int(np.searchsorted(within, candidate_count(len(gallery.embeddings), k)))
     near = np.flatnonzero(distances <= limit)
     places, values = _best(_scores(gallery.embeddings[near], query[None], gallery), k)
     return near[places], values
@@ -132,7 +161,7 @@ def _popcount(values: np.ndarray) -> np.ndarray:
 _ONES = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(axis=1, dtype=np.uint8)  # for NumPy 1
 
 
-def _scores(rows: np.ndarray, queries: np.ndarray, gallery: Gallery) -> np.ndarray:
+def _scores(rows: np.ndarray, queries: np.ndarray, gallery: Kept) -> np.ndarray:
     """Inner products [Q, N]; of int8 codes exact integers."""
     count, dimension = rows.shape
     wide = dimension > _EXACT_DIMENSIONS and rows.dtype == np.int8

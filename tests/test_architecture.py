@@ -13,8 +13,8 @@ ROOT = Path(__file__).parents[1]
 MAY_IMPORT = {
     "distill": {"distill"},
     "export": {"distill", "export"},
-    "benchmark": {"distill", "export", "benchmark"},
     "gallery": {"distill", "export", "gallery"},
+    "benchmark": {"distill", "export", "gallery", "benchmark"},
 }
 HEAVY = ("torch", "tensorflow", "timm", "sklearn", "faiss", "pytorch_metric_learning", "accelerate")
 
@@ -42,6 +42,12 @@ def test_a_stage_knows_only_what_stands_before_it(stage):
 def test_bundles_are_read_without_knowing_how_they_are_made(stage):
     for path in (ROOT / stage).rglob("*.py"):
         assert all(name.startswith("export.bundle") for name in imported(path) if name.partition(".")[0] == "export"), path
+
+
+def test_benchmark_knows_what_a_gallery_keeps_and_how_it_is_searched_nothing_more():
+    for path in (ROOT / "benchmark").rglob("*.py"):
+        found = {name for name in imported(path) if name.partition(".")[0] == "gallery"}
+        assert found <= {"gallery.codes", "gallery.search"}, path
 
 
 def test_a_gallery_knows_only_images_metrics_and_files_of_distill():

@@ -13,7 +13,7 @@ from distill.metrics.inputs import counted_queries, unit_rows
 from distill.metrics.mcnemar import McNemar, mcnemar_exact
 from distill.metrics.neighbours import nearest
 from distill.metrics.nmi import nmi
-from distill.metrics.ranking import RetrievalScores, map_at_r, r_precision, retrieval_scores
+from distill.metrics.ranking import RetrievalScores, map_at_r, r_precision, ranked_scores, retrieval_scores
 from distill.metrics.recall import hits_at_k, recall_at_k
 from distill.metrics.verification import Verification, accuracy_at, best_threshold, pair_similarities, verification_accuracy
 
@@ -34,6 +34,7 @@ __all__ = [
     "pair_similarities",
     "paired_drop_ci",
     "r_precision",
+    "ranked_scores",
     "recall_at_k",
     "retrieval_scores",
     "unit_rows",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,7 @@ from distill.console.errors import Failure
 from distill.metrics.inputs import checked_ks, labels_pair, relevant_counts
 from distill.metrics.neighbours import nearest_chunks
 
-__all__ = ["RetrievalScores", "map_at_r", "r_precision", "retrieval_scores"]
+__all__ = ["RetrievalScores", "map_at_r", "r_precision", "ranked_scores", "retrieval_scores"]
 
 
 @dataclass(frozen=True)
@@ -60,21 +60,46 @@ def retrieval_scores(
     own, others = labels_pair(labels, count, gallery_labels, None if gallery is None else len(np.asarray(gallery)))
     exclude_self = gallery is None if exclude_self is None else exclude_self
     relevant = relevant_counts(own, others, exclude_self)
-    counted = relevant > 0
-    if count and not counted.any():
-        raise Failure("retrieval: no query has another image of its class in the gallery", "use classes of two images or more")
     available = len(others) - int(exclude_self)
     depth = min(max(values[-1], int(relevant.max(initial=1))), max(available, 1))
-    position = np.arange(1, depth + 1)
+    ranked = ((start, found) for start, found, _ in nearest_chunks(embeddings, gallery, depth, exclude_self))
+    return _scores(ranked, own, others, relevant, values)
 
-    hits = {k: np.zeros(count, dtype=bool) for k in values}
+
+def ranked_scores(
+    ranked: Iterable[tuple[int, np.ndarray]], labels: ArrayLike, ks: Sequence[int] = (1, 2, 4, 8)
+) -> RetrievalScores:
+    """The same measures of a search that was done elsewhere, every image against all others.
+
+    Args:
+        ranked: ``(first query, neighbours int64 [n, depth])``, chunk by chunk: rows of images, best first, the
+            query itself left out. For MAP@R and R-precision as deep as the largest class has other images;
+            what lies deeper than ``depth`` counts as not found.
+        labels: ``[N]``.
+
+    Raises:
+        Failure: no query that can be answered.
+    """
+    own, _ = labels_pair(labels, len(np.asarray(labels)), None, None)
+    return _scores(ranked, own, own, relevant_counts(own, own, True), checked_ks(ks))
+
+
+def _scores(
+    ranked: Iterable[tuple[int, np.ndarray]], own: np.ndarray, others: np.ndarray, relevant: np.ndarray, ks: Sequence[int]
+) -> RetrievalScores:
+    count, counted = len(own), relevant > 0
+    if count and not counted.any():
+        raise Failure("retrieval: no query has another image of its class in the gallery", "use classes of two images or more")
+    hits = {k: np.zeros(count, dtype=bool) for k in ks}
     average = np.zeros(count)
     precision = np.zeros(count)
-    for start, found, _ in nearest_chunks(embeddings, gallery, depth, exclude_self):
+    for start, found in ranked:
+        depth = found.shape[1]
+        position = np.arange(1, depth + 1)
         part = slice(start, start + len(found))
         same = others[found] == own[part, None]
         first = np.where(same.any(axis=1), same.argmax(axis=1), depth)
-        for k in values:
+        for k in ks:
             hits[k][part] = first < k
         r = np.maximum(relevant[part], 1)
         same &= position <= r[:, None]
