@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import typer
@@ -69,20 +69,24 @@ def simulate(numbers: QuantizedGraph, scaled: np.ndarray) -> np.ndarray:
     from export.repair.fake_quant import on_grid
     from export.repair.network import linear_part
 
+    by_name = {integers.name: integers for integers in numbers.layers}
+
+    def step(layer: Any, inputs: tuple[Any, ...]) -> Any:
+        integers, weights, bias = by_name[layer.name], None, None
+        if integers.weights is not None:
+            held = integers.weights
+            shape = (-1, *[1] * (held.weight.ndim - 1))
+            weights = torch.from_numpy(held.weight.astype(np.float32) * held.scale.reshape(shape))
+            bias = torch.from_numpy(held.bias.astype(np.float32) * held.bias_scale)
+        values = linear_part(layer, inputs[0], weights, bias, *inputs[1:])
+        return on_grid(values, torch.tensor(integers.output.scale), integers.output.zero_point)
+
     rows = []
     with torch.no_grad():
         for part in np.array_split(scaled, max(1, len(scaled) // 32)):
             images = torch.from_numpy(np.ascontiguousarray(part.transpose(0, 3, 1, 2)))
-            values = on_grid(images, torch.tensor(numbers.input.scale), numbers.input.zero_point)
-            for layer, integers in zip(numbers.graph.layers, numbers.layers, strict=True):
-                weights = bias = None
-                if integers.weights is not None:
-                    held = integers.weights
-                    shape = (-1, *[1] * (held.weight.ndim - 1))
-                    weights = torch.from_numpy(held.weight.astype(np.float32) * held.scale.reshape(shape))
-                    bias = torch.from_numpy(held.bias.astype(np.float32) * held.bias_scale)
-                values = linear_part(layer, values, weights, bias)
-                values = on_grid(values, torch.tensor(integers.output.scale), integers.output.zero_point)
+            first = on_grid(images, torch.tensor(numbers.input.scale), numbers.input.zero_point)
+            values = numbers.graph.flow(first, step)
             rows.append((values / numbers.layers[-1].output.scale).round().numpy().astype(int))
     return np.concatenate(rows)
 

@@ -3,8 +3,8 @@
     python benchmarks/quantization_repair.py runs/student
     python benchmarks/quantization_repair.py --weights mobilenet_1_0_224_tf.h5 --data folder:photos --side 224
 
-The second student is the first with its channels rescaled: a channel that never reaches ReLU6's 6 is
-divided by up to ``--ratio`` (log-uniform, by seed), and the next layer's weights multiplied by it. In
+The second student is the first with its channels rescaled: a channel that never reaches ReLU6's 6 (or has no
+ReLU6) is divided by up to ``--ratio`` (log-uniform, by seed), and the next layer's weights multiplied by it. In
 float both compute the same embeddings, which is checked; per-tensor int8 activations suffer.
 
 Recall@1 is measured on the test part, each embedding against all others of the same variant; the drop
@@ -88,7 +88,8 @@ def rescale_channels(
 ) -> tuple[Any, float]:
     """The same embedding function from channels of unequal range.
 
-    Only channels whose calibrated peak stays a quarter below 6 are divided: there ReLU6 is homogeneous.
+    Only channels whose calibrated peak stays a quarter below 6 are divided, for there ReLU6 is homogeneous, and
+    all of those that no ReLU6 follows; activations that are added are divided alike.
 
     Returns:
         The model, and the share of channels that were changed.
@@ -96,31 +97,34 @@ def rescale_channels(
     import torch
 
     from export.fold import fold
+    from export.repair.equalize import groups
     from export.repair.network import observe
+    from export.walk import Step, walk
 
     other = copy.deepcopy(model)
-    seen = observe(fold(model, preprocessing.input_size), calibration.scaled())
+    graph = fold(model, preprocessing.input_size)
+    seen = observe(graph, calibration.scaled())
     rng = np.random.default_rng(seed)
-    layers = list(other.backbone.layers())
+    steps = {step.name: step for step in walk(other.backbone) if isinstance(step, Step)}
     moved, total = 0, 0
     with torch.no_grad():
-        for place, layer in enumerate(layers):
-            peak = seen[layer.name].peak
-            free = peak * 1.25 <= 6
-            factor = np.where(free, np.exp(-rng.uniform(0, np.log(ratio), len(peak))), 1.0)
-            moved, total = moved + int(free.sum()), total + len(peak)
+        for group in groups(graph):
+            makers = [steps[name] for name in group.members if name in steps]
+            if not makers:
+                continue
+            free = np.all([seen[step.name].peak * 1.25 <= (6 if step.relu6 else np.inf) for step in makers], axis=0)
+            factor = np.where(free, np.exp(-rng.uniform(0, np.log(ratio), len(free))), 1.0)
+            moved, total = moved + int(free.sum()), total + len(free)
+            if group.fixed:  # nothing to multiply back: the embedding itself would change
+                continue
             scale = torch.from_numpy(factor).float()
-            layer.bn.weight.mul_(scale)
-            layer.bn.bias.mul_(scale)
-            if place + 1 < len(layers):
-                kernel = layers[place + 1].conv.weight
-                shape = (-1, 1, 1, 1) if layers[place + 1].kind == "depthwise" else (1, -1, 1, 1)
-                kernel.div_(scale.reshape(shape))
-            elif other.linear is not None:
-                other.linear.weight.div_(scale)
-            else:  # nothing to multiply back: the embedding itself would change
-                layer.bn.weight.div_(scale)
-                layer.bn.bias.div_(scale)
+            for step in makers:
+                step.bn.weight.mul_(scale)
+                step.bn.bias.mul_(scale)
+            for name, _ in group.readers:
+                kernel = steps[name].conv.weight if name in steps else other.linear.weight
+                depthwise = name in steps and steps[name].conv.groups > 1
+                kernel.div_(scale.reshape((-1, 1, 1, 1) if depthwise else (1, -1, *[1] * (kernel.ndim - 2))))
     return other, moved / total
 
 

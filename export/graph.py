@@ -8,7 +8,7 @@ one place that knows this; everything else says what a layer does with its input
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -22,11 +22,11 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class Convolution:
-    """Convolution with a square kernel, bias, and ReLU6 where ``relu6``.
+    """Convolution, bias, and ReLU6 where ``relu6``.
 
     kernel: float32 ``[h, w, in, out]``; depthwise: ``[h, w, channels, 1]``. bias: float32 ``[out]``.
-    padding: zeros on every side, as PyTorch counts them; ``None``: TensorFlow's SAME. They differ at stride 2
-    and an even side, where SAME pads nothing before and one row/column after.
+    padding: zeros on every side of a square kernel, as PyTorch counts them; ``None``: TensorFlow's SAME. They
+    differ at stride 2 and an even side, where SAME pads nothing before and one row/column after.
     """
 
     name: str
@@ -42,13 +42,15 @@ class Convolution:
         """Output channels."""
         return len(self.bias)
 
-    def pads(self, side: int) -> tuple[int, int]:
-        """Rows (or columns) of zeros before and after a map of this side; none that no window reads."""
-        size = self.kernel.shape[0]
+    def pads(self, sides: Sequence[int]) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Rows, and columns, of zeros before and after a map of these sides; none that no window reads."""
+        return tuple(self._pads(side, size) for side, size in zip(sides, self.kernel.shape[:2], strict=True))
+
+    def _pads(self, side: int, size: int) -> tuple[int, int]:
         if self.padding is None:
             return same_padding(side, size, self.stride)
-        last = (self.cells(side) - 1) * self.stride + size
-        return self.padding, max(last - side - self.padding, 0)
+        cells = (side + 2 * self.padding - size) // self.stride + 1
+        return self.padding, max((cells - 1) * self.stride + size - side - self.padding, 0)
 
     def cells(self, side: int) -> int:
         """Side of the output."""
@@ -56,9 +58,10 @@ class Convolution:
             return -(-side // self.stride)
         return (side + 2 * self.padding - self.kernel.shape[0]) // self.stride + 1
 
-    def is_same(self, side: int) -> bool:
-        """Whether SAME pads a map of this side likewise."""
-        return self.pads(side) == same_padding(side, self.kernel.shape[0], self.stride)
+    def is_same(self, sides: Sequence[int]) -> bool:
+        """Whether SAME pads a map of these sides likewise."""
+        sizes = zip(sides, self.kernel.shape[:2], strict=True)
+        return self.pads(sides) == tuple(same_padding(side, size, self.stride) for side, size in sizes)
 
 
 @dataclass(frozen=True)
@@ -166,8 +169,7 @@ def _apply(layer: Layer, values: np.ndarray, other: np.ndarray | None = None) ->
 
 def _convolve(layer: Convolution, values: np.ndarray) -> np.ndarray:
     rows, columns = layer.kernel.shape[:2]
-    pads = [layer.pads(side) for side in values.shape[1:3]]
-    padded = np.pad(values, [(0, 0), *pads, (0, 0)])
+    padded = np.pad(values, [(0, 0), *layer.pads(values.shape[1:3]), (0, 0)])
     windows = np.lib.stride_tricks.sliding_window_view(padded, (rows, columns), axis=(1, 2))
     windows = windows[:, :: layer.stride, :: layer.stride]  # [N, h, w, C, rows, columns]
     kernel = layer.kernel.astype(np.float64)

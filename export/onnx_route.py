@@ -82,12 +82,11 @@ def _node(
     match layer:
         case Convolution():
             kernel = layer.kernel.transpose(2, 3, 0, 1) if layer.depthwise else layer.kernel.transpose(3, 2, 0, 1)
-            size = layer.kernel.shape[0]
-            before, after = layer.pads(side)
+            (top, bottom), (left, right) = layer.pads((side, side))
             inputs = [*values, constant(f"{name}.weight", kernel), constant(f"{name}.bias", layer.bias)]
             result = node(
                 "Conv", inputs, f"{name}.conv" if layer.relu6 else output,
-                kernel_shape=[size, size], strides=[layer.stride] * 2, pads=[before, before, after, after],
+                kernel_shape=list(layer.kernel.shape[:2]), strides=[layer.stride] * 2, pads=[top, left, bottom, right],
                 group=layer.channels if layer.depthwise else 1,
             )  # fmt: skip
             if layer.relu6:

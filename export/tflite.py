@@ -101,9 +101,9 @@ def _layer(tf: Any, layer: Any, values: Any, other: Any = None) -> Any:
             strides = [1, layer.stride, layer.stride, 1]
             convolve = tf.nn.depthwise_conv2d if layer.depthwise else tf.nn.conv2d
             padding = "SAME"
-            if not layer.is_same(values.shape[1]):
-                zeros = layer.pads(values.shape[1])
-                values, padding = tf.pad(values, [(0, 0), zeros, zeros, (0, 0)]), "VALID"
+            sides = values.shape[1:3]
+            if not layer.is_same(sides):
+                values, padding = tf.pad(values, [(0, 0), *layer.pads(sides), (0, 0)]), "VALID"
             values = convolve(values, kernel, strides, padding, name=layer.name)
             values = tf.nn.bias_add(values, tf.constant(layer.bias))
             return tf.nn.relu6(values) if layer.relu6 else values

@@ -21,7 +21,7 @@ def operator_names(graph: FoldedGraph) -> list[tuple[str, ...]]:
     names: list[tuple[str, ...]] = []
 
     def step(layer: Layer, sides: tuple[int, ...]) -> int:
-        padded = isinstance(layer, Convolution) and not layer.is_same(sides[0])
+        padded = isinstance(layer, Convolution) and not layer.is_same(sides * 2)
         names.append((_PAD, _name(layer)) if padded else (_name(layer),))
         return layer.cells(sides[0]) if isinstance(layer, Convolution) else sides[0]
 

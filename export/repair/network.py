@@ -56,11 +56,11 @@ def linear_part(
             kernel = weight(layer) if weights is None else weights
             added = torch.from_numpy(layer.bias) if bias is None else bias
             groups = layer.channels if layer.depthwise else 1
-            pads = [layer.pads(side) for side in (values.shape[3], values.shape[2])]
-            if any(before != after for before, after in pads):
-                values, padding = F.pad(values, [*pads[0], *pads[1]]), (0, 0)
+            rows, columns = layer.pads(values.shape[2:])
+            if any(before != after for before, after in (rows, columns)):
+                values, padding = F.pad(values, [*columns, *rows]), (0, 0)
             else:  # without a copy
-                padding = (pads[1][0], pads[0][0])
+                padding = (rows[0], columns[0])
             return F.conv2d(values, kernel, added, layer.stride, padding, groups=groups)
         case Add():
             return values + other

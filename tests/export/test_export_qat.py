@@ -16,7 +16,7 @@ from distill.data.preprocess import Preprocessing
 from distill.data.spec import open_data
 from export.calibration import CalibrationImages
 from export.check import cosines
-from export.graph import Convolution, FoldedGraph, L2Norm, Linear, MeanPool, same_padding
+from export.graph import Add, Convolution, FoldedGraph, L2Norm, Linear, MeanPool, same_padding
 from export.quantized import Grid, QuantizedGraph, input_grid
 from export.repair.fake_quant import FakeQuantNetwork, on_grid
 from export.repair.methods import METHODS, QatSettings, is_trained, methods_of, repair, without_training
@@ -103,32 +103,47 @@ def integer_run(numbers: QuantizedGraph, images: np.ndarray) -> np.ndarray:
         numbers: the network.
         images: scaled, ``[n, side, side, 3]``.
     """
-    grid = numbers.input
-    levels = np.clip(np.rint(images / grid.scale) + grid.zero_point, -128, 127).astype(np.int64)
-    for layer, integers in zip(numbers.graph.layers, numbers.layers, strict=True):
-        out, values = integers.output, levels - grid.zero_point
-        if isinstance(layer, (Convolution, Linear)):
-            weights = integers.weights.weight.astype(np.int64)
-            if isinstance(layer, Linear):
-                total = values @ weights.T
-            else:
-                size = weights.shape[2]
-                pads = [same_padding(side, size, layer.stride) for side in values.shape[1:3]]
-                padded = np.pad(values, [(0, 0), *pads, (0, 0)])
-                windows = np.lib.stride_tricks.sliding_window_view(padded, (size, size), axis=(1, 2))
-                windows = windows[:, :: layer.stride, :: layer.stride]
-                kind = "nhwcij,cij->nhwc" if layer.depthwise else "nhwcij,ocij->nhwo"
-                total = np.einsum(kind, windows, weights[:, 0] if layer.depthwise else weights)
-            real = (total + integers.weights.bias) * integers.weights.bias_scale.astype(np.float64)
-        elif isinstance(layer, MeanPool):
-            real = values.mean(axis=(1, 2)) * grid.scale
-        else:
-            real = values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
-        levels = np.clip(np.rint(real / out.scale) + out.zero_point, -128, 127).astype(np.int64)
+    by_name = {integers.name: integers for integers in numbers.layers}
+
+    def step(layer, inputs: tuple[tuple[np.ndarray, Grid], ...]) -> tuple[np.ndarray, Grid]:
+        integers = by_name[layer.name]
+        levels, out = _integer_layer(layer, integers, *inputs), integers.output
+        levels = np.clip(np.rint(levels / out.scale) + out.zero_point, -128, 127).astype(np.int64)
         if isinstance(layer, Convolution) and layer.relu6:
             levels = np.clip(levels, out.zero_point, out.zero_point + round(6 / out.scale))
-        grid = out
-    return levels
+        return levels, out
+
+    entry = numbers.input
+    first = np.clip(np.rint(images / entry.scale) + entry.zero_point, -128, 127).astype(np.int64)
+    return numbers.graph.flow((first, entry), step)[0]
+
+
+def _integer_layer(layer, integers, *inputs: tuple[np.ndarray, Grid]) -> np.ndarray:
+    """Real values before the output's rounding."""
+    levels, grid = inputs[0]
+    values = levels - grid.zero_point
+    if isinstance(layer, (Convolution, Linear)):
+        weights = integers.weights.weight.astype(np.int64)
+        if isinstance(layer, Linear):
+            total = values @ weights.T
+        else:
+            size = weights.shape[2]
+            if layer.padding is None:
+                pads = [same_padding(side, size, layer.stride) for side in values.shape[1:3]]
+            else:  # PyTorch's
+                pads = [(layer.padding, layer.padding)] * 2
+            padded = np.pad(values, [(0, 0), *pads, (0, 0)])
+            windows = np.lib.stride_tricks.sliding_window_view(padded, (size, size), axis=(1, 2))
+            windows = windows[:, :: layer.stride, :: layer.stride]
+            kind = "nhwcij,cij->nhwc" if layer.depthwise else "nhwcij,ocij->nhwo"
+            total = np.einsum(kind, windows, weights[:, 0] if layer.depthwise else weights)
+        return (total + integers.weights.bias) * integers.weights.bias_scale.astype(np.float64)
+    if isinstance(layer, Add):
+        other, its_grid = inputs[1]
+        return values * grid.scale + (other - its_grid.zero_point) * its_grid.scale
+    if isinstance(layer, MeanPool):
+        return values.mean(axis=(1, 2)) * grid.scale
+    return values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
 
 
 @pytest.mark.parametrize("seed", [0, 1])

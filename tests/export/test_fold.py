@@ -83,3 +83,24 @@ def test_weights_that_are_not_finite_are_refused(model):
     broken.backbone.blocks[3].pointwise_bn.bias.data[2] = float("nan")
     with pytest.raises(Failure, match="conv_pw_4: weights that are not finite"):
         fold(broken, SIDE)
+
+
+def test_a_kernel_need_not_be_square():
+    """5 x 4 at stride 4, SAME: by every builder that needs no TensorFlow."""
+    import onnxruntime
+
+    from export.graph import L2Norm
+    from export.onnx_route import graph_to_onnx
+    from export.repair.network import run
+
+    rng = np.random.default_rng(0)
+    kernel, bias = rng.normal(size=(5, 4, 3, 6)).astype("f4"), rng.normal(size=6).astype("f4")
+    graph = FoldedGraph(24, (Convolution("c", kernel, bias, 4, relu6=True), MeanPool("m"), L2Norm("n")))
+    images = rng.normal(size=(2, 24, 24, 3)).astype("f4")
+    first = torch.from_numpy(images.transpose(0, 3, 1, 2).copy())
+    weights = torch.from_numpy(kernel.transpose(3, 2, 0, 1).copy())
+    values = F.conv2d(F.pad(first, (0, 0, 0, 1)), weights, torch.from_numpy(bias), 4).clamp(0, 6)
+    wanted = F.normalize(values.mean(dim=(2, 3)), dim=1).numpy()
+    session = onnxruntime.InferenceSession(graph_to_onnx(graph).SerializeToString(), providers=["CPUExecutionProvider"])
+    for got in (graph.run(images), run(graph, first).numpy(), session.run(None, {"image": first.numpy()})[0]):
+        assert np.abs(got - wanted).max() < 1e-6

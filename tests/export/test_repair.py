@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,6 +33,7 @@ PRE = Preprocessing(input_size=SIDE, resize_size=SIDE)
 
 def benchmark_script():
     path = Path(__file__).parents[2] / "benchmarks" / "quantization_repair.py"
+    sys.path.append(str(path.parent))  # it shares modules with the scripts beside it
     spec = importlib.util.spec_from_file_location("quantization_repair", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
