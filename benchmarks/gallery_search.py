@@ -15,21 +15,24 @@ import os
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[name] = "1"
 
-import argparse
 import json
 import platform
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Annotated
 
 import faiss
 import numpy as np
+import typer
 
+from distill.console import DebugOption, JsonOption, make_app, run_app
 from distill.data.preprocess import Preprocessing
 from gallery import Content, Gallery, Model, int8_codes, open_gallery, row_codes, write_gallery
 from gallery.search import candidate_count, search
 
+app = make_app(__doc__ or "", default_command="run")
 K = 20
 
 
@@ -111,19 +114,20 @@ def losses(rows: np.ndarray, labels: np.ndarray, exact: Gallery, signs: Gallery,
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--count", type=int, default=100_000)
-    parser.add_argument("--dimension", type=int, default=128)
-    parser.add_argument("--bundle", type=Path)
-    parser.add_argument("--variant", default="tflite-int8")
-    parser.add_argument("--queries", type=int, default=100, help="for the times")
-    parser.add_argument("--asked", type=int, default=2000, help="queries for the recalls")
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_args()
+@app.command()
+def run(
+    count: Annotated[int, typer.Option(min=1000, help="Made-up embeddings.")] = 100_000,
+    dimension: Annotated[int, typer.Option(min=2, help="Of made-up embeddings.")] = 128,
+    bundle: Annotated[Path | None, typer.Option(help="Embed characters with it instead.", show_default=False)] = None,
+    variant: Annotated[str, typer.Option(help="Of the bundle.")] = "tflite-int8",
+    queries: Annotated[int, typer.Option(min=1, help="For the times.")] = 100,
+    questions: Annotated[int, typer.Option("--asked", min=1, help="Queries for the recalls.")] = 2000,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Time the searches in turns, and count what they find."""
     faiss.omp_set_num_threads(1)
-
-    rows, labels = embedded(options.bundle, options.variant) if options.bundle else synthetic(options.count, options.dimension)
+    rows, labels = embedded(bundle, variant) if bundle else synthetic(count, dimension)
     count, dimension = rows.shape
     flat = faiss.IndexFlatIP(dimension)
     flat.add(rows)
@@ -131,7 +135,7 @@ def main() -> None:
     quantised.train(rows)
     quantised.add(rows)
     random = np.random.default_rng(1)
-    asked = random.choice(count, min(options.asked, count), replace=False)
+    asked = random.choice(count, min(questions, count), replace=False)
     with tempfile.TemporaryDirectory() as folder:
         codes = row_codes(rows)
         signs = gallery_of(Path(folder) / "signs", codes, bits=True)
@@ -146,18 +150,18 @@ def main() -> None:
         for way in ways.values():
             for query in rows[asked[:5]]:
                 way(query[None])
-        times = timed(ways, rows[asked[: options.queries]])
+        times = timed(ways, rows[asked[:queries]])
         lost = losses(rows, labels, exact, signs, plain, asked)
     base = times["faiss IndexFlatIP, float32"]
     result = {
-        "gallery": f"{count:,} x {dimension}, {options.bundle or 'synthetic'}",
+        "gallery": f"{count:,} x {dimension}, {bundle or 'synthetic'}",
         "ratio": {name: value / base for name, value in times.items()}, "ms": times, "found": lost,
         "versions": {"numpy": np.__version__, "faiss": faiss.__version__, "machine": platform.machine()},
     }
-    if options.json:
+    if as_json:
         print(json.dumps(result, indent=2))
         return
-    print(f"top {K} of {result['gallery']}; one thread, median of {options.queries} queries\n")
+    print(f"top {K} of {result['gallery']}; one thread, median of {queries} queries\n")
     for name, value in times.items():
         print(f"{name:36} {value:8.2f} ms  {value / base:6.2f} x")
     print()
@@ -166,4 +170,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(run_app(app))

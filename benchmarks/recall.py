@@ -1,7 +1,7 @@
 """Our retrieval metrics against faiss' flat index and pytorch-metric-learning: time and peak memory.
 
-- `python benchmarks/recall.py`
-- `python benchmarks/recall.py --size sop`: 60,502 × 512, as Stanford Online Products' test set
+    python benchmarks/recall.py
+    python benchmarks/recall.py --size sop        60,502 × 512, as the test set of Stanford Online Products
 
 Two pairs do the same work on the same made-up embeddings: Recall@1/2/4/8 against an exact faiss
 search of 9 neighbours (its index alone, no metric), and Recall@K + MAP@R + R-precision against

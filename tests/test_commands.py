@@ -1,0 +1,151 @@
+"""Every command line that documents, help texts and benchmark scripts show is one that the program takes.
+
+They are parsed, not run: options exist, values have their type. A command in running text may be a part of one;
+of it the options are looked up.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = sorted([ROOT / "README.md", ROOT / "android_demo" / "README.md", *(ROOT / "docs").glob("*.md")])
+SCRIPTS = sorted(path for path in (ROOT / "benchmarks").glob("*.py") if "__main__" in path.read_text(encoding="utf-8"))
+APPS = {"distill-train": "distill.cli", "distill-export": "export.cli", "distill-bench": "benchmark.cli", "distill-index": "gallery.cli"}
+COMMAND = re.compile(r"(distill-(?:train|export|bench|index)|(?:\S*/)?python (?:benchmarks|scripts|android_demo)/\w+\.py)(?= |$)")
+CUT_SHORT = re.compile(r"…|\.\.\.|\[|=FOLDER\b")  # "distill-train student … --method relative"
+
+# In a process of its own: benchmarks set thread counts and search paths as they start.
+PARSE = """
+import importlib.util, json, sys
+from pathlib import Path
+sys.path[:0] = [sys.argv[1], sys.argv[2]]
+import test_commands
+found = {}
+for path, lines in json.loads(sys.stdin.read()).items():
+    sys.path.insert(0, str(Path(path).parent))
+    spec = importlib.util.spec_from_file_location("script_" + Path(path).stem, path)
+    sys.modules[spec.name] = module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    found[path] = [test_commands.problem(module.app, *line) for line in lines]
+print(json.dumps(found))
+"""
+
+
+def shown(text: str) -> Iterator[str]:
+    """Commands that stand in a line of their own, continued lines joined, comments and explanations cut off."""
+    joined = re.sub(r"\\\n\s*", " ", text)
+    for line in joined.splitlines():
+        line = line.strip().removeprefix("$ ")
+        if COMMAND.match(line):
+            # "command      what it does" in two columns, or "command   # what it does"
+            yield re.split(r"\s{3,}|\s+# ", line)[0].strip()
+
+
+def mentioned(text: str) -> Iterator[str]:
+    """Commands in `backticks`."""
+    for span in re.findall(r"(?<!`)`([^`\n]+(?:\n[^`\n]+)?)`(?!`)", re.sub(r"```.*?```", "", text, flags=re.DOTALL)):
+        words = " ".join(span.split())
+        if COMMAND.match(words):
+            yield words
+
+
+def problem(app: typer.Typer, line: str, partly: bool = False) -> str:
+    """What is wrong with a command line, or nothing.
+
+    Args:
+        partly: it stands in running text: arguments may be missing.
+    """
+    words = shlex.split(line)
+    words = words[2:] if words[0].endswith("python") else words[1:]
+    command = typer.main.get_command(app)
+    partly = partly or bool(CUT_SHORT.search(line))
+    try:
+        context: Any = None
+        while True:
+            if not words and (partly or context is None):
+                return ""
+            if partly and not hasattr(command, "commands"):
+                known = {option for parameter in command.params for option in [*parameter.opts, *parameter.secondary_opts]} | {"--help"}
+                unknown = {word.partition("=")[0] for word in words if word.startswith("--")} - known
+                return f"no such option: {sorted(unknown)}" if unknown else ""
+            context = command.make_context("command", list(words), parent=context)
+            if not hasattr(command, "commands"):
+                return ""
+            _, command, words = command.resolve_command(context, [*context._protected_args, *context.args])
+    except typer.TyperException as error:
+        if error.format_message().endswith("does not exist."):
+            return ""  # the files of an example are not here; unknown options are found before
+        return f"{type(error).__name__}: {error.format_message()}"
+    except typer.Exit as stop:  # --help, --version
+        return "" if not stop.exit_code else f"exit code {stop.exit_code}"
+
+
+def of_program(line: str) -> str:
+    return line.split()[0]
+
+
+def every_line() -> list[tuple[str, str, bool]]:
+    """Where, what, and whether it may be a part."""
+    found = []
+    for path in DOCUMENTS:
+        text = path.read_text(encoding="utf-8")
+        found += [(path.name, line, False) for line in shown(text)] + [(path.name, line, True) for line in mentioned(text)]
+    for name, module in APPS.items():
+        command = typer.main.get_command(import_module(module).app)
+        for each in [command, *command.commands.values()]:
+            found += [(f"{name} {each.name} --help", line, False) for line in shown(each.help or "")]
+    return found
+
+
+LINES = every_line()
+
+
+def test_there_are_lines_to_check():
+    assert len(LINES) > 100 and {of_program(line) for _, line, _ in LINES} >= APPS.keys()
+
+
+@pytest.mark.parametrize("name", APPS)
+def test_the_commands_that_documents_show_are_parsed(name):
+    app = import_module(APPS[name]).app
+    own = [(where, line, problem(app, line, partly)) for where, line, partly in LINES if of_program(line) == name]
+    wrong = [f"{where}: {line}: {found}" for where, line, found in own if found]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_scripts_answer_help_and_take_the_commands_that_are_shown():
+    lines: dict[str, list[tuple[str, bool]]] = {}
+    for path in SCRIPTS:
+        own = [line for line in shown(path.read_text(encoding="utf-8")) if line.partition(" ")[0] == "python"]
+        assert own, f"{path.name} shows no example"
+        lines[str(path)] = [(line, False) for line in [f"python benchmarks/{path.name} --help", *own]]
+    for _, line, partly in LINES:
+        if not line.startswith("distill-"):
+            lines.setdefault(str(ROOT / line.split()[1]), []).append((line, partly))
+    done = subprocess.run(
+        [sys.executable, "-c", PARSE, str(ROOT), str(ROOT / "tests")], input=json.dumps(lines), capture_output=True, text=True,
+        timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    wrong = [f"{line}: {bad}" for path in lines for (line, _), bad in zip(lines[path], found[path], strict=True) if bad]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_a_wrong_option_is_found():
+    app = import_module("benchmark.cli").app
+    assert "--sekonds" in problem(app, "distill-bench runs/a --sekonds 3")
+    assert "integer" in problem(app, "distill-bench runs/a --limit many")
+    assert "--sekonds" in problem(app, "distill-bench run … --sekonds 3")
+    assert problem(app, "distill-bench runs/a --seconds 3") == ""
