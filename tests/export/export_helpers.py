@@ -18,7 +18,9 @@ from distill.models.info import CheckpointInfo
 SIDE, SIZE = 64, 16
 
 
-def student(arch: str = "mobilenet_v1_025", size: int = SIZE, side: int = SIDE, seed: int = 0) -> Embedder:
+def student(
+    arch: str = "mobilenet_v1_025", size: int = SIZE, side: int = SIDE, seed: int = 0, batches: int = 30
+) -> Embedder:
     """Random weights and batch norm statistics that differ from channel to channel."""
     torch.manual_seed(seed)
     model = Embedder(build_backbone(arch), size).train()
@@ -27,7 +29,7 @@ def student(arch: str = "mobilenet_v1_025", size: int = SIZE, side: int = SIDE, 
             torch.nn.init.uniform_(module.weight, 0.7, 1.4)
             torch.nn.init.uniform_(module.bias, -0.3, 0.5)
     with torch.inference_mode():
-        for _ in range(30):
+        for _ in range(batches):
             model(torch.rand(16, 3, side, side) * 2 - 1)
     return model.eval()
 
