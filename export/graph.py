@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 
@@ -26,7 +26,8 @@ class Convolution:
 
     kernel: float32 ``[h, w, in, out]``; depthwise: ``[h, w, channels, 1]``. bias: float32 ``[out]``.
     padding: zeros on every side of a square kernel, as PyTorch counts them; ``None``: TensorFlow's SAME. They
-    differ at stride 2 and an even side, where SAME pads nothing before and one row/column after.
+    differ at stride 2 and an even side, where SAME pads nothing before and one row/column after. ``"right"``: rows as
+    SAME, columns on the right alone, so that each window begins at a multiple of the stride.
     """
 
     name: str
@@ -35,7 +36,7 @@ class Convolution:
     stride: int
     relu6: bool
     depthwise: bool = False
-    padding: int | None = None
+    padding: int | Literal["right"] | None = None
 
     @property
     def channels(self) -> int:
@@ -44,17 +45,20 @@ class Convolution:
 
     def pads(self, sides: Sequence[int]) -> tuple[tuple[int, int], tuple[int, int]]:
         """Rows, and columns, of zeros before and after a map of these sides; none that no window reads."""
-        return tuple(self._pads(side, size) for side, size in zip(sides, self.kernel.shape[:2], strict=True))
+        rows, columns = (self._pads(side, size) for side, size in zip(sides, self.kernel.shape[:2], strict=True))
+        if self.padding == "right":
+            columns = (0, (self.cells(sides[1]) - 1) * self.stride + self.kernel.shape[1] - sides[1])
+        return rows, columns
 
     def _pads(self, side: int, size: int) -> tuple[int, int]:
-        if self.padding is None:
+        if not isinstance(self.padding, int):
             return same_padding(side, size, self.stride)
         cells = (side + 2 * self.padding - size) // self.stride + 1
         return self.padding, max((cells - 1) * self.stride + size - side - self.padding, 0)
 
     def cells(self, side: int) -> int:
         """Side of the output."""
-        if self.padding is None:
+        if not isinstance(self.padding, int):
             return -(-side // self.stride)
         return (side + 2 * self.padding - self.kernel.shape[0]) // self.stride + 1
 
@@ -62,6 +66,17 @@ class Convolution:
         """Whether SAME pads a map of these sides likewise."""
         sizes = zip(sides, self.kernel.shape[:2], strict=True)
         return self.pads(sides) == tuple(same_padding(side, size, self.stride) for side, size in sizes)
+
+    def grouped_kernel(self, width: int) -> np.ndarray | None:
+        """The kernel for the map taken as ``[h, width / stride, stride * in]``, which is how its values lie in memory.
+
+        With it stride 1 along the rows and SAME give the same sums: ``[h, w / stride, stride * in, out]``. ``None`` where
+        windows do not begin and end between such groups.
+        """
+        height, across, channels, out = self.kernel.shape
+        if self.padding != "right" or width % self.stride or across != 2 * self.stride:
+            return None
+        return self.kernel.reshape(height, 2, self.stride * channels, out)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 SAME padding belongs to the convolutions, so no PAD is left over; mean, fully connected and
 L2 are one operator each: 30 in all for MobileNetV1, as the Keras model of the same network.
-Where PyTorch pads otherwise (timm's networks, at stride 2 and an even side) a PAD stands before the convolution.
+Where PyTorch pads otherwise (timm's networks, at stride 2 and an even side) a PAD stands before the convolution, and
+a RESHAPE before a patch stem.
 """
 
 from __future__ import annotations
@@ -97,14 +98,17 @@ def to_function(graph: FoldedGraph, tf: Any) -> Any:
 def _layer(tf: Any, layer: Any, values: Any, other: Any = None) -> Any:
     match layer:
         case Convolution():
-            kernel = tf.constant(layer.kernel)
-            strides = [1, layer.stride, layer.stride, 1]
+            kernel, strides, padding = layer.kernel, [1, layer.stride, layer.stride, 1], "SAME"
             convolve = tf.nn.depthwise_conv2d if layer.depthwise else tf.nn.conv2d
-            padding = "SAME"
-            sides = values.shape[1:3]
-            if not layer.is_same(sides):
-                values, padding = tf.pad(values, [(0, 0), *layer.pads(sides), (0, 0)]), "VALID"
-            values = convolve(values, kernel, strides, padding, name=layer.name)
+            _, height, width, channels = values.shape
+            grouped = layer.grouped_kernel(width)
+            if grouped is not None:
+                # Three channels leave the lanes of a processor empty; a group of pixels fills them.
+                values = tf.reshape(values, [1, height, width // layer.stride, layer.stride * channels])
+                kernel, strides = grouped, [1, layer.stride, 1, 1]
+            elif not layer.is_same((height, width)):
+                values, padding = tf.pad(values, [(0, 0), *layer.pads((height, width)), (0, 0)]), "VALID"
+            values = convolve(values, tf.constant(kernel), strides, padding, name=layer.name)
             values = tf.nn.bias_add(values, tf.constant(layer.bias))
             return tf.nn.relu6(values) if layer.relu6 else values
         case Add():

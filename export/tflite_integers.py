@@ -79,7 +79,7 @@ class _File:
         return self.model.subgraphs[0].tensors[index]
 
     def operators(self, graph: FoldedGraph) -> list[tuple[Any, ...]]:
-        """Those of each layer, without what stands at the border; a convolution's PAD first."""
+        """Those of each layer, without what stands at the border; a convolution's PAD or RESHAPE first."""
         return layer_operators(graph, self.model.subgraphs[0].operators, lambda one: builtin_name(self.model, one))
 
 
@@ -107,7 +107,8 @@ def _set_weights(file: _File, operator: Any, layer: Layer, weights: IntegerWeigh
         (operator.inputs[2], weights.bias, weights.bias_scale, 0),
     ):
         tensor = file.tensor(index)
-        if tuple(tensor.shape) != numbers.shape:
+        # A convolution on groups of columns has the same numbers in the same order, in another shape.
+        if tuple(tensor.shape) != numbers.shape and (numbers.ndim, numbers.size) != (len(tensor.shape), np.prod(tensor.shape)):
             raise Failure(f"{layer.name}: {tuple(tensor.shape)} in the file, {numbers.shape} here", "report it")
         _set_scales(tensor, scale, np.zeros(channels, np.int64), where)
         file.model.buffers[tensor.buffer] = _buffer(numbers)
@@ -137,7 +138,8 @@ def _weights(file: _File, operator: Any, layer: Layer) -> IntegerWeights:
     weight, bias = (file.tensor(index) for index in operator.inputs[1:3])
     values = _data(file, weight, np.int8)
     if isinstance(layer, Convolution):
-        values = values.transpose((3, 0, 1, 2) if layer.depthwise else (0, 3, 1, 2))
+        height, width, channels, out = layer.kernel.shape
+        values = values.transpose(3, 0, 1, 2) if layer.depthwise else values.reshape(out, height, width, channels).transpose(0, 3, 1, 2)
     return IntegerWeights(
         values, np.float32(weight.quantization.scale), _data(file, bias, np.int32), np.float32(bias.quantization.scale)
     )

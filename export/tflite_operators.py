@@ -12,17 +12,22 @@ from export.graph import Add, Convolution, FoldedGraph, L2Norm, Layer, Linear, M
 __all__ = ["builtin_name", "layer_operators", "operator_names"]
 
 _BORDER = ("QUANTIZE", "DEQUANTIZE")
-_PAD = "PAD"
+_PAD, _GROUP = "PAD", "RESHAPE"
 Operator = TypeVar("Operator")
 
 
 def operator_names(graph: FoldedGraph) -> list[tuple[str, ...]]:
-    """For each layer its operators in order: one, and a PAD before a convolution whose padding SAME cannot say."""
+    """For each layer its operators in order: one, and before some convolutions another.
+
+    A PAD where SAME cannot say what is padded, a RESHAPE before one that is computed on groups of columns.
+    """
     names: list[tuple[str, ...]] = []
 
     def step(layer: Layer, sides: tuple[int, ...]) -> int:
-        padded = isinstance(layer, Convolution) and not layer.is_same(sides * 2)
-        names.append((_PAD, _name(layer)) if padded else (_name(layer),))
+        before: tuple[str, ...] = ()
+        if isinstance(layer, Convolution) and not layer.is_same(sides * 2):
+            before = (_PAD,) if layer.grouped_kernel(sides[0]) is None else (_GROUP,)
+        names.append((*before, _name(layer)))
         return layer.cells(sides[0]) if isinstance(layer, Convolution) else sides[0]
 
     graph.flow(graph.side, step)

@@ -47,8 +47,8 @@ def quantize_tflite(
     for name, place in {INPUT: part.inputs[0], **outputs}.items():
         low, high = ranges[name]
         part.tensors[place].quantization = _span(schema, low, high)
-    for pads in (pads for *pads, _ in operators if pads):  # what a PAD gives has the range of what it takes
-        part.tensors[pads[0].outputs[0]].quantization = part.tensors[pads[0].inputs[0]].quantization
+    for before in (before for *before, _ in operators if before):  # a PAD or RESHAPE gives values in the range it takes
+        part.tensors[before[0].outputs[0]].quantization = part.tensors[before[0].inputs[0]].quantization
     held = {part.tensors[outputs[name]].name.decode() for name in in_float}
     kind = tf.dtypes.as_dtype(border)
     with contextlib.redirect_stdout(io.StringIO()):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from torch import nn
@@ -22,14 +22,14 @@ __all__ = ["Residual", "Step", "walk"]
 class Step:
     """A convolution without bias, its batch norm, and ReLU6 where ``relu6``.
 
-    ``padding``: zeros on every side, or ``None`` for TensorFlow's SAME.
+    ``padding``: zeros on every side, ``None`` for TensorFlow's SAME, ``"right"`` for that of ``PatchConv2d``.
     """
 
     name: str
     conv: nn.Conv2d
     bn: nn.Module
     relu6: bool
-    padding: int | None
+    padding: int | Literal["right"] | None
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,13 @@ class _Unknown(Exception):
 def walk(backbone: Backbone) -> list[Step | Residual] | None:
     """Every step from the image to the last map, in order; ``None``: a network that is not known here."""
     from distill.models.mobilenet_v1 import MobileNetV1
+    from distill.models.patch_conv import PatchConv2d
 
     if isinstance(backbone, MobileNetV1):
-        return [Step(layer.name, layer.conv, layer.bn, True, None) for layer in backbone.layers()]
+        return [
+            Step(layer.name, layer.conv, layer.bn, True, "right" if isinstance(layer.conv, PatchConv2d) else None)
+            for layer in backbone.layers()
+        ]
     network = getattr(backbone, "net", None)
     if type(network).__name__ != "EfficientNet" or not type(network).__module__.startswith("timm."):
         return None

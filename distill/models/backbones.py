@@ -30,8 +30,8 @@ def _timm(name: str, arch: str, pretrained: bool) -> Backbone:
     return TimmBackbone(name, pretrained=pretrained, arch=arch)
 
 
-def _mobilenet_v1(alpha: float, arch: str, pretrained: bool) -> Backbone:
-    model = MobileNetV1(alpha, arch=arch)
+def _mobilenet_v1(alpha: float, arch: str, pretrained: bool, patch: bool = False) -> Backbone:
+    model = MobileNetV1(alpha, arch=arch, patch=patch)
     if pretrained:
         _load_file(model, _keras_imagenet(alpha))
     return model
@@ -40,6 +40,7 @@ def _mobilenet_v1(alpha: float, arch: str, pretrained: bool) -> Backbone:
 # name -> (arch, pretrained) -> backbone
 ARCHITECTURES: dict[str, Callable[[str, bool], Backbone]] = {
     "mobilenet_v1_025": partial(_mobilenet_v1, 0.25),
+    "mobilenet_v1_025_patch": partial(_mobilenet_v1, 0.25, patch=True),
     "mobilenet_v1_050": partial(_mobilenet_v1, 0.50),
     "mobilenet_v1_075": partial(_mobilenet_v1, 0.75),
     "mobilenet_v1_100": partial(_mobilenet_v1, 1.0),
@@ -57,7 +58,8 @@ def build_backbone(arch: str, weights: str | Path | None = None) -> Backbone:
         arch: a name of ``ARCHITECTURES`` or ``timm:NAME`` (any network of the timm library).
         weights: ``None`` (random), ``"imagenet"`` (downloaded: timm's or Keras' own), or a file:
             .safetensors, .pth, .pt, for MobileNetV1 also Keras' .h5. Names and shapes have to fit,
-            the classifier is ignored; see ``foreign_weights`` for other packages' names.
+            the classifier is ignored; ``_patch`` networks also take weights of the whole network; see
+            ``foreign_weights`` for other packages' names.
 
     Returns:
         The backbone in training mode. ``backbone.weights`` records where the weights come from;
@@ -83,13 +85,16 @@ def build_backbone(arch: str, weights: str | Path | None = None) -> Backbone:
 
 def _load_file(backbone: Backbone, path: Path) -> None:
     network: nn.Module = getattr(backbone, "net", backbone)
+    # Weights of the whole network serve the one with a patch stem.
+    whole = MobileNetV1(backbone.alpha) if isinstance(backbone, MobileNetV1) and backbone.patch else None
     layout = "own names"
     if path.suffix.lower() in (".h5", ".hdf5"):
         if not isinstance(backbone, MobileNetV1):
             raise UsageFailure(f"{path}: Keras weights are read for mobilenet_v1_* only", "give .safetensors or .pth")
         from distill.models.keras_weights import keras_state_dict
 
-        state = keras_state_dict(path, backbone)
+        network = whole or network
+        state = keras_state_dict(path, network)
         layout = "Keras MobileNet"
     else:
         wanted = network.state_dict()
@@ -99,7 +104,14 @@ def _load_file(backbone: Backbone, path: Path) -> None:
             if foreign is not None:
                 layout = foreign.name
                 backbone.mean, backbone.std = foreign.mean, foreign.std
+        elif whole is not None and len(state) > len(wanted):
+            network = whole
     load_matching(network, state, str(path))
+    if network is whole:
+        from distill.models.patch_stem import start_from_whole
+
+        start_from_whole(backbone, whole)
+        layout += ", first layers fitted"
     backbone.weights = {"source": path.name, "sha256": sha256_file(path), "layout": layout}
 
 

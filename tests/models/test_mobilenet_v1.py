@@ -33,14 +33,16 @@ def test_stages_have_strides_4_8_16_32_and_end_in_forward() -> None:
     assert torch.equal(maps[-1], last)
 
 
+@pytest.mark.parametrize("patch", [False, True])
 @pytest.mark.parametrize(("size", "cells"), [(32, 1), (33, 2), (65, 3), (100, 4), (127, 4), (129, 5)])
-def test_any_input_size_gives_ceil_of_size_over_32(size: int, cells: int) -> None:
-    assert MobileNetV1(0.25).eval()(torch.zeros(1, 3, size, size)).shape[2:] == (cells, cells)
+def test_any_input_size_gives_ceil_of_size_over_32(size: int, cells: int, patch: bool) -> None:
+    assert MobileNetV1(0.25, patch=patch).eval()(torch.zeros(1, 3, size, size)).shape[2:] == (cells, cells)
 
 
+@pytest.mark.parametrize("patch", [False, True])
 @pytest.mark.parametrize("size", [64, 75])
-def test_walking_the_layers_with_folded_batch_norm_is_the_network(size: int) -> None:
-    model = randomise(MobileNetV1(0.5))
+def test_walking_the_layers_with_folded_batch_norm_is_the_network(size: int, patch: bool) -> None:
+    model = randomise(MobileNetV1(0.5, patch=patch))
     x = torch.randn(2, 3, size, size)
     with torch.no_grad():
         y = x
@@ -48,8 +50,10 @@ def test_walking_the_layers_with_folded_batch_norm_is_the_network(size: int) -> 
             scale = layer.bn.weight / torch.sqrt(layer.bn.running_var + layer.bn.eps)
             weight = layer.conv.weight * scale[:, None, None, None]
             bias = layer.bn.bias - layer.bn.running_mean * scale
-            kernel = 1 if layer.kind == "pointwise" else 3
-            rows, columns = same_padding(y.shape[2], kernel, layer.stride), same_padding(y.shape[3], kernel, layer.stride)
+            height, width = weight.shape[2:]
+            rows, columns = same_padding(y.shape[2], height, layer.stride), same_padding(y.shape[3], width, layer.stride)
+            if layer.name == "conv_patch":  # windows of 8 columns begin at each fourth
+                columns = (0, 4 * (-(-y.shape[3] // 4) + 1) - y.shape[3])
             groups = y.shape[1] if layer.kind == "depthwise" else 1
             y = F.relu6(F.conv2d(F.pad(y, (*columns, *rows)), weight, bias, layer.stride, groups=groups))
         torch.testing.assert_close(y, model(x), atol=1e-4, rtol=1e-4)
@@ -99,3 +103,16 @@ def test_random_initial_weights_keep_the_signal_alive() -> None:
 def test_alpha_must_be_positive() -> None:
     with pytest.raises(ValueError, match="positive"):
         MobileNetV1(0)
+
+
+def test_a_patch_stem_goes_on_as_the_whole_network_does() -> None:
+    whole, patch = MobileNetV1(0.25), MobileNetV1(0.25, patch=True)
+    assert patch.arch == "mobilenet_v1_025_patch"
+    assert [(layer.name, layer.stride) for layer in list(patch.layers())[:2]] == [("conv_patch", 4), ("conv_dw_3", 1)]
+    assert [layer.name for layer in patch.layers()][1:] == [layer.name for layer in whole.layers()][5:]
+    x = torch.randn(2, 3, 64, 96)
+    with torch.no_grad():
+        maps = patch.eval().stages(x)
+        assert [m.shape for m in maps] == [m.shape for m in whole.eval().stages(x)]
+        assert torch.equal(maps[-1], patch(x))
+    assert (patch.stage_channels, patch.feature_size) == (whole.stage_channels, whole.feature_size)

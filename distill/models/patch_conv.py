@@ -1,0 +1,36 @@
+"""The convolution of a patch stem: windows that begin at every fourth pixel."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from distill.models.same_conv import same_padding
+
+__all__ = ["PATCH", "PatchConv2d"]
+
+PATCH = 4
+
+
+class PatchConv2d(nn.Conv2d):
+    """7 x 8 pixels at stride 4, without bias: [N, 3, H, W] to [N, out, ceil(H / 4), ceil(W / 4)].
+
+    Column ``j`` of the output sees columns ``4 j`` to ``4 j + 7``: two whole groups of four pixels. So the same sums come
+    of an image taken as ``[H, W / 4, 12]``, which is how its bytes lie in memory, with a kernel of 7 x 2 groups: a
+    processor that multiplies eight or sixteen channels at once is idle most of the time at 3 and busy at 12. Rows
+    are padded as TensorFlow's SAME, columns with zeros on the right.
+
+    The window is that of MobileNetV1's first layers up to stride 4, cut to whole groups: theirs is pixels
+    ``4 j - 2`` to ``4 j + 8``.
+    """
+
+    def __init__(self, channels: int, out: int) -> None:
+        super().__init__(channels, out, (7, 2 * PATCH), stride=PATCH, padding=0, bias=False)
+
+    def pad(self, x: Tensor) -> Tensor:
+        """``x`` with the zeros that the windows reach into."""
+        top, bottom = same_padding(x.shape[2], self.kernel_size[0], PATCH)
+        return F.pad(x, (0, self.kernel_size[1] - PATCH + -x.shape[3] % PATCH, top, bottom))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(self.pad(x), self.weight, stride=PATCH)
