@@ -2,17 +2,18 @@
 
     python benchmarks/generic_route.py
 
-MobileNetV1-0.25 by both routes: the same weights, so the same network. timm's MobileNetV2-0.5, which has no folded
-route, beside ``keras.applications.MobileNetV2(alpha=0.5)`` converted by TFLiteConverter: the same shapes, random
-weights. All in one process, in turns of random order, one thread; the ratio is to the peer of the same kind, of
-10th percentiles: a busy neighbour that interrupts half of all runs moves the median of a long one.
+MobileNetV1-0.25 and timm's MobileNetV2-0.5 by both routes: the same weights, so the same network. The second also
+beside ``keras.applications.MobileNetV2(alpha=0.5)`` converted by TFLiteConverter (the same shapes, random weights), and
+with what could stand in place of its PADs: kernels of 4 x 4 with a row and a column of zeros, which SAME pads as
+PyTorch pads 3 x 3. All in one process, in turns of random order, one thread; the ratio is to the peer of the same kind,
+of 10th percentiles: a busy neighbour that interrupts half of all runs moves the median of a long one.
 """
 
 from __future__ import annotations
 
 import json
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -21,11 +22,12 @@ import typer
 from networks import keras_embedder, keras_to_tflite, random_student, silent
 from turns import cpu_name, time_in_turns
 
-from distill.console import DebugOption, JsonOption, make_app, note, run_app
+from distill.console import DebugOption, Failure, JsonOption, make_app, note, run_app
 from export.bundle.tflite_file import interpreter_for
 from export.calibration import CalibrationImages
 from export.fold import fold
 from export.generic_route import add_norm, convert_module, quantize_generic
+from export.graph import Convolution, FoldedGraph, Layer
 from export.tflite import to_tflite
 
 app = make_app(__doc__ or "", default_command="run")
@@ -34,8 +36,12 @@ CALIBRATION_IMAGES = 32
 PEERS = {
     "V1 generic float32": "V1 folded float32",
     "V1 generic int8": "V1 folded int8",
-    "V2 generic float32": "V2 keras float32",
-    "V2 generic int8": "V2 keras int8",
+    "V2 generic float32": "V2 folded float32",
+    "V2 generic int8": "V2 folded int8",
+    "V2 folded float32": "V2 keras float32",
+    "V2 folded int8": "V2 keras int8",
+    "V2 folded, 4 x 4 for PAD, float32": "V2 folded float32",
+    "V2 folded, 4 x 4 for PAD, int8": "V2 folded int8",
 }
 
 
@@ -94,13 +100,33 @@ def _build(files: dict[str, _File], noise: np.ndarray, side: int, seed: int, scr
         raw = convert_module(model, side, debug)
         files[f"{name} generic float32"] = _File(add_norm(raw))
         files[f"{name} generic int8"] = _File(add_norm(quantize_generic(raw, images, debug=debug)[0]))
-        if name == "V1":
-            graph = fold(model, side)
-            files["V1 folded float32"] = _File(to_tflite(graph, "float32"))
-            files["V1 folded int8"] = _File(to_tflite(graph, "int8", images))
-        else:
-            for scheme in ("float32", "int8"):
+        graph = fold(model, side)
+        for scheme in ("float32", "int8"):
+            files[f"{name} folded {scheme}"] = _File(to_tflite(graph, scheme, images))
+            if name == "V2":
+                files[f"V2 folded, 4 x 4 for PAD, {scheme}"] = _File(to_tflite(_without_pad(graph), scheme, images))
                 files[f"V2 keras {scheme}"] = _File(_keras_v2(images, side, scheme, debug))
+
+
+def _without_pad(graph: FoldedGraph) -> FoldedGraph:
+    """The same function with SAME padding alone: behind its one row of zeros, a kernel of 3 is one of 4."""
+    layers: list[Layer] = []
+
+    def step(layer: Layer, sides: tuple[int, ...]) -> int:
+        if not isinstance(layer, Convolution):
+            layers.append(layer)
+            return sides[0]
+        side = (sides[0], sides[0])
+        if not layer.is_same(side):
+            wide = replace(layer, kernel=np.pad(layer.kernel, [(0, 1), (0, 1), (0, 0), (0, 0)]), padding=None)
+            if wide.pads(side) != ((1, 1), (1, 1)):
+                raise Failure(f"{layer.name}: no kernel of 3 at stride 2", "report it")
+            layer = wide
+        layers.append(layer)
+        return layer.cells(sides[0])
+
+    graph.flow(graph.side, step)
+    return FoldedGraph(graph.side, tuple(layers))
 
 
 def _keras_v2(images: CalibrationImages, side: int, scheme: str, debug: bool) -> bytes:
