@@ -13,7 +13,8 @@ import typer
 from benchmark.commands import compare, pareto
 from benchmark.commands import history as history_of_results
 from benchmark.operators.command import operators
-from distill.console import DebugOption, Failure, JsonOption, UsageFailure, make_app, note, run_app, suggest
+from distill.console import DebugOption, JsonOption, UsageFailure, make_app, note, run_app, suggest
+from distill.files import check_output
 
 __all__ = ["app", "main"]
 
@@ -162,9 +163,9 @@ def run(
     debug: DebugOption = False,
 ) -> int:
     for path in (json_file, html_file, junit_file):
-        _check_target(path, bundle)
+        check_output(path, [bundle])
     if history:
-        _check_target(history / "x.json", bundle)
+        check_output(history / "x.json", [bundle])
 
     if source not in SOURCES:
         raise UsageFailure(f"--from {source}: no such source", suggest(source, SOURCES))
@@ -227,7 +228,7 @@ def show(
     from benchmark.result import read_result
     from benchmark.table import print_result
 
-    _check_target(html_file, None)
+    check_output(html_file, [result])
     found = read_result(result)
     print_result(found)
     if html_file:
@@ -272,19 +273,6 @@ def _cpus(text: str | None) -> tuple[int, ...]:
         return cpu_set(text) if text is not None else ()
     except ValueError as error:
         raise UsageFailure(f"--cpus {text}: {error}", "for example 0,4-7") from None
-
-
-def _check_target(path: Path | None, bundle: Path | None) -> None:
-    """Refuse an output that cannot be written before minutes of work, not after."""
-    if path is None:
-        return
-    if path.is_dir():
-        raise UsageFailure(f"{path}: is a folder", "give the name of a file")
-    if bundle is not None and path.resolve().is_relative_to(bundle.resolve()):
-        raise UsageFailure(f"{path}: lies in the bundle, which must stay as it was exported", "write it elsewhere")
-    parent = next(folder for folder in path.resolve().parents if folder.exists())
-    if not parent.is_dir():
-        raise Failure(f"{parent}: not a folder", "choose another place to write to")
 
 
 def main() -> None:

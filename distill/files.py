@@ -7,37 +7,66 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from distill.console.errors import Failure
+from distill.console.errors import Failure, UsageFailure
 
-__all__ = ["atomic_dir", "atomic_path", "read_json", "sha256_file", "write_json"]
+__all__ = ["atomic_dir", "atomic_path", "check_output", "read_json", "sha256_file", "write_json"]
 
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; rename it to ``path`` on success, delete it on error.
 
+    A device or a pipe (``/dev/stdout``, ``/dev/null``) is yielded itself: renaming would put a file in its place.
+
+    Raises:
+        OSError: it cannot be written; ``filename`` is ``path``, not the temporary name.
+
     Example:
         >>> with atomic_path("model.tflite") as temporary:
         ...     temporary.write_bytes(data)
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # The suffix stays: some writers choose their format by it.
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+    if _is_stream(path):
+        with _named(path):
+            yield path
+        return
+    with _named(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # The suffix stays: some writers choose their format by it.
+        handle, name = tempfile.mkstemp(prefix=f".{path.stem[:100]}-", suffix=path.suffix, dir=path.parent)
     os.close(handle)
     temporary = Path(name)
     try:
-        yield temporary
-        # mkstemp makes private files; what we hand out is as readable as any other output.
-        temporary.chmod(0o666 & ~_umask())
-        os.replace(temporary, path)
+        with _named(path, temporary):
+            yield temporary
+            # mkstemp makes private files; what we hand out is as readable as any other output.
+            temporary.chmod(0o666 & ~_umask())
+            os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _is_stream(path: Path) -> bool:
+    if str(path).startswith(("/dev/fd/", "/proc/")) or str(path) in ("/dev/stdout", "/dev/stderr"):
+        return True  # a file only where the shell sent it into one
+    return path.exists() and not path.is_file() and not path.is_dir()
+
+
+@contextmanager
+def _named(path: Path, temporary: Path | None = None) -> Iterator[None]:
+    """Errors of writing name the file that was to be written."""
+    try:
+        yield
+    except OSError as error:
+        # A full disk is found by write(), which knows no name.
+        if temporary is None or error.filename in (None, str(temporary)):
+            error.filename = str(path)
+        raise
 
 
 @contextmanager
@@ -58,6 +87,32 @@ def atomic_dir(path: str | Path) -> Iterator[Path]:
             os.replace(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def check_output(path: Path | None, inputs: Iterable[Path] = ()) -> None:
+    """Refuse an output that cannot be written, or would overwrite what it is made from, before the work, not after.
+
+    Args:
+        path: of a file to write; None: none.
+        inputs: files and folders that are read.
+
+    Raises:
+        UsageFailure: a folder, one of the inputs, or in one of them.
+        Failure: a part of its path is a file.
+    """
+    if path is None:
+        return
+    if path.is_dir():
+        raise UsageFailure(f"{path}: is a folder", "give the name of a file")
+    target = path.resolve()
+    for source in inputs:
+        if target == source.resolve():
+            raise UsageFailure(f"{path}: is what is read, and would be overwritten", "write it elsewhere")
+        if source.is_dir() and target.is_relative_to(source.resolve()):
+            raise UsageFailure(f"{path}: lies in {source}, which must stay as it was made", "write it elsewhere")
+    parent = next(folder for folder in target.parents if folder.exists())
+    if not parent.is_dir():
+        raise Failure(f"{parent}: not a folder", "choose another place to write to")
 
 
 def write_json(path: str | Path, value: Any) -> None:

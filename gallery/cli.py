@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from distill.console import DebugOption, Failure, JsonOption, UsageFailure, make_app, note, run_app
+from distill.files import check_output
 
 __all__ = ["app", "main"]
 
@@ -77,8 +78,7 @@ def build(
 ) -> None:
     if dtype not in ("int8", "float32"):
         raise UsageFailure(f"--dtype {dtype}", "take int8 or float32")
-    if out.resolve().is_relative_to(bundle.resolve()):
-        raise UsageFailure(f"{out}: lies in the bundle, which must stay as it was exported", "write it elsewhere")
+    check_output(out, [bundle])
     from export.bundle import load_bundle
     from gallery.build import Options
     from gallery.build import build as build_gallery
@@ -133,8 +133,7 @@ def search(
     if sum(given) != 1:
         raise UsageFailure("search: nothing to look up" if not any(given) else "search: photos, --id and --sample exclude each other",
                            "name photos, or give --id ID, or --sample 12")
-    if html_file and html_file.is_dir():
-        raise UsageFailure(f"{html_file}: is a folder", "give the name of a file")
+    check_output(html_file, [gallery, *(photos or []), *([bundle] if bundle else [])])
     import numpy as np
 
     from gallery.format import open_gallery

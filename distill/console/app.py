@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import difflib
 import errno
+import os
 import sys
 from typing import Annotated
 
 import typer
 from typer.core import TyperGroup
 
-from distill.console.errors import Failure
+from distill.console.errors import Failure, UsageFailure, suggest
 from distill.console.progress import console
 
 __all__ = ["AppGroup", "DebugOption", "JsonOption", "make_app", "run_app"]
 
 INTERRUPTED = 130  # what shells expect after Ctrl-C
+_NEAR = 0.7  # how like a command's name a word is that was meant for it
+_CURES = {
+    errno.ENOSPC: "free some space, or choose another place",
+    errno.EDQUOT: "free some space, or choose another place",
+    errno.EACCES: "check its permissions, or choose another place",
+    errno.EPERM: "check its permissions, or choose another place",
+    errno.EROFS: "choose a place that can be written to",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.EMFILE: "raise the limit on open files: ulimit -n 4096",
+}
 
 _debug = False
 
@@ -46,6 +58,10 @@ class AppGroup(TyperGroup):
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
         first = args[0] if args else ""
         own = first in self.commands or first in ("--help", "-h")
+        if self.default_command and first and first[0] != "-" and not own and not os.path.lexists(first):
+            # Otherwise it would be taken for the default command's argument, and what that lacks be asked for.
+            if difflib.get_close_matches(first, self.commands, n=1, cutoff=_NEAR):
+                raise UsageFailure(f"{first}: no such command, nor anything of that name here", suggest(first, self.commands))
         if self.default_command and args and not own:
             args = [self.default_command, *args]
         return super().parse_args(ctx, args)
@@ -106,8 +122,9 @@ def run_app(app: typer.Typer, args: list[str] | None = None) -> int:
         if _debug:
             console.print_exception()
         where = f"{error.filename}: " if error.filename else ""
-        cure = " (free some space, or choose another --out)" if error.errno == errno.ENOSPC else ""
-        console.print(f"error: {where}{error.strerror or error}{cure}", style="red", markup=False, soft_wrap=True)
+        cure = _CURES.get(error.errno or 0, "check the path" if error.filename else "")
+        text = f"{where}{error.strerror or error}{f' ({cure})' if cure else ''}"
+        console.print(f"error: {text}", style="red", markup=False, soft_wrap=True)
         return 1
     except Exception as error:
         if _debug:

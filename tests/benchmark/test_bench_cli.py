@@ -141,7 +141,7 @@ def test_bad_arguments(bundle_dir, toy_engines, capsys, arguments, code, message
 
 def test_nothing_is_written_into_the_bundle(bundle_dir, toy_engines, capsys):
     assert bench(bundle_dir, *FAST, "--json", bundle_dir / "r.json") == 2
-    assert "lies in the bundle" in errors(capsys)
+    assert f"lies in {bundle_dir}" in errors(capsys).replace("\n", "")
 
 
 def test_a_missing_or_damaged_bundle(bundle_dir, tmp_path, capsys):
