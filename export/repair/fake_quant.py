@@ -2,8 +2,8 @@
 
 Rounding passes gradients straight through (Bengio et al., arXiv 1308.3432). The scale of each activation is
 learned with LSQ's gradient (Esser et al., "Learned Step Size Quantization", arXiv 1902.08153, equation 3) in
-its logarithm; zero points stay as calibrated: -128 behind ReLU6 and the mean of it, wherever 0 lies elsewhere. Weights get max / 127 per
-output channel at every step. ReLU6 is no operation of its own: levels cannot go below 0, and the
+its logarithm; zero points stay as calibrated: -128 behind ReLU6 and the mean of it, elsewhere wherever 0 lies.
+Weights get max / 127 per output channel at every step. ReLU6 is no operation of its own: levels cannot go below 0, and the
 scale is kept at 6 / 255 or below.
 
 Weights are held relative to the largest of their output channel and biases relative to the channel's

@@ -257,7 +257,8 @@ def test_onnx_holds_the_same_integers(tmp_path):
     onnx.save_model(graph_to_onnx(numbers.graph), tmp_path / "float.onnx")
     quantise_onnx(tmp_path / "float.onnx", tmp_path / "int8.onnx", images)
     write_onnx_integers(tmp_path / "int8.onnx", numbers)
-    found = {tensor.name: numpy_helper.to_array(tensor) for tensor in onnx.load_model(tmp_path / "int8.onnx").graph.initializer}
+    stored = onnx.load_model(tmp_path / "int8.onnx").graph.initializer
+    found = {tensor.name: numpy_helper.to_array(tensor) for tensor in stored}
     wanted = onnx_integers(numbers)
     assert "a1_scale" in wanted
     assert {name for name in found if name not in ("zero", "six")} == set(wanted)
