@@ -107,7 +107,7 @@ def run(
         rich_help_panel=COMPARE, show_default=False)] = None,
     variant: Annotated[list[str] | None, typer.Option(
         help="Only this variant. Repeatable. Default: all.", rich_help_panel=COMPARE, show_default=False)] = None,
-    threads: Annotated[int, typer.Option(min=1, help="CPU threads of each variant.", rich_help_panel=LATENCY)] = 1,
+    threads: Annotated[int, typer.Option(min=1, max=256, help="CPU threads of each variant.", rich_help_panel=LATENCY)] = 1,
     cpus: Annotated[str | None, typer.Option(
         help="Processors to run on, such as 4-7 (the big cores of a board). Default: any.",
         rich_help_panel=LATENCY, show_default=False)] = None,

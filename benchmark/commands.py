@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from distill.console import DebugOption, JsonOption, UsageFailure, note, suggest
+from distill.files import check_output
 
 __all__ = ["compare", "history", "pareto"]
 
@@ -84,6 +85,7 @@ def history(
     from benchmark.history import read_all, series
     from benchmark.table_many import print_series
 
+    check_output(html_file, [path for path in results if path.is_file()])
     found = [result for _, result in read_all(results)]
     entries = series(found, variant)
     if not entries:
@@ -114,6 +116,7 @@ def pareto(
     from benchmark.report.pareto import points, render_pareto
     from benchmark.table_many import print_points
 
+    check_output(html_file, [path for path in results if path.is_file()])
     found = read_all(results)
     print_points(points(found), mismatches([result for _, result in found]))
     if html_file:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -32,6 +33,11 @@ class Limits:
     min_recall: float | None = None  # percent, Recall@1
     min_cosine: float | None = None  # mean over the images, against PyTorch
     max_asymmetric_drop: float | None = None  # points of Recall@1, queries of the candidate on the gallery of its float model
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if value is not None and not math.isfinite(value):
+                raise UsageFailure(f"--{name.replace('_', '-')} {value}: not a limit", "give a number, e.g. 1")
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,7 @@ def _yaml(text: str) -> Any:
         raise Failure("YAML needs PyYAML, which is not installed", "write the limits as TOML, or pip install pyyaml") from None
     try:
         return yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise ValueError(error) from None
 
 

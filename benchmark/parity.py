@@ -30,7 +30,7 @@ from distill.metrics import (
 )
 from export.bundle import Bundle
 
-__all__ = ["KS", "Comparison", "Embeddings", "compare", "embed_all", "geometry", "recall_intervals", "score"]
+__all__ = ["KS", "Comparison", "Embeddings", "check_are_files", "compare", "embed_all", "geometry", "recall_intervals", "score"]
 
 KS = (1, 2, 4, 8)
 BATCH = 64
@@ -93,8 +93,8 @@ def embed_all(
     sharing = [model for model in models if geometry(model.preprocessing) == geometry(own)]
     indices: list[np.ndarray] = []
 
-    if files and len(images) and images.read_bytes(0) is None:
-        raise UsageFailure(f"--from files: the images of {images.spec} are not files", "--from pixels, or other --data")
+    if files:
+        check_are_files(images)
 
     def batches() -> Iterator[Batch]:
         for pixels, where in pixel_batches(images, own, batch_size=BATCH, label="embedding"):
@@ -117,6 +117,20 @@ def embed_all(
         if not np.array_equal(np.concatenate(found), rows):
             raise Failure(f"{images.spec}: images changed while they were being read", "run again")
     return Embeddings(rows, embedded, {model.name: model.embeddings() for model in models})
+
+
+def check_are_files(images: ImageSet) -> None:
+    """Refuse ``--from files`` of images that are drawn or computed.
+
+    Raises:
+        UsageFailure: they are not files.
+    """
+    try:
+        drawn = len(images) > 0 and images.read_bytes(0) is None
+    except UnreadableImage:
+        drawn = False  # a file, if a broken one
+    if drawn:
+        raise UsageFailure(f"--from files: the images of {images.spec} are not files", "--from pixels, or other --data")
 
 
 def _file(images: ImageSet, index: int) -> bytes:

@@ -7,10 +7,11 @@ field cannot pass for a missing one; a change of meaning raises ``SCHEMA_VERSION
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from distill.console import Failure
 from distill.files import read_json, write_json
@@ -274,6 +275,19 @@ class Result(_Part):
     verdict: Verdict
     created: str  # ISO 8601, UTC
     command: str
+
+    @field_validator("created")
+    @classmethod
+    def _is_a_time(cls, value: str) -> str:
+        if datetime.fromisoformat(value).tzinfo is None:
+            raise ValueError("no time zone")
+        return value
+
+    @model_validator(mode="after")
+    def _candidate_is_there(self) -> Result:
+        if self.verdict.candidate not in [variant.name for variant in self.variants]:
+            raise ValueError(f"no variant {self.verdict.candidate!r}, which the verdict is about")
+        return self
 
     def variant(self, name: str) -> Variant:
         """The variant of that name (KeyError if there is none)."""

@@ -19,6 +19,7 @@ from benchmark.machine import RUN_PACKAGES, package_versions
 from benchmark.parity import (
     Comparison,
     Embeddings,
+    check_are_files,
     compare,
     embed_all,
     geometry,
@@ -111,6 +112,8 @@ def _measure(
     references: Sequence[tuple[str, Path]],
 ) -> tuple[Result, Evidence]:
     subject = choose_images(bundle, options.data, options.split, options.part, options.limit, options.plan.seed)
+    if options.files:
+        check_are_files(subject.images)
     warnings = _provenance_warnings(bundle, options, subject)
 
     machine = device.describe()

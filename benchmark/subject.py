@@ -62,6 +62,10 @@ def choose_images(
             f"{spec}: {len(images)} images in the {part} part, no class has two: nothing can be retrieved",
             "use --part all, another --split, or more images a class",
         )
+    if len(np.unique(images.labels)) < 2:
+        raise Failure(
+            f"{spec}: one class in the {part} part: everything that is found is right", "use --part all, or images of more classes"
+        )
     available = len(images)
     if limit is not None and limit < available:
         images = images.select(whole_classes(images.labels, limit, seed))

@@ -130,11 +130,18 @@ def read_json(path: str | Path) -> Any:
     """
     path = Path(path)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"), parse_int=_parse_int)
     except FileNotFoundError:
         raise Failure(f"{path}: no such file", "check the path") from None
     except (ValueError, RecursionError) as error:
         raise Failure(f"{path}: not valid JSON: {error}", "the file is damaged: make it again") from None
+
+
+def _parse_int(text: str) -> int:
+    # Arithmetic with integers beyond the range of floats raises OverflowError wherever they get to.
+    if len(text) > 100:
+        raise ValueError(f"a number of {len(text)} digits")
+    return int(text)
 
 
 def sha256_file(path: str | Path) -> str:

@@ -87,7 +87,7 @@ def read_recipe(path: Path) -> dict[str, Any]:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise Failure(f"{path}: {error.strerror}", "check the path of --recipe") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, RecursionError, UnicodeDecodeError) as error:
         raise Failure(f"{path}: not YAML: {' '.join(str(error).split())}", "see recipes/ for examples") from None
     if not isinstance(values, dict) or any(not isinstance(key, str) for key in values):
         raise UsageFailure(f"{path}: a recipe is a list of 'option: value' lines", "see recipes/ for examples")

@@ -72,7 +72,7 @@ def read_plan(path: Path) -> Plan:
 
     try:
         plan = Plan(**yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (OSError, yaml.YAMLError, TypeError, ValidationError) as error:
+    except (OSError, yaml.YAMLError, RecursionError, UnicodeDecodeError, TypeError, ValidationError) as error:
         raise Failure(f"{path}: {str(error).splitlines()[0]}", "see results/cub200-2010.yaml for the form") from None
     for row in plan.rows:
         if row.group not in GROUPS:

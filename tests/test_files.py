@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import typer
 
-from distill.console import UsageFailure, make_app, run_app
-from distill.files import atomic_path, check_output, write_json
+from distill.console import Failure, UsageFailure, make_app, run_app
+from distill.files import atomic_path, check_output, read_json, write_json
 
 
 def test_a_device_is_written_to_not_replaced(tmp_path):
@@ -59,6 +59,12 @@ def test_no_temporary_name_is_told(tmp_path):
     with pytest.raises(FileNotFoundError) as missing, atomic_path(tmp_path / "a.json"):
         (tmp_path / "other").read_text()
     assert missing.value.filename == str(tmp_path / "other")  # not an error of writing
+
+
+def test_numbers_beyond_all_measure_are_no_json(tmp_path):
+    (tmp_path / "a.json").write_text('{"size": 1' + "0" * 400 + "}")
+    with pytest.raises(Failure, match="a number of 401 digits"):
+        read_json(tmp_path / "a.json")
 
 
 def test_what_is_read_is_not_overwritten(tmp_path):

@@ -17,7 +17,7 @@ def operators(
     bundle: Annotated[Path, typer.Argument(help="Folder made by distill-export.", show_default=False)],
     variant: Annotated[str | None, typer.Option(
         help="Which one. Default: tflite-int8 where there is one.", show_default=False)] = None,
-    threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
+    threads: Annotated[int, typer.Option(min=1, max=256, help="CPU threads.")] = 1,
     seconds: Annotated[float, typer.Option(min=0, help="Time for it; every operator gets 100 samples at least.")] = 5.0,
     as_json: JsonOption = False,
     debug: DebugOption = False,

@@ -17,8 +17,10 @@ import numpy as np
 from distill.console.errors import Failure
 from export.bundle.quiet import quiet_stderr
 
-__all__ = ["ENGINES", "Border", "VariantRunner", "interpreter_for", "load_engine", "open_engine"]
+__all__ = ["ENGINES", "MAX_THREADS", "Border", "VariantRunner", "interpreter_for", "load_engine", "open_engine"]
 
+# XNNPACK ends the process where it cannot start as many threads as it was told to.
+MAX_THREADS = 256
 _TINY = 1e-12  # a row of zeros stays a row of zeros
 
 
@@ -279,8 +281,8 @@ def open_engine(
     engine = ENGINES.get(format_name)
     if engine is None:
         raise Failure(f"{path}: no engine here runs '{format_name}'", f"known: {', '.join(ENGINES)}")
-    if threads < 1:
-        raise Failure(f"{threads} threads", "take at least one")
+    if not 1 <= threads <= MAX_THREADS:
+        raise Failure(f"{threads} threads", f"take 1 to {MAX_THREADS}")
     try:
         if format_name == "tflite":
             return engine(path, spec, output, table, threads, delegate)

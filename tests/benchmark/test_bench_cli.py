@@ -130,6 +130,8 @@ def errors(capsys) -> str:
         (["--reference", "=x"], 2, "NAME=DIR"),
         (["--reference", "a=.", "--reference", "a=."], 2, "stands twice"),
         (["--threads", "0"], 2, "threads"),
+        (["--threads", "100000"], 2, "threads"),
+        (["--max-recall-drop", "nan"], 2, "--max-recall-drop nan: not a limit"),
         (["--limit", "1"], 2, "limit"),
         (["--html", "."], 2, "is a folder"),
     ],
@@ -137,6 +139,17 @@ def errors(capsys) -> str:
 def test_bad_arguments(bundle_dir, toy_engines, capsys, arguments, code, message):
     assert bench(bundle_dir, *FAST, *arguments) == code
     assert message in errors(capsys).replace("\n", " ")
+
+
+def test_what_cannot_be_measured_is_found_before_the_latency(bundle_dir, toy_engines, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(fakes.ToyRunner, "invoke", lambda *_: pytest.fail("measured first"))
+    assert bench(bundle_dir, *FAST, "--data", "glyphs:classes=4", "--from", "files") == 2
+    assert "are not files" in errors(capsys)
+    one = fakes.make_photos(tmp_path / "one")
+    for folder in sorted(path for path in one.iterdir() if path.is_dir())[1:]:
+        shutil.rmtree(folder)
+    assert bench(bundle_dir, *FAST, "--data", f"folder:{one}", "--part", "all") == 1
+    assert "one class" in errors(capsys)
 
 
 def test_nothing_is_written_into_the_bundle(bundle_dir, toy_engines, capsys):

@@ -45,6 +45,7 @@ def test_toml_and_yaml(tmp_path, name, text):
         ("g.yaml", "- 1", UsageFailure, "not a table"),
         ("g.yaml", "", UsageFailure, "not a table"),
         ("g.yaml", "a: [", Failure, "g.yaml"),
+        ("g.yaml", "[" * 5000, Failure, "g.yaml"),
         ("g.yaml", "!!python/object/apply:os.system ['true']", Failure, "g.yaml"),
         ("g.ini", "", UsageFailure, "neither TOML nor YAML"),
     ],

@@ -60,6 +60,9 @@ def test_a_missing_file_is_refused(tmp_path):
         (("variants", 0, "status"), "maybe"),
         (("verdict", "pas"), True),
         (("machine", "cores"), "many"),
+        (("created",), "yesterday"),
+        (("created",), "2026-11-24T12:00:00"),  # where?
+        (("verdict", "candidate"), "tflite-int4"),
     ],
 )
 def test_fields_that_do_not_fit_are_named(result: Result, tmp_path, path, value):

@@ -77,7 +77,7 @@ def test_a_recipe_sets_options_and_flags_win(tmp_path, monkeypatch):
     assert (config.epochs, config.lr, config.images_per_class, config.flip) == (5, 0.01, 2, False)
 
 
-@pytest.mark.parametrize("text", ["- a\n- b\n", "a: [", "!!python/object/apply:os.system ['true']", "3"])
+@pytest.mark.parametrize("text", ["- a\n- b\n", "a: [", "!!python/object/apply:os.system ['true']", "3", "[" * 5000])
 def test_a_recipe_that_is_no_mapping_is_refused(tmp_path, text):
     path = tmp_path / "r.yaml"
     path.write_text(text)
