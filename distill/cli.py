@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from distill.console import DebugOption, JsonOption, UsageFailure, make_app, run_app
+from distill.files import check_output_folder
 from distill.options import read_recipe, with_flags
 from distill.training.config import RunConfig, StudentConfig, TeacherConfig, make_config
 
@@ -129,8 +130,7 @@ def _train(
     values = read_recipe(recipe) if recipe else {}
     make_config(config_type, values, str(recipe))
     config = make_config(config_type, values | given)
-    if out.resolve() == Path.cwd().resolve():
-        raise UsageFailure("--out is the current folder", "name a new folder, such as runs/student")
+    check_output_folder(out)
     from distill.runs import train_run
 
     info = train_run(kind, config, out, overwrite)

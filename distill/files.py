@@ -14,7 +14,7 @@ from typing import Any
 
 from distill.console.errors import Failure, UsageFailure
 
-__all__ = ["atomic_dir", "atomic_path", "check_output", "read_json", "sha256_file", "write_json"]
+__all__ = ["atomic_dir", "atomic_path", "check_output", "check_output_folder", "read_json", "sha256_file", "write_json"]
 
 
 @contextmanager
@@ -98,7 +98,7 @@ def check_output(path: Path | None, inputs: Iterable[Path] = ()) -> None:
 
     Raises:
         UsageFailure: a folder, one of the inputs, or in one of them.
-        Failure: a part of its path is a file.
+        Failure: a part of its path is a file, or is not to be written to.
     """
     if path is None:
         return
@@ -110,9 +110,28 @@ def check_output(path: Path | None, inputs: Iterable[Path] = ()) -> None:
             raise UsageFailure(f"{path}: is what is read, and would be overwritten", "write it elsewhere")
         if source.is_dir() and target.is_relative_to(source.resolve()):
             raise UsageFailure(f"{path}: lies in {source}, which must stay as it was made", "write it elsewhere")
+    _check_parent(target)
+
+
+def check_output_folder(path: Path) -> None:
+    """The same for a folder that is to be written whole.
+
+    Raises:
+        UsageFailure: it is the current folder, or holds it.
+        Failure: a part of its path is a file, or is not to be written to.
+    """
+    target = path.resolve()
+    if Path.cwd().resolve().is_relative_to(target):
+        raise UsageFailure(f"{path}: is the current folder or holds it", "name a new folder, such as runs/new")
+    _check_parent(target)
+
+
+def _check_parent(target: Path) -> None:
     parent = next(folder for folder in target.parents if folder.exists())
     if not parent.is_dir():
         raise Failure(f"{parent}: not a folder", "choose another place to write to")
+    if not _is_stream(target) and not os.access(parent, os.W_OK | os.X_OK):
+        raise Failure(f"{parent}: may not be written to", "check its permissions, or choose another place")
 
 
 def write_json(path: str | Path, value: Any) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from distill.console import DebugOption, Failure, JsonOption, UsageFailure, make_app, note, run_app
+from distill.files import check_output_folder
 from export.repair.methods import QatSettings
 
 if TYPE_CHECKING:
@@ -159,6 +160,7 @@ def run(
     tolerances = parse_tolerances(tolerance or [], known)
     if out.resolve() == checkpoint.resolve():
         raise UsageFailure(f"--out {out}: is the checkpoint itself", "choose another --out")
+    check_output_folder(out)
     options = Options(
         target=target,
         quantize=quantize,

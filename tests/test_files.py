@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import stat
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 import typer
 
 from distill.console import Failure, UsageFailure, make_app, run_app
-from distill.files import atomic_path, check_output, read_json, write_json
+from distill.files import atomic_path, check_output, check_output_folder, read_json, write_json
 
 
 def test_a_device_is_written_to_not_replaced(tmp_path):
@@ -77,6 +79,31 @@ def test_what_is_read_is_not_overwritten(tmp_path):
     for bad, why in {source: "overwritten", tmp_path / "link": "overwritten", folder: "a folder", folder / "a.html": "lies in"}.items():
         with pytest.raises(UsageFailure, match=why):
             check_output(bad, [source, folder])
+
+
+def test_a_folder_is_not_put_where_it_cannot_be(tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    (tmp_path / "file").write_text("")
+    monkeypatch.chdir(tmp_path / "here")
+    for bad in (".", "..", "/"):
+        with pytest.raises(UsageFailure, match="current folder"):
+            check_output_folder(Path(bad))
+    with pytest.raises(Failure, match="not a folder"):
+        check_output_folder(tmp_path / "file" / "runs" / "a")
+    check_output_folder(Path("new/run"))
+
+
+@pytest.mark.skipif(os.geteuid() == 0 and not shutil.which("setpriv"), reason="root may write anywhere")
+def test_a_place_that_may_not_be_written_to_is_told():
+    code = "import sys; from pathlib import Path; from distill.files import *; check_output(Path(sys.argv[1])); check_output_folder(Path(sys.argv[1]))"
+    other = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"] if os.geteuid() == 0 else []
+    with tempfile.TemporaryDirectory() as closed:  # pytest's own folders are closed to others
+        Path(closed).chmod(0o555)
+        command = [*other, sys.executable, "-c", code, f"{closed}/runs/a"]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1])
+    if "PermissionError" in done.stderr or "No module named" in done.stderr:
+        pytest.skip("another user may not read this checkout")
+    assert f"Failure: {closed}: may not be written to" in done.stderr
 
 
 def _two_commands() -> typer.Typer:

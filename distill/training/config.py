@@ -26,7 +26,7 @@ DATA, MODEL, METHOD, OPTIMISER, RUN = "Data", "Model", "Method", "Optimiser", "R
 class RunConfig(BaseModel):
     """Options that teachers and students share."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     data: str = _option("glyphs", "Images: glyphs, folder:PATH, csv:FILE, cub200:PATH, cars196:PATH, sop:PATH, lfw:PATH.", DATA)
     split: str = _option("half", "Which classes train: half (first half of the sorted names), a number, a fraction, official.", DATA)

@@ -39,7 +39,7 @@ def test_an_unknown_option_is_answered_with_the_nearest():
 
 
 @pytest.mark.parametrize(
-    "values", [{"epochs": -1}, {"lr": 0}, {"lr": "fast"}, {"optimizer": "adm"}, {"crop_scale": 1.5}, {"batch_size": 1}]
+    "values", [{"epochs": -1}, {"lr": 0}, {"lr": "fast"}, {"optimizer": "adm"}, {"crop_scale": 1.5}, {"batch_size": 1}, {"lr": float("inf")}]
 )
 def test_a_value_out_of_range_names_the_flag(values):
     with pytest.raises(UsageFailure, match="--" + next(iter(values)).replace("_", "-")):
@@ -55,6 +55,7 @@ def test_a_value_out_of_range_names_the_flag(values):
         (["student"], "--out"),
         (["studnet", "--out", "x"], "student"),
         (["student", "--out", "."], "current folder"),
+        (["student", "--out", "/"], "current folder"),
     ],
 )
 def test_wrong_usage_is_one_line_and_exit_code_2(arguments, says, capsys):
