@@ -30,6 +30,8 @@ APP = HERE / "app"
 TARGET = APP / "target"
 BUILD = HERE / "build"
 ASSETS = BUILD / "assets"
+GPU = HERE / "tflite" / "target" / "gpu"
+GPU_LIBRARY = "libtensorflowlite_gpu_jni.so"
 R_PACKAGE = "org.distilltophone.app"
 APPLICATION_ID = "org.distilltophone.demo"
 ABIS = ("arm64-v8a", "x86_64")
@@ -152,6 +154,8 @@ def apk(abis: list[str]) -> None:
         shipped = BUILD / "jni" / abi / library.name
         shipped.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(library, shipped)
+        # Beside it for distill-bench --delegate gpu; no APK carries it.
+        shutil.copyfile(needed(GPU / "jni" / abi / GPU_LIBRARY, "run mvn package first"), shipped.with_name(GPU_LIBRARY))
         aligned = elf.load_alignment(shipped.read_bytes())
         out = BUILD / f"distill-to-phone-{abi}.apk"
         unsigned = BUILD / f".{abi}.unsigned.apk"
@@ -181,7 +185,8 @@ def apk(abis: list[str]) -> None:
 
 def runner_jar(min_sdk: int) -> None:
     """What distill-bench pushes to a phone and starts with app_process: one dex file in a jar."""
-    jars = [path for path in sorted(HERE.glob("runner/target/runner-*.jar")) + sorted(TARGET.glob("libs/*.jar"))]
+    jars = sorted(HERE.glob("runner/target/runner-*.jar")) + sorted(TARGET.glob("libs/*.jar"))
+    jars += [needed(folder / "classes.jar", "run mvn package first") for folder in (GPU, GPU.with_name("gpu-api"))]
     out = BUILD / "dex" / "runner" / "classes.dex"
     dex(jars, out, min_sdk)
     with ApkWriter(BUILD / "runner.jar") as writer:

@@ -85,7 +85,7 @@ def run(
         "/data/local/tmp/distill-bench.",
         rich_help_panel=REACH, show_default=False)] = None,
     android_runner: Annotated[Path | None, typer.Option(
-        help="Folder with runner.jar and jni/ABI/…so for phones. Default: android_demo/build.",
+        help="Folder with runner.jar and jni/ABI/*.so for phones. Default: android_demo/build.",
         rich_help_panel=REACH, show_default=False)] = None,
     data: Annotated[str | None, typer.Option(
         help="Images: glyphs, folder:PATH, csv:FILE, cub200:PATH, … Default: what the model was trained on.",
@@ -96,7 +96,7 @@ def run(
     part: Annotated[str, typer.Option(help="test, train or all.", rich_help_panel=DATA)] = "test",
     source: Annotated[str, typer.Option(
         "--from", help="What the device gets: pixels (decoded, resized and cropped here) or files, which it decodes and "
-        "preprocesses itself, so that its mistakes count.", rich_help_panel=DATA)] = "pixels",
+        "preprocesses itself, so that its mistakes count and its time for that is told apart.", rich_help_panel=DATA)] = "pixels",
     limit: Annotated[int | None, typer.Option(
         min=2, help="About this many images, as whole classes.", rich_help_panel=DATA, show_default=False)] = None,
     checkpoint: Annotated[Path | None, typer.Option(
@@ -112,14 +112,19 @@ def run(
         help="Processors to run on, such as 4-7 (the big cores of a board). Default: any.",
         rich_help_panel=LATENCY, show_default=False)] = None,
     delegate: Annotated[str, typer.Option(
-        help="What computes TFLite variants: xnnpack, none (plain kernels), gpu, nnapi. One that the device has not "
-        "makes them results with an error.", rich_help_panel=LATENCY)] = "xnnpack",
+        help="What computes TFLite variants: xnnpack, none (plain kernels); on phones also gpu and nnapi. One that the "
+        "device or the model does not take makes a result with an error.", rich_help_panel=LATENCY)] = "xnnpack",
     rest_ms: Annotated[float, typer.Option(
         min=0, help="Pause after every round, milliseconds, so that a board without a fan stays cool.",
         rich_help_panel=LATENCY)] = 0.0,
     memory: Annotated[bool, typer.Option(
         help="Peak memory of every variant, each in a process of its own (about a second each).",
         rich_help_panel=LATENCY)] = True,
+    energy: Annotated[bool, typer.Option(
+        "--energy", help="Energy of an inference, from the battery's own counter: the device must run on it, unplugged "
+        "(a phone over Wi-Fi). What cannot be measured is told.", rich_help_panel=LATENCY)] = False,
+    energy_seconds: Annotated[float, typer.Option(
+        min=5, help="How long every variant runs for --energy.", rich_help_panel=LATENCY)] = 30.0,
     seconds: Annotated[float, typer.Option(
         min=0, help="Time for latency; every variant gets 100 samples even if it takes longer.",
         rich_help_panel=LATENCY)] = 10.0,
@@ -188,7 +193,7 @@ def run(
         checkpoint=checkpoint, references=reference or (), variants=variant or (), candidate=candidate or named,
         limits=merge_limits(limits, flags),
         plan=Plan(threads=threads, seconds=seconds, seed=seed, cpus=_cpus(cpus), rest_ms=rest_ms),
-        memory=memory, files=source == "files",
+        memory=memory, energy_seconds=energy_seconds if energy else None, files=source == "files",
         command=shlex.join(["distill-bench", *sys.argv[1:]]),
     )
     result, evidence = measure(options)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmark.devices import Batch, Device, Embedded
+from benchmark.devices.transport import Undecodable
 from benchmark.pytorch import TorchModel
 from benchmark.result import Cosine, Flips, RecallDrop
 from benchmark.text import plain
@@ -87,7 +88,8 @@ def embed_all(
             this computer all the same.
 
     Raises:
-        Failure: no image is readable, or a checkpoint gives NaN, or ``files`` and the images are not files.
+        Failure: no image is readable, or a checkpoint gives NaN, or the device cannot decode one of the files.
+        UsageFailure: ``files``, and the images are not files.
     """
     own = bundle.manifest.preprocessing
     sharing = [model for model in models if geometry(model.preprocessing) == geometry(own)]
@@ -103,7 +105,10 @@ def embed_all(
                 model.add(pixels)
             yield [_file(images, index) for index in where] if files else pixels
 
-    embedded = device.embed(bundle, variants, batches(), threads)
+    try:
+        embedded = device.embed(bundle, variants, batches(), threads)
+    except Undecodable as bad:
+        raise Failure(f"{images.spec}: {images.keys[np.concatenate(indices)[bad.number]]}: {bad.what}", bad.cure) from None
     if not indices:
         raise Failure("no variant could be opened", "; ".join(f"{n}: {e.error}" for n, e in embedded.items()))
     rows = np.concatenate(indices)

@@ -22,6 +22,8 @@ __all__ = [
     "BundleFacts",
     "Cosine",
     "Data",
+    "Decoding",
+    "EnergyUse",
     "Flips",
     "Gate",
     "Latency",
@@ -113,6 +115,19 @@ class Asymmetric(_Part):
     recall_drop: RecallDrop  # of Recall@1
 
 
+class EnergyUse(_Part):
+    """What the whole device took from its battery while the variant ran without a pause, with ``--energy``."""
+
+    method: Literal["power", "current", "charge"]  # the counter: watts, current times voltage, charge times voltage
+    seconds: float
+    inferences: int = Field(ge=1)
+    watts: float  # mean while it ran
+    idle_watts: float | None  # mean just before; null: the counter is too coarse
+    mj_per_inference: float  # millijoules, screen and radios included
+    net_mj_per_inference: float | None  # above idling
+    readings: int  # of the battery while it ran
+
+
 class Variant(_Part):
     """One model file of the bundle. Fields that were not measured are null."""
 
@@ -128,6 +143,7 @@ class Variant(_Part):
     warmup_stable: bool | None = None
     memory_bytes: int | None = None  # highest resident memory above that of the loaded engine, in a process of its own
     process_memory_bytes: int | None = None  # highest resident memory of that whole process, Python included
+    energy: EnergyUse | None = None
     recall: Recall | None = None
     recall_ci95: dict[int, tuple[float, float]] | None = None
     map_at_r: Fraction | None = None
@@ -230,6 +246,13 @@ class Data(_Part):
     decoded_by: Literal["computer", "device"] = "computer"  # who decoded, resized and cropped for the variants
 
 
+class Decoding(_Part):
+    """What every picture cost the device before it was the network's input (with ``--from files``); no variant's figure."""
+
+    decode_ms: Latency  # from the encoded file in memory to pixels
+    resize_ms: Latency  # from there to the network's pixels: resize and crop; on phones turning it upright too
+
+
 class BundleFacts(_Part):
     """Which bundle was measured. ``provenance`` is copied from its ``bundle.json``."""
 
@@ -272,6 +295,7 @@ class Result(_Part):
     references: list[Reference] = []
     machine: Machine
     data: Data
+    decoding: Decoding | None = None  # null: decoded on the computer, or the device is emulated
     verdict: Verdict
     created: str  # ISO 8601, UTC
     command: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from benchmark.devices import Device, DeviceOptions, Memory, Timing, open_device
+from benchmark.devices.power import Energy
 from benchmark.devices.transport import Lost
 from benchmark.gates import Limits, choose_candidate, judge
 from benchmark.latency import interleave, summarise
@@ -27,7 +28,7 @@ from benchmark.parity import (
     score,
 )
 from benchmark.pytorch import TorchModel, parse_reference
-from benchmark.result import BundleFacts, Data, Machine, Reference, Result, Variant
+from benchmark.result import BundleFacts, Data, Decoding, EnergyUse, Machine, Reference, Result, Variant
 from benchmark.storage import asymmetric, storage
 from benchmark.subject import Subject, choose_images
 from benchmark.text import plain
@@ -63,6 +64,7 @@ class Options:
     variants: Sequence[str] = ()  # empty: all of the bundle
     candidate: str | None = None
     memory: bool = False
+    energy_seconds: float | None = None  # that each variant runs on battery; None: energy is not measured
     files: bool = False  # the device decodes the pictures itself
     limits: Limits = field(default_factory=Limits)
     plan: Plan = field(default_factory=Plan)
@@ -133,6 +135,16 @@ def _measure(
         except Failure as failure:  # all else is worth having without it
             warnings.append(f"memory was not measured: {failure}")
 
+    energy: dict[str, Energy] = {}
+    if options.energy_seconds:
+        note(f"energy on {device.name}, {options.energy_seconds:g} s for each variant …")
+        try:
+            energy = device.energy(bundle, [n for n in names if timings[n].error is None], options.plan, options.energy_seconds)
+        except Lost:
+            raise
+        except Failure as failure:
+            warnings.append(f"energy was not measured: {failure}")
+
     models = [TorchModel(name, folder) for name, folder in references]
     if options.checkpoint and geometry(models[0].preprocessing) != geometry(bundle.manifest.preprocessing):
         warnings.append(
@@ -155,6 +167,8 @@ def _measure(
         )
         if name in memory:
             variant.memory_bytes, variant.process_memory_bytes = memory[name].added, memory[name].process
+        if name in energy:
+            variant.energy = EnergyUse(**asdict(energy[name]))
         variants.append(variant)
         found[name] = (scores, comparison)
     judged = next(variant for variant in variants if variant.name == candidate)
@@ -172,6 +186,7 @@ def _measure(
         references=measured,
         machine=machine,
         data=_data_facts(subject, embedded, labels, options.files),
+        decoding=_decoding(device),
         verdict=judge(judged, variants, pytorch, machine, options.limits, warnings),
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         command=plain(options.command),
@@ -322,6 +337,13 @@ def _bundle_facts(bundle: Bundle, path: Path, names: Sequence[str]) -> BundleFac
 def _finite(value: dict[str, Any]) -> dict[str, Any]:
     """Without NaN and infinity, which a bundle's free fields may hold and our JSON may not."""
     return json.loads(plain(json.dumps(value)), parse_constant=lambda _: None)
+
+
+def _decoding(device: Device) -> Decoding | None:
+    if device.picture_ms is None or device.emulated:
+        return None
+    decode, resize = np.rint(device.picture_ms.T.astype(np.float64) * 1e6).astype(np.int64).tolist()
+    return Decoding(decode_ms=summarise(decode), resize_ms=summarise(resize))
 
 
 def _data_facts(subject: Subject, embedded: Embeddings, labels: np.ndarray, files: bool) -> Data:

@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Optional
 
-__all__ = ["RUN_PACKAGES", "cpu_set", "machine_facts", "memory_bytes", "package_versions", "pinned", "reset_peak_memory", "vital_signs"]
+__all__ = ["RUN_PACKAGES", "cpu_set", "machine_facts", "memory_bytes", "package_versions", "pinned", "reset_peak_memory", "uptime", "vital_signs"]
 
 SYS = "/sys"
 RUN_PACKAGES = ("distill-to-phone", "ai-edge-litert", "onnxruntime", "numpy", "pillow")
@@ -124,6 +124,15 @@ def reset_peak_memory() -> bool:
     except OSError:
         return False
     return True
+
+
+def uptime() -> float:
+    """Seconds since the system was started, as a shell there reads them.
+
+    Raises:
+        OSError: it does not tell.
+    """
+    return float(Path("/proc/uptime").read_text().split()[0])
 
 
 def _number(path: str) -> Optional[float]:

@@ -37,9 +37,22 @@ def print_result(result: Result, console: Console | None = None) -> None:
         f"{' · emulated: latency and memory withheld' if result.machine.emulated else ''}",
         style="dim", markup=False,
     )
+    if result.decoding:
+        both = (("decoding", result.decoding.decode_ms), ("resize and crop", result.decoding.resize_ms))
+        parts = [f"{name} {ms.p50:.2f} ms, p90 {ms.p90:.2f}" for name, ms in both]
+        console.print(f"a picture on the device, before the network: {' · '.join(parts)}", style="dim", markup=False)
     measured = [f"{v.name} {v.memory_bytes / 1e6:.1f} MB" for v in result.variants if v.memory_bytes is not None]
     if measured:
         console.print(f"memory over the loaded engine: {' · '.join(measured)}", style="dim", markup=False)
+    for variant in result.variants:
+        if variant.energy:
+            use = variant.energy
+            net = "" if use.net_mj_per_inference is None else f", {use.net_mj_per_inference:.3g} above idling"
+            console.print(
+                f"energy of {variant.name}: {use.mj_per_inference:.3g} mJ an inference of the whole device{net} "
+                f"({use.watts:.2f} W by its {use.method}, {use.inferences:,} inferences in {use.seconds:.0f} s)",
+                style="dim", markup=False, soft_wrap=True,
+            )
     for line in _galleries(result.variant(result.verdict.candidate)):
         console.print(line, style="dim", markup=False)
     for gate in result.verdict.gates:

@@ -58,7 +58,7 @@ def _adb(name: str, options: DeviceOptions) -> Device:
     if not folder.startswith("/"):
         raise UsageFailure(f"--remote-folder {folder}: a phone's shell has no home folder", f"an absolute path, for example {FOLDER}")
     transport = Adb(choose(name, attached()).serial)
-    return Remote(f"adb:{transport.where}", AndroidSide(transport, folder, options.android_runner or RUNNER))
+    return Remote(f"adb:{transport.where}", AndroidSide(transport, folder, options.android_runner or RUNNER, options.delegate == "gpu"))
 
 
 # By the word before the first colon.

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from benchmark.devices.android import FACTS, VITALS, parse_facts, parse_vitals, sections
-from benchmark.devices.base import DEFAULT_DELEGATE
 from benchmark.devices.messages import refused
 from benchmark.devices.parcel import ROOT
 from benchmark.devices.side import Content, FarSide, Message, Settled
@@ -22,7 +21,7 @@ __all__ = ["FOLDER", "RUNNER", "AndroidSide"]
 
 FOLDER = "/data/local/tmp/distill-bench"  # where Android lets the shell's user run things
 RUNNER = ROOT / "android_demo" / "build"
-JAR, LIBRARY = "runner.jar", "libtensorflowlite_jni.so"
+JAR, LIBRARY, GPU_LIBRARY = "runner.jar", "libtensorflowlite_jni.so", "libtensorflowlite_gpu_jni.so"
 MAIN = "org.distilltophone.runner.Main"
 BUILD = "build it: make android (android_demo/README.md), or name its folder: --android-runner DIR"
 AT_ONCE = 200  # names in one command line
@@ -39,8 +38,7 @@ echo "@@results"; for name in results/*; do [ -f "$name" ] && sha256sum "$name";
 echo "@@free"; df -P -k ."""
 
 START = """[ -d {program} ] || {{
-  rm -rf {program}.new && mkdir -p {program}.new &&
-  cp {files}/{jar} {program}.new/{jar_name} && cp {files}/{library} {program}.new/{library_name} &&
+  rm -rf {program}.new && mkdir -p {program}.new && {copy} &&
   chmod 555 {program}.new/* && mv {program}.new {program}
 }} || exit 1
 export CLASSPATH={program}/{jar_name} LD_LIBRARY_PATH={program}
@@ -53,13 +51,17 @@ class AndroidSide(FarSide):
     Args:
         folder: where our files go there, absolute.
         runner: the folder here with ``runner.jar`` and ``jni/ABI/libtensorflowlite_jni.so``.
+        gpu: whether ``libtensorflowlite_gpu_jni.so`` goes there as well.
     """
 
     cure = "see --remote-folder and --android-runner"
+    android = True
 
-    def __init__(self, transport: Transport, folder: str = FOLDER, runner: Path = RUNNER) -> None:
+    def __init__(self, transport: Transport, folder: str = FOLDER, runner: Path = RUNNER, gpu: bool = False) -> None:
         super().__init__(transport, folder, FOLDER)
         self._runner = runner
+        self._gpu = gpu
+        self._names: list[str] = []  # of the files of ``_program``, in the folder of the program
         self._facts: Message = {}
         self._program: dict[str, Content] = {}
 
@@ -75,7 +77,11 @@ class AndroidSide(FarSide):
                 f"{self.where}: its processor is {abi or 'not told'}, and our runner is built for {', '.join(built) or 'none'}",
                 "use a phone with one of these, or build the library for it",
             )
-        self._program = {sha256_file(path): path for path in (self._runner / JAR, library)}
+        files = [self._runner / JAR, library]
+        if self._gpu and library.with_name(GPU_LIBRARY).is_file():
+            files.append(library.with_name(GPU_LIBRARY))
+        self._names = [path.name for path in files]
+        self._program = {sha256_file(path): path for path in files}
         self._shell(f"cd / && mkdir -p {' '.join(shlex.quote(f'{self.folder}/{part}') for part in ('incoming', 'files', 'results'))}")
 
     def settle(self) -> Settled:
@@ -107,10 +113,13 @@ class AndroidSide(FarSide):
     def start(self, command: str, cpus: Sequence[int] = ()) -> Sequence[str]:
         if not set(cpus) <= set(range(self._facts["cores"])):
             raise refused(self, f"processors {sorted(cpus)} are not among those there, 0-{self._facts['cores'] - 1}")
-        jar, library = self._program
+        program = shlex.quote(f"{self.folder}/program/{''.join(sha256[:12] for sha256 in self._program)}")
+        copies = (
+            f"cp {shlex.quote(f'{self.folder}/files')}/{sha256} {program}.new/{name}"
+            for sha256, name in zip(self._program, self._names, strict=True)
+        )
         script = START.format(
-            program=shlex.quote(f"{self.folder}/program/{jar[:12]}{library[:12]}"), files=shlex.quote(f"{self.folder}/files"),
-            jar=jar, library=library, jar_name=JAR, library_name=LIBRARY, main=MAIN, command=command,
+            program=program, copy=" && ".join(copies), jar_name=JAR, main=MAIN, command=command,
             folder=shlex.quote(self.folder), pin=f"taskset {sum(1 << cpu for cpu in cpus):x} " if cpus else "",
         )
         return ["sh", "-c", script]
@@ -122,10 +131,12 @@ class AndroidSide(FarSide):
     def refusal(self, format_name: str, delegate: str) -> str | None:
         if format_name != "tflite":
             return f"our runner on phones has TFLite only, not {format_name}"
-        return None if delegate == DEFAULT_DELEGATE else f"our runner on phones has {DEFAULT_DELEGATE} only, not the delegate '{delegate}'"
+        if delegate == "gpu" and GPU_LIBRARY not in self._names:
+            return f"gpu needs {GPU_LIBRARY} beside {LIBRARY}, and {self._runner} has none: make android"
+        return None
 
-    def undecodable(self) -> str | None:
-        return "our runner on phones takes preprocessed images only"
+    def may_die(self, delegate: str) -> bool:
+        return delegate in ("gpu", "nnapi")
 
     def vitals(self) -> Message:
         return parse_vitals(self._shell(VITALS, may_fail=True))

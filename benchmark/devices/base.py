@@ -17,6 +17,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from benchmark.devices.power import Energy
 from benchmark.devices.work import Embedded, Memory, Timing
 from benchmark.result import LatencyRun, Machine
 from benchmark.timing import Plan
@@ -35,6 +36,7 @@ class Device(ABC):
     name: str
     delegate: str = DEFAULT_DELEGATE  # that TFLite variants run with; one that a device lacks makes them results with an error
     emulated: bool = False  # True: numerics are reported, latency is withheld
+    picture_ms: np.ndarray | None = None  # float32 [N, 2]: decoding and resizing of each picture of the last ``embed`` of files
 
     @abstractmethod
     def describe(self) -> Machine:
@@ -67,11 +69,20 @@ class Device(ABC):
                 decodes and preprocesses itself, by the bundle's record. Gone through once.
 
         Raises:
-            Failure: the device cannot decode files, or not one of these.
+            Failure: the device cannot decode files.
+            Undecodable: not one of these.
         """
 
     def peak_memory(self, bundle: Bundle, variants: Sequence[str]) -> dict[str, Memory]:
         """Memory of each variant in a process of its own; those that cannot be measured are left out."""
+        return {}
+
+    def energy(self, bundle: Bundle, variants: Sequence[str], plan: Plan, seconds: float) -> dict[str, Energy]:
+        """What each variant takes from the battery while it runs for so long; those that fail are left out.
+
+        Raises:
+            Failure: nothing tells, or the device is being charged.
+        """
         return {}
 
     def close(self, done: bool) -> None:

@@ -10,10 +10,12 @@ from dataclasses import asdict
 import numpy as np
 
 from benchmark.devices.base import Batch, Device, Embedded, Memory, Timing
-from benchmark.devices.jobs import memory_on
+from benchmark.devices.jobs import energy_on, memory_on
 from benchmark.devices.local import Local
+from benchmark.devices.power import Energy
 from benchmark.devices.python_side import PythonSide
 from benchmark.devices.session import Session
+from benchmark.devices.transport import Undecodable
 from benchmark.devices.work import Embedders, Openers, joined, time_variants
 from benchmark.latency import still_bar
 from benchmark.machine import describe_host
@@ -48,10 +50,16 @@ class Host(Device):
     ) -> dict[str, Embedded]:
         embedders = Embedders(self._openers(bundle, variants, threads))
         rows: dict[str, list[np.ndarray]] = {name: [] for name in variants}
+        times: list[np.ndarray] = []
         for batch in batches:
-            pixels = batch if isinstance(batch, np.ndarray) else _decoded(batch, bundle)
+            if isinstance(batch, np.ndarray):
+                pixels = batch
+            else:
+                pixels, taken = _decoded(batch, bundle, sum(map(len, times)))
+                times.append(taken)
             for name, found in embedders.embed(pixels).items():
                 rows[name].append(found)
+        self.picture_ms = np.concatenate(times) if times else None
         return {
             name: Embedded(error=embedders.errors[name]) if name in embedders.errors else joined(rows[name])
             for name in variants
@@ -61,14 +69,22 @@ class Host(Device):
         with tempfile.TemporaryDirectory(prefix="bench-") as folder:
             return memory_on(Session(PythonSide(Local(), sys.executable, folder)), bundle, variants, self.delegate)
 
+    def energy(self, bundle: Bundle, variants: Sequence[str], plan: Plan, seconds: float) -> dict[str, Energy]:
+        with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+            session = Session(PythonSide(Local(), sys.executable, folder))
+            return energy_on(session, bundle, variants, plan, seconds, self.delegate)
+
     def _openers(self, bundle: Bundle, variants: Sequence[str], threads: int) -> Openers:
         return {name: lambda name=name: open_variant(bundle, name, threads, self.delegate) for name in variants}
 
 
-def _decoded(files: list[bytes], bundle: Bundle) -> np.ndarray:
-    from benchmark.devices.pictures import unpack
+def _decoded(files: list[bytes], bundle: Bundle, before: int) -> tuple[np.ndarray, np.ndarray]:
+    """See :func:`benchmark.devices.pictures.unpack`; ``before``: how many pictures came earlier."""
+    from benchmark.devices.pictures import BadPicture, unpack
 
     try:
         return unpack(b"".join(files), [len(file) for file in files], bundle.manifest.preprocessing.model_dump())
+    except BadPicture as error:
+        raise Undecodable(f"host: {error}", before + error.number) from None
     except ValueError as error:
         raise Failure(f"host: {error}", "did the file change meanwhile? Run again") from None

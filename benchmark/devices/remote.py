@@ -12,16 +12,18 @@ import json
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmark.devices.base import Batch, Device, Embedded, Timing
-from benchmark.devices.jobs import contents_of, job_for, memory_on, npy
+from benchmark.devices.jobs import contents_of, energy_on, job_for, memory_on, npy
+from benchmark.devices.power import Energy
 from benchmark.devices.session import Session, sha256
 from benchmark.devices.side import Content, FarSide, Message
+from benchmark.devices.transport import Died, Undecodable
 from benchmark.devices.work import Memory, joined
 from benchmark.latency import still_bar
 from benchmark.result import LatencyRun, Machine
@@ -37,9 +39,10 @@ WINDOW_BYTES = 128 * 2**20  # of pixels that lie on the device at one time
 
 @dataclass(frozen=True)
 class Sent:
-    """One batch on its way: how many images, and for encoded pictures the bytes of each."""
+    """One batch on its way: how many images, how many came before, and for encoded pictures the bytes of each."""
 
     images: int
+    before: int
     sizes: list[int] | None = None
 
 
@@ -57,6 +60,7 @@ class Remote(Device):
     def __init__(self, name: str, side: FarSide) -> None:
         self.name = name
         self._side = side
+        self._tried: dict[str, str | None] = {}  # SHA-256 of a variant -> why it does not run with the delegate
         try:
             self._session = Session(side)
         except BaseException:
@@ -103,9 +107,11 @@ class Remote(Device):
     ) -> dict[str, Embedded]:
         able, errors = self._able(bundle, variants)
         rows: dict[str, list[np.ndarray]] = {name: [] for name in able}
+        self._times: list[np.ndarray] = []
         if able:
             job = job_for(bundle, able, threads, self.delegate) | {"preprocessing": bundle.manifest.preprocessing.model_dump(mode="json")}
             self._embed(job, contents_of(bundle, able), batches, rows, errors)
+        self.picture_ms = np.concatenate(self._times) if self._times and not self.emulated else None
         return {
             name: Embedded(error=errors.get(name, "no images")) if name in errors or not rows[name] else joined(rows[name])
             for name in variants
@@ -118,9 +124,10 @@ class Remote(Device):
         with ExitStack() as stack:
             kept = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
             window: dict[str, Sent] = {}  # by SHA-256 of the batch
-            filled = 0
+            filled = before = 0
             for batch in batches:
-                data, sent = self._packed(batch)
+                data, sent = self._packed(batch, before)
+                before += sent.images
                 if filled + len(data) > WINDOW_BYTES and window:
                     note(f"{self._session.where}: embedding {sum(sent.images for sent in window.values())} images")
                     self._window(job, contents, kept, window, rows, errors, lambda message: None)
@@ -130,7 +137,7 @@ class Remote(Device):
                     # What stands behind an array is not read; behind a picture neither, by any decoder.
                     data, name = data + b"\0", sha256(data + b"\0")
                     if sent.sizes:
-                        sent = Sent(sent.images, [*sent.sizes[:-1], sent.sizes[-1] + 1])
+                        sent = replace(sent, sizes=[*sent.sizes[:-1], sent.sizes[-1] + 1])
                 (kept / name).write_bytes(data)
                 window[name] = sent
                 filled += len(data)
@@ -143,6 +150,11 @@ class Remote(Device):
     def peak_memory(self, bundle: Bundle, variants: Sequence[str]) -> dict[str, Memory]:
         """See :class:`Device`; nothing where the device is emulated, for the emulator's own would be counted."""
         return {} if self.emulated else memory_on(self._session, bundle, self._able(bundle, variants)[0], self.delegate)
+
+    def energy(self, bundle: Bundle, variants: Sequence[str], plan: Plan, seconds: float) -> dict[str, Energy]:
+        if self.emulated:
+            return {}
+        return energy_on(self._session, bundle, self._able(bundle, variants)[0], plan, seconds, self.delegate)
 
     def close(self, done: bool) -> None:
         try:
@@ -164,11 +176,14 @@ class Remote(Device):
             (name, pixels): f"{_key(variant, pixels, window[pixels], job, self._session.identity)}.npy"
             for name, variant in job["variants"].items() if name not in errors for pixels in window
         }
+        times = {
+            pixels: f"{_key({'times': 1}, pixels, sent, job, self._session.identity)}.npy" for pixels, sent in window.items() if sent.sizes
+        }
         chunks = []
-        for pixels in window:
+        for pixels, sent in window.items():
             missing = {name: key for (name, batch), key in keys.items() if batch == pixels and key not in self._session.results}
-            if missing:
-                chunks.append({"pixels": pixels, "keys": missing} | ({"sizes": window[pixels].sizes} if window[pixels].sizes else {}))
+            if missing or times.get(pixels, "") not in {"", *self._session.results}:
+                chunks.append({"pixels": pixels, "keys": missing} | ({"sizes": sent.sizes, "times": times[pixels]} if sent.sizes else {}))
             else:
                 heard({"step": 1})
         if chunks:
@@ -178,21 +193,26 @@ class Remote(Device):
                 heard(message)
 
             wanted = {chunk["pixels"]: kept / chunk["pixels"] for chunk in chunks}
-            self._session.work("embed", {**job, "chunks": chunks}, {**contents, **wanted}, listen)
+            try:
+                self._session.work("embed", {**job, "chunks": chunks}, {**contents, **wanted}, listen)
+            except Undecodable as bad:
+                raise Undecodable(bad.what, window[str(bad.chunk)].before + bad.number) from None
             self._session.drop(wanted)
-        found = self._session.fetch([key for (name, _), key in keys.items() if name not in errors])
+        found = self._session.fetch([*(key for (name, _), key in keys.items() if name not in errors), *times.values()])
         for (name, pixels), key in keys.items():
             if name in errors:
                 continue
-            batch = np.load(io.BytesIO(found[key]), allow_pickle=False)
-            if batch.dtype != np.float32 or batch.ndim != 2 or len(batch) != window[pixels].images:
-                raise Failure(
-                    f"{self._session.where}: {name} gave {batch.dtype} {batch.shape} for {window[pixels].images} images",
-                    "report it with --debug",
-                )
-            rows[name].append(batch)
+            rows[name].append(self._rows(found[key], name, window[pixels].images))
+        self._times += [self._rows(found[key], "the decoder", window[pixels].images) for pixels, key in times.items()]
         for pixels in window:
             (kept / pixels).unlink()
+
+    def _rows(self, data: bytes, name: str, images: int) -> np.ndarray:
+        """A result as float32 [images, D]."""
+        batch = np.load(io.BytesIO(data), allow_pickle=False)
+        if batch.dtype != np.float32 or batch.ndim != 2 or len(batch) != images:
+            raise Failure(f"{self._session.where}: {name} gave {batch.dtype} {batch.shape} for {images} images", "report it with --debug")
+        return batch
 
     def _able(self, bundle: Bundle, variants: Sequence[str]) -> tuple[list[str], dict[str, str]]:
         """Variants that may run there, and why the others cannot.
@@ -202,21 +222,29 @@ class Remote(Device):
         """
         self._side.require({bundle.variant(name).format for name in variants})
         refusals = {name: self._side.refusal(bundle.variant(name).format, self.delegate) for name in variants}
+        if self._side.may_die(self.delegate):
+            for name in variants:
+                refusals[name] = refusals[name] or self._trial(bundle, name)
         return [name for name in variants if not refusals[name]], {name: why for name, why in refusals.items() if why}
 
+    def _trial(self, bundle: Bundle, name: str) -> str | None:
+        """Why a variant does not run with the delegate in a process of its own; ``None``: it does."""
+        key = bundle.variant(name).sha256
+        if key not in self._tried:
+            note(f"{self._session.where}: trying {self.delegate} with {name}")
+            try:
+                job, contents = job_for(bundle, [name], 1, self.delegate), contents_of(bundle, [name])
+                messages = self._session.work("memory", job, contents, lambda message: None)
+                self._tried[key] = next((message["error"] for message in messages if "failed" in message), None)
+            except Died as died:
+                self._tried[key] = f"with {self.delegate}, {died.what.removeprefix(f'{self._session.where}: ')}"
+        return self._tried[key]
 
-    def _packed(self, batch: Batch) -> tuple[bytes, Sent]:
-        """A batch as the content of one file.
-
-        Raises:
-            Failure: files, and the device cannot decode them.
-        """
+    def _packed(self, batch: Batch, before: int) -> tuple[bytes, Sent]:
+        """A batch as the content of one file."""
         if isinstance(batch, np.ndarray):
-            return npy(batch), Sent(len(batch))
-        why = self._side.undecodable()
-        if why:
-            raise Failure(f"{self._session.where}: {why}", "--from pixels decodes on this computer")
-        return b"".join(batch), Sent(len(batch), [len(file) for file in batch])
+            return npy(batch), Sent(len(batch), before)
+        return b"".join(batch), Sent(len(batch), before, [len(file) for file in batch])
 
 
 def _key(variant: Message, pixels: str, sent: Sent, job: Message, identity: list[Any]) -> str:

@@ -1,12 +1,13 @@
 """What runs on a remote device: a job in (JSON on stdin), results out (files, announced on stdout).
 
-    python3 CODE.zip describe|latency|embed|memory FOLDER
+    python3 CODE.zip describe|latency|embed|memory|sustain FOLDER
 
 Standard library, NumPy and the engines only; sent with the files that it imports
 (:data:`benchmark.devices.parcel.SOURCES`). Files are named by their SHA-256, which is checked when
 they are read. Every line printed is MARK and JSON: ``result`` announces a finished file with its
 SHA-256, ``share`` and ``step`` tell how far it is, ``failed`` names a variant that cannot run,
-``damaged`` a file that has to be sent again, ``error`` why nothing can be done.
+``damaged`` a file that has to be sent again, ``error`` why nothing can be done, with ``picture`` and ``of``
+where it is a picture of a chunk that cannot be decoded.
 """
 
 from __future__ import annotations
@@ -20,18 +21,19 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Callable
+from typing import Any, Callable, Optional
 
 import numpy as np
 
 from benchmark.devices.bootstrap import MARK
 from benchmark.devices.work import Embedders, measure_memory, reason, time_variants
-from benchmark.system import machine_facts
+from benchmark.system import machine_facts, pinned, uptime
 from benchmark.timing import Plan
 from export.bundle.engine import load_engine, open_engine
 
 __all__ = ["main"]
 
+WARM_UP = 10  # inferences
 LOCK_SECONDS = 40.0  # an interrupted run's process may need so long to notice that nobody listens
 
 
@@ -42,6 +44,14 @@ class Damaged(Exception):
 def tell(**message: Any) -> None:
     """One line to the host."""
     print(MARK + json.dumps(message), flush=True)
+
+
+class Undecodable(Exception):
+    """A picture that cannot be decoded here: its number among those of its chunk."""
+
+    def __init__(self, why: str, number: int, chunk: str) -> None:
+        super().__init__(why)
+        self.number, self.chunk = number, chunk
 
 
 class Store:
@@ -122,30 +132,41 @@ def embed(store: Store, job: dict[str, Any]) -> None:
         tell(failed=name, error=error)
     for chunk in job["chunks"]:
         known = set(embedders.errors)
-        for name, rows in embedders.embed(pixels_of(store, job, chunk), chunk["keys"]).items():
-            buffer = io.BytesIO()
-            np.save(buffer, rows, allow_pickle=False)
-            store.save(chunk["keys"][name], buffer.getvalue())
+        pixels, times = pixels_of(store, job, chunk)
+        if times is not None:
+            store.save(chunk["times"], npy(times))
+        for name, rows in embedders.embed(pixels, chunk["keys"]).items():
+            store.save(chunk["keys"][name], npy(rows))
         for name in set(embedders.errors) - known:
             tell(failed=name, error=embedders.errors[name])
         tell(step=1)
 
 
-def pixels_of(store: Store, job: dict[str, Any], chunk: dict[str, Any]) -> np.ndarray:
-    """A chunk's pixels, decoded here where files were sent.
+def npy(array: np.ndarray) -> bytes:
+    """An array as the content of an .npy file."""
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    return buffer.getvalue()
+
+
+def pixels_of(store: Store, job: dict[str, Any], chunk: dict[str, Any]) -> tuple[np.ndarray, Optional[np.ndarray]]:
+    """A chunk's pixels, decoded here where files were sent; then also how long that took, see :func:`unpack`.
 
     Raises:
-        OSError: they cannot be decoded.
+        OSError: nothing can be decoded here.
+        Undecodable: one picture cannot.
     """
     if "sizes" not in chunk:
-        return store.array(chunk["pixels"])
+        return store.array(chunk["pixels"]), None
     data = store.content(chunk["pixels"])
     try:
-        from benchmark.devices.pictures import unpack
+        from benchmark.devices.pictures import BadPicture, unpack
     except ImportError as error:
         raise OSError(f"files cannot be decoded there: {error}") from None
     try:
         return unpack(data, chunk["sizes"], job["preprocessing"])
+    except BadPicture as error:
+        raise Undecodable(str(error), error.number, chunk["pixels"]) from None
     except ValueError as error:
         raise OSError(str(error)) from None
 
@@ -159,6 +180,24 @@ def memory(store: Store, job: dict[str, Any]) -> None:
         tell(failed=name, error=reason(error))
         return
     tell(memory=asdict(found) if found else None)
+
+
+def sustain(store: Store, job: dict[str, Any]) -> None:
+    """Run the one variant of the job without a pause for ``seconds``, and tell how often and when."""
+    ((name, opener),) = openers(store, job).items()
+    try:
+        with pinned(tuple(job["plan"]["cpus"])):
+            runner = opener()
+            runner.prepare(np.zeros((1, *runner.input_spec.hwc), np.uint8))
+            for _ in range(WARM_UP):
+                runner.invoke()
+            ran, begun, until = 0, uptime(), time.monotonic() + job["seconds"]
+            while time.monotonic() < until:
+                runner.invoke()
+                ran += 1
+            tell(ran=ran, begun=begun, ended=uptime())
+    except Exception as error:  # an unsupported variant is a result
+        tell(failed=name, error=reason(error))
 
 
 def locked(folder: Path) -> Any:
@@ -195,10 +234,13 @@ def main(arguments: list[str]) -> int:
             return 0
         held = locked(store.folder)
         job = json.load(sys.stdin)
-        {"latency": latency, "embed": embed, "memory": memory}[command](store, job)
+        {"latency": latency, "embed": embed, "memory": memory, "sustain": sustain}[command](store, job)
         held.close()
     except Damaged as error:
         tell(damaged=str(error))
+        return 1
+    except Undecodable as error:
+        tell(error=str(error), picture=error.number, of=error.chunk)
         return 1
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchmark.devices.messages import marked, refused
 from benchmark.devices.side import Content, FarSide, Message
-from benchmark.devices.transport import Lost
+from benchmark.devices.transport import Died, Lost, Undecodable
 from distill.console import Failure
 from distill.files import sha256_file
 
@@ -90,13 +90,18 @@ class Session:
             raise Failure(f"{self.where}: files arrive damaged", "check the disk there and the network")
 
     def work(
-        self, command: str, job: Message, contents: Mapping[str, Content], heard: Callable[[Message], None]
+        self, command: str, job: Message, contents: Mapping[str, Content], heard: Callable[[Message], None],
+        around: Callable[[Sequence[str]], Sequence[str]] = lambda words: words,
     ) -> list[Message]:
-        """Run a job, and all that the runner said; a file that proves damaged there is sent again once."""
+        """Run a job, and all that the runner said; a file that proves damaged there is sent again once.
+
+        Args:
+            around: makes other words of those that start the runner; what they print counts as the runner's.
+        """
         for _ in range(2):
             self.send(contents)
             try:
-                messages = self._messages(command, job, heard)
+                messages = self._messages(command, job, heard, around)
             except Lost as lost:
                 raise Lost(
                     f"{lost.what}, while {self.where} was at work ({command})",
@@ -109,12 +114,15 @@ class Session:
         raise Failure(f"{self.where}: files are damaged there again and again", "check the disk there")
 
     def _messages(
-        self, command: str, job: Message | None = None, heard: Callable[[Message], None] = lambda message: None
+        self, command: str, job: Message | None = None, heard: Callable[[Message], None] = lambda message: None,
+        around: Callable[[Sequence[str]], Sequence[str]] = lambda words: words,
     ) -> list[Message]:
         """All that the runner said.
 
         Raises:
-            Failure: it could not do its work, or ended in the middle.
+            Failure: it could not do its work.
+            Died: it ended in the middle.
+            Undecodable: because of one picture.
         """
         def listen(line: str) -> None:
             for message in marked([line]):
@@ -123,15 +131,17 @@ class Session:
                 heard(message)
 
         cpus = (job or {}).get("plan", {}).get("cpus", ())
-        done = self._transport.run(self.side.start(command, cpus), json.dumps(job).encode(), listen)
+        done = self._transport.run(around(self.side.start(command, cpus)), json.dumps(job).encode(), listen)
         messages = marked(done.stdout.splitlines())
-        error = next((message["error"] for message in messages if "error" in message and "failed" not in message), None)
-        if error:
-            raise refused(self.side, error)
+        told = next((message for message in messages if "error" in message and "failed" not in message), None)
+        if told and "picture" in told:
+            raise Undecodable(f"{self.where}: {told['error']}", told["picture"], told["of"])
+        if told:
+            raise refused(self.side, told["error"])
         if done.code != 0 and not any("damaged" in message for message in messages):
             said = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
             ended = f"was killed (status {done.code}): out of memory?" if done.code > 128 else f"ended with status {done.code}: {said}"
-            raise Failure(f"{self.where}: our program there {ended}", "run again; --variant NAME tries one variant alone")
+            raise Died(f"{self.where}: our program there {ended}", "run again; --variant NAME tries one variant alone")
         return messages
 
     def fetch(self, keys: Sequence[str]) -> dict[str, bytes]:

@@ -49,6 +49,7 @@ class FarSide(ABC):
     """
 
     cure: ClassVar[str]  # for whatever has no better one
+    android: ClassVar[bool] = False
 
     def __init__(self, transport: Transport, folder: str, example: str) -> None:
         if not re.fullmatch(r"[A-Za-z0-9_./ -]+", folder) or folder.startswith("-"):
@@ -107,9 +108,9 @@ class FarSide(ABC):
             Failure: it has the engine of none of them.
         """
 
-    def undecodable(self) -> str | None:
-        """Why encoded pictures cannot be decoded there; ``None``: they may, and the runner will tell."""
-        return None
+    def may_die(self, delegate: str) -> bool:
+        """Whether a variant should be tried in a process of its own first: drivers are known to end the process."""
+        return False
 
     def vitals(self) -> Message | None:
         """The fields of ``Vitals`` now, where this side sees more than the runner does."""

@@ -9,11 +9,28 @@ from pathlib import Path
 
 from distill.console import Failure
 
-__all__ = ["Finished", "Lost", "Transport"]
+__all__ = ["Died", "Finished", "Lost", "Transport", "Undecodable"]
 
 
 class Lost(Failure):
     """The connection broke while something was under way."""
+
+
+class Died(Failure):
+    """Our program on the device ended before its work was done."""
+
+
+class Undecodable(Failure):
+    """A picture that the device's decoder refuses.
+
+    Attributes:
+        number: which one, from 0: of its ``chunk``, or without one of all pictures.
+        chunk: SHA-256 of the pictures that it came with.
+    """
+
+    def __init__(self, what: str, number: int, chunk: str | None = None) -> None:
+        super().__init__(what, "leave it out of the images, or --from pixels, which decodes on this computer")
+        self.number, self.chunk = number, chunk
 
 
 @dataclass(frozen=True)

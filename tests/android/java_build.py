@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 DEMO = Path(__file__).parents[2] / "android_demo"
-MODULES = "core,tflite,runner,jvm"
+MODULES = "core,tflite,decoder,runner,jvm"
 UNREACHABLE = re.compile(r"Could not transfer|Could not resolve|Unknown host|Connection (refused|timed out)")
 
 

@@ -18,8 +18,10 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
+import picture_kinds
 import pytest
 
+from distill.data.decode import decode
 from distill.data.glyphs import render_glyph
 from export.bundle import Bundle
 
@@ -61,6 +63,11 @@ def make_fixture(folder: Path, bundle: Bundle) -> Path:
     names = sorted(pictures.iterdir())
     found = json.loads(run(*index, "search", gallery, *names, "-k", 60, "--json", cwd=ROOT))
     expected = {Path(query["query"]).name: query["neighbours"] for query in found["queries"]}
+    kinds = folder / "kinds"
+    kinds.mkdir()
+    for name, content in picture_kinds.kinds().items():
+        (kinds / name).write_bytes(content)
+        (kinds / f"{name}.pixels").write_bytes(bundle.manifest.preprocessing.pixels(decode(content, name)).tobytes())
     (folder / "expected.json").write_text(json.dumps({"count": made["count"], "pictures": expected}))
     return gallery
 
@@ -199,7 +206,13 @@ def test_the_code_that_went_in(built, tmp_path):
         jar.extract("classes.dex", tmp_path / "runner")
     runner = classes(tmp_path / "runner/classes.dex")
     assert [name for name in runner if name.startswith("org/distilltophone/runner/")]
-    assert {"org/distilltophone/core/Embedder", "org/tensorflow/lite/Interpreter"} <= runner
+    assert {"org/distilltophone/core/Embedder", "org/tensorflow/lite/Interpreter", "org/distilltophone/decoder/BitmapDecoder"} <= runner
+    # Reached by reflection, so that no compiler misses it.
+    assert "org/tensorflow/lite/gpu/GpuDelegate" in runner and not [name for name in inside if "/gpu/" in name]
+    delegates = (built.folder / "tflite/src/main/java/org/distilltophone/tflite/Delegates.java").read_text()
+    assert 'GPU_CLASS = "org.tensorflow.lite.gpu.GpuDelegate"' in delegates
+    for abi in ABIS:
+        assert (built.folder / "build/jni" / abi / "libtensorflowlite_gpu_jni.so").stat().st_size > MB
     assert not [name for name in runner if name.startswith("org/distilltophone/app/")]
 
 

@@ -46,7 +46,9 @@ def test_one_version_everywhere():
 @pytest.mark.parametrize(("in_gradle", "in_maven"), [("minSdk", "android.min.sdk"), ("targetSdk", "android.target.sdk")])
 def test_sdk_levels(in_gradle, in_maven):
     assert setting(gradle("app"), in_gradle) == APP[in_maven]
-    assert int(setting(gradle("app"), "compileSdk")) >= int(APP["android.target.sdk"])
+    for module in ("app", "tflite", "decoder"):
+        assert int(setting(gradle(module), "compileSdk")) >= int(APP["android.target.sdk"])
+        assert setting(gradle(module), "minSdk") == APP["android.min.sdk"]
 
 
 def test_names():
@@ -66,9 +68,14 @@ def test_the_modules_of_the_app():
         for item in dependencies
         if item.findtext("m:groupId", "", MAVEN) == "org.distilltophone" and item.findtext("m:scope", "", MAVEN) != "test"
     }
-    # tflite exists because Maven cannot read an AAR; Gradle can, and takes LiteRT.
-    assert included == (own - {"tflite"}) | {"app"}
-    assert "project(':core')" in gradle("app") and "com.google.ai.edge.litert:litert:1." in gradle("app")
+    assert included == own | {"app"}
+    assert own == set(re.findall(r"project\(':(\w+)'\)", gradle("app")))
+    # Maven takes TensorFlow Lite apart, for it cannot read an AAR; Gradle can, and takes LiteRT.
+    assert "com.google.ai.edge.litert:litert:1." in gradle("tflite") and "litert" not in gradle("app")
+    for module in own - {"core"}:
+        assert setting(gradle(module), "namespace") == f"org.distilltophone.{module}"
+        packages = {path.parent.relative_to(DEMO / module / "src/main/java") for path in (DEMO / module / "src").rglob("*.java")}
+        assert packages == {Path("org/distilltophone") / module}
 
 
 def test_libraries_of_core():
@@ -80,7 +87,7 @@ def test_libraries_of_core():
 
 
 def test_sources_lie_where_both_look_for_them():
-    for module in ("app", "core"):
+    for module in ("app", "core", "tflite", "decoder"):
         assert list((DEMO / module / "src/main/java").rglob("*.java"))
         assert "java.srcDirs" not in re.sub(r"test\.java\.srcDirs", "", gradle(module))
         assert "<sourceDirectory>" not in (DEMO / module / "pom.xml").read_text(encoding="utf-8")
@@ -88,7 +95,7 @@ def test_sources_lie_where_both_look_for_them():
 
 def test_java_level():
     assert PARENT["maven.compiler.release"] == "8"
-    for module in ("app", "core"):
+    for module in ("app", "core", "tflite", "decoder"):
         assert set(re.findall(r"JavaVersion\.VERSION_(\w+)", gradle(module))) == {"1_8"}
 
 

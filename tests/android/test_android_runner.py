@@ -63,6 +63,16 @@ def test_embeds_as_the_host_does(device: Remote, bundle: Bundle, pixels: np.ndar
     np.testing.assert_allclose(found["tflite-float32"].embeddings, expected["tflite-float32"].embeddings, atol=1e-5)
 
 
+def test_plain_kernels_are_those_of_the_host(device: Remote, bundle: Bundle, pixels: np.ndarray) -> None:
+    host = Host()
+    device.delegate = host.delegate = "none"
+    found, expected = device.embed(bundle, VARIANTS, [pixels], threads=1), host.embed(bundle, VARIANTS, [pixels], threads=1)
+    for name in VARIANTS:
+        assert (np.sum(found[name].embeddings * expected[name].embeddings, axis=1) > 0.999).all()
+    device.delegate = "nnapi"
+    assert "no delegate 'nnapi'" in device.embed(bundle, VARIANTS, [pixels], threads=1)["tflite-int8"].error
+
+
 def test_times_by_the_plan(device: Remote, bundle: Bundle, pixels: np.ndarray) -> None:
     plan = Plan(seconds=0, min_samples=30, max_samples=2000, warmup_max_runs=40, rest_ms=1)
     timings, conduct = device.measure_latency(bundle, VARIANTS, pixels, plan)
@@ -115,7 +125,7 @@ def tell(folder: Path, command: str, stdin: str) -> list[dict]:
 
 def test_an_engine_that_does_not_load_is_told(tmp_path: Path) -> None:
     # The phone's own main class, here where the phone's library is not.
-    path = f"{java_build.classpath()}:{java_build.DEMO / 'tflite/target/classes'}"
+    path = f"{java_build.classpath()}:{java_build.DEMO / 'tflite/target/classes'}:{java_build.DEMO / 'decoder/target/classes'}"
     command = ["java", "-cp", path, "org.distilltophone.runner.Main", "describe", tmp_path]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1

@@ -55,6 +55,7 @@ def make_runner(folder: Path, abis: Sequence[str] = ("arm64-v8a",)) -> Path:
     for abi in abis:
         (folder / "jni" / abi).mkdir()
         (folder / "jni" / abi / "libtensorflowlite_jni.so").write_bytes(abi.encode() * 500)
+        (folder / "jni" / abi / "libtensorflowlite_gpu_jni.so").write_bytes(abi.encode() * 300)
     return folder
 
 

@@ -19,7 +19,7 @@ import tiny_models
 
 from benchmark.cli import app
 from benchmark.devices import Device, DeviceOptions, Timing, open_device
-from benchmark.devices.transport import Lost
+from benchmark.devices.transport import Died, Lost, Undecodable
 from benchmark.timing import Plan
 from distill.console import Failure, UsageFailure, run_app
 from export.bundle import load_bundle
@@ -108,9 +108,69 @@ def test_embeddings_come_back_to_the_bit(phone, options, bundle_dir):
     assert "TFLite only" in there[NAMES[1]].error
     alone = device.embed(bundle, NAMES[1:], images, 1)
     assert "TFLite only" in alone[NAMES[1]].error
-    device.delegate = "gpu"
-    assert "not the delegate 'gpu'" in device.embed(bundle, TFLITE, images, 1)[NAMES[0]].error
     device.close(True)
+
+
+@pytest.mark.parametrize("delegate", ["gpu", "nnapi"])
+def test_a_delegate_that_is_not_there_is_a_result(phone, options, bundle_dir, delegate):
+    device = reach(phone, replace(options, delegate=delegate))
+    found = device.embed(load_bundle(bundle_dir), NAMES, batches(1), 1)
+    assert f"no delegate '{delegate}'" in found[NAMES[0]].error and "TFLite only" in found[NAMES[1]].error
+    sent = {path.name for path in phone.root.glob(f"{THERE}/program/*/*")}
+    assert ("libtensorflowlite_gpu_jni.so" in sent) == (delegate == "gpu")
+    device.close(True)
+    (options.android_runner / "jni/arm64-v8a/libtensorflowlite_gpu_jni.so").unlink()
+    device = reach(phone, replace(options, delegate="gpu"))
+    assert "make android" in device.embed(load_bundle(bundle_dir), NAMES, batches(1), 1)[NAMES[0]].error
+    device.close(True)
+
+
+def test_a_driver_that_takes_the_process_down_is_a_result(phone, options, bundle_dir):
+    program = (phone.root / "system/bin/app_process").read_text().removeprefix("#!/bin/sh\n")
+    phone.program("app_process", f'[ "$4" = describe ] || kill -SEGV $$\n{program}')
+    device = reach(phone, replace(options, delegate="nnapi"))
+    timings, how = device.measure_latency(load_bundle(bundle_dir), NAMES, batches(1)[0], SHORT)
+    found = device.embed(load_bundle(bundle_dir), NAMES, batches(1), 1)
+    assert how is None and "with nnapi, our program there was killed (status 139)" in found[NAMES[0]].error
+    device.close(True)
+    device = reach(phone, options)  # without such a delegate it is no result
+    with pytest.raises(Died, match="was killed"):
+        device.embed(load_bundle(bundle_dir), TFLITE, batches(1), 1)
+    device.close(True)
+
+
+def photos_of(folder: Path) -> list[bytes]:
+    return [path.read_bytes() for path in sorted(folder.rglob("*.png"))]
+
+
+def test_pictures_that_the_phone_decodes(server, phone, options, bundle_dir, photos, monkeypatch):
+    """By this computer's Python in the place of the runner; a cable pulled half way is taken up there."""
+    android_fakes.install(phone, android_fakes.board_runner(phone, [sys.executable]), ro_boot_qemu="")
+    files = photos_of(photos)
+    some = [files[start : start + 10] for start in range(0, 40, 10)]
+    monkeypatch.setattr("benchmark.devices.remote.WINDOW_BYTES", 1)  # every batch by itself
+    device, bundle = reach(phone, options), load_bundle(bundle_dir)
+    phone.cut_after = phone.received + sum(map(len, [*some[0], *some[1], *some[2]]))
+    with pytest.raises(Lost):
+        device.embed(bundle, TFLITE, some, 1)
+    device.close(False)
+    server.connect(phone)
+    done = {path: path.stat().st_mtime_ns for path in (phone.root / THERE / "results").glob("[!.]*.npy")}
+    assert len(done) >= 2 and len(done) % 2 == 0  # embeddings and times
+    again = reach(phone, options)
+    there = again.embed(bundle, TFLITE, some, 1)
+    assert {path: path.stat().st_mtime_ns for path in done} == done
+    here = open_device("host")
+    assert np.array_equal(there[NAMES[0]].embeddings, here.embed(bundle, TFLITE, some, 1)[NAMES[0]].embeddings)
+    assert again.picture_ms.shape == here.picture_ms.shape == (40, 2) and (again.picture_ms > 0).all()
+    with pytest.raises(Undecodable) as failure:
+        again.embed(bundle, TFLITE, [some[0], [*some[1], b"nonsense"]], 1)
+    assert failure.value.number == 20
+    phone.disk = phone.stored + 1_000
+    with pytest.raises(Failure, match="No space left on device"):
+        again.embed(bundle, TFLITE, [files[5:25]], 1)
+    phone.disk = None
+    again.close(True)
 
 
 def test_latency_where_the_phone_is_real(server, phone, options, bundle_dir):
@@ -310,3 +370,40 @@ def test_the_java_runner_answers(phone, options, bundle_dir, monkeypatch):
         assert 0 <= memory.added < memory.process
     device.close(True)
     assert not (phone.root / THERE).exists()
+    plain = reach(phone, replace(options, delegate="none"))
+    found = plain.embed(bundle, TFLITE, images, 1)[NAMES[0]]
+    assert np.allclose(found.embeddings, expected(images), atol=1e-5)
+    assert plain.measure_latency(bundle, TFLITE, images[0], SHORT)[0][NAMES[0]].samples
+    plain.close(True)
+    other = reach(phone, replace(options, delegate="gpu"))
+    assert "no delegate 'gpu'" in other.embed(bundle, TFLITE, images, 1)[NAMES[0]].error
+    timings, how = other.measure_latency(bundle, TFLITE, images[0], SHORT)
+    assert "no delegate 'gpu'" in timings[NAMES[0]].error and how is None
+    other.close(True)
+
+
+@pytest.mark.slow
+def test_the_java_runner_decodes_too(phone, options, bundle_dir, photos, tmp_path, monkeypatch, capsys):
+    """From the encoded files to Recall, flips and the cost of a picture: the way of an app, in one command."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "android"))
+    java_build, kinds = pytest.importorskip("java_build"), pytest.importorskip("picture_kinds")
+    words = ["java", "-Xmx512m", "-cp", java_build.classpath(), "org.distilltophone.jvm.RunnerMain"]
+    android_fakes.install(phone, words, {"HOME": str(phone.root)}, ro_boot_qemu="")
+    for name in kinds.EXACT:
+        (photos / "class00" / name).write_bytes(kinds.kinds()[name])
+    fakes.replace_torch(monkeypatch)
+    out = tmp_path / "r.json"
+    arguments = [str(bundle_dir), "--from", "files", "--part", "all", "--seconds", "0", "--no-memory", "--checkpoint", str(tmp_path)]
+    arguments += ["--variant", NAMES[0], "--min-cosine", "0.9999", "--json", str(out)]
+    there = ["--device", f"adb:{phone.serial}", "--android-runner", str(options.android_runner)]
+    assert run_app(app, [*arguments, *there, "--html", str(tmp_path / "r.html")]) == 0, capsys.readouterr()
+    value = json.loads(out.read_text())
+    (variant,) = value["variants"]
+    assert variant["cosine"]["min"] > 0.9999 and variant["flips"]["lost"] == 0 and variant["latency_ms"]["samples"] == 100
+    assert value["data"]["decoded_by"] == "device" and value["data"]["images"] == value["decoding"]["decode_ms"]["samples"] == 50
+    assert value["machine"]["packages"]["ImageIO"].startswith("Java") and "A picture costs" in (tmp_path / "r.html").read_text()
+    (photos / "class01" / "cmyk.jpg").write_bytes(kinds.kinds()["cmyk.jpg"])
+    capsys.readouterr()
+    assert run_app(app, [*arguments, *there]) == 1
+    said = " ".join(capsys.readouterr().err.split())
+    assert "class01/cmyk.jpg" in said and "a CMYK JPEG" in said and "--from pixels" in said

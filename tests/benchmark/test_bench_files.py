@@ -21,7 +21,8 @@ from benchmark.devices.local import Local
 from benchmark.devices.pictures import network_pixels, unpack
 from benchmark.devices.python_side import PythonSide
 from benchmark.devices.remote import Remote
-from distill.console import Failure, run_app
+from benchmark.devices.transport import Undecodable
+from distill.console import run_app
 from distill.data.decode import decode
 from distill.data.preprocess import Preprocessing
 from export.bundle import load_bundle
@@ -70,6 +71,8 @@ def test_what_is_no_picture_or_not_so_long(sizes):
     with pytest.raises(ValueError, match="decoded there|announced"):
         unpack(b"none", sizes, Preprocessing(input_size=16, resize_size=16).model_dump())
     with pytest.raises(ValueError, match="not known here"):
+        unpack(pictures(1)[0], [len(pictures(1)[0])], Preprocessing(input_size=16, resize_size=16).model_dump() | {"crop": "corner"})
+    with pytest.raises(ValueError, match="not known here"):
         network_pixels(pictures(1)[0], Preprocessing(input_size=16, resize_size=16).model_dump() | {"crop": "corner"})
 
 
@@ -98,7 +101,11 @@ def test_a_healthy_bundle_loses_nothing(bundle_dir, tmp_path, capsys):
         arguments = ["--from", source, "--part", "all", "--seconds", "0", "--no-memory", "--json", str(out)]
         assert run_app(app, [str(bundle_dir), *arguments]) == 0
         found[source] = json.loads(out.read_text())
-    assert "decoded on the device" in " ".join(capsys.readouterr().out.split())
+    said = " ".join(capsys.readouterr().out.split())
+    assert "decoded on the device" in said and "before the network: decoding" in said
+    cost, images = found["files"]["decoding"], found["files"]["data"]["images"]
+    assert found["pixels"]["decoding"] is None and cost["decode_ms"]["samples"] == cost["resize_ms"]["samples"] == images
+    assert 0 < cost["decode_ms"]["p50"] < 1000
     assert found["files"]["data"]["decoded_by"] == "device" and found["files"]["data"]["skipped"] == 1
     for a, b in zip(found["pixels"]["variants"], found["files"]["variants"], strict=True):
         assert a["recall"] == b["recall"] and a["map_at_r"] == b["map_at_r"]
@@ -111,7 +118,12 @@ def test_a_device_that_crops_otherwise_is_caught(bundle_dir, tmp_path, monkeypat
 
     arguments = [str(bundle_dir), "--part", "all", "--seconds", "0", "--no-memory", "--checkpoint", str(tmp_path), "--min-cosine", "0.99"]
     assert run_app(app, [*arguments, "--from", "files"]) == 0
-    monkeypatch.setattr(module, "unpack", lambda data, sizes, rule: unpack(data, sizes, rule)[:, ::-1])  # upside down
+
+    def upside_down(data, sizes, rule):
+        pixels, times = unpack(data, sizes, rule)
+        return pixels[:, ::-1], times
+
+    monkeypatch.setattr(module, "unpack", upside_down)
     assert run_app(app, [*arguments, "--from", "files"]) == 1
     assert run_app(app, [*arguments, "--from", "pixels"]) == 0
 
@@ -122,11 +134,27 @@ def test_a_remote_device_decodes_too(bundle_dir, tmp_path):
     batches = [files[:3], files[3:], files[:3]]  # one of them twice
     there, here = device.embed(bundle, NAMES, batches, 1), open_device("host").embed(bundle, NAMES, batches, 1)
     assert all(np.array_equal(there[name].embeddings, here[name].embeddings) for name in NAMES)
+    assert device.picture_ms.shape == (8, 2) and (device.picture_ms > 0).all()
     for where in (device, open_device("host")):
-        with pytest.raises(Failure, match="picture 1 of 2 cannot be decoded"):
-            where.embed(bundle, NAMES, [[files[0], b"nonsense"]], 1)
+        with pytest.raises(Undecodable, match="cannot be decoded there: not a JPEG") as failure:
+            where.embed(bundle, NAMES, [files[:3], [files[0], b"nonsense"]], 1)
+        assert failure.value.number == 4
+    assert device.embed(bundle, NAMES, [np.zeros((1, fakes.SIDE, fakes.SIDE, 3), np.uint8)], 1) and device.picture_ms is None
     device.close(True)
     assert not (tmp_path / "there").exists()
+
+
+def test_a_picture_that_the_device_refuses_is_named(bundle_dir, monkeypatch, capsys):
+    """Python read it here, so the data set is not to blame."""
+    import benchmark.devices.pictures as module
+
+    def refuse(data, sizes, rule):
+        raise module.BadPicture(3, "a CMYK JPEG")
+
+    monkeypatch.setattr(module, "unpack", refuse)
+    assert run_app(app, [str(bundle_dir), "--from", "files", "--part", "all", "--seconds", "0", "--no-memory"]) == 1
+    said = " ".join(capsys.readouterr().err.split())
+    assert "class00/3.jpg: host: cannot be decoded there: a CMYK JPEG" in said and "--from pixels" in said
 
 
 def test_what_has_no_files(tmp_path, capsys):

@@ -15,7 +15,7 @@ import org.distilltophone.core.PhotoIndex;
 /** What lives as long as the process: the model, the demo gallery, the index of the user's photos, one working thread. */
 public class DemoApp extends Application {
     /** Replaced by tests. */
-    static EngineFactory engines = new TfliteEngine.Factory();
+    static EngineFactory engines = new PhoneEngines();
 
     /** Searches run here, one after another. */
     final ExecutorService worker = Executors.newSingleThreadExecutor();

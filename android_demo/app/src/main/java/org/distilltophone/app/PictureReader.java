@@ -4,37 +4,29 @@ import android.app.ActivityManager;
 import android.content.ContentResolver;
 import android.content.Context;
 import android.graphics.Bitmap;
-import android.graphics.BitmapFactory;
-import android.graphics.ColorSpace;
-import android.graphics.ImageDecoder;
 import android.graphics.Matrix;
 import android.net.Uri;
-import android.os.Build;
-import java.io.ByteArrayInputStream;
 import java.io.ByteArrayOutputStream;
 import java.io.FileNotFoundException;
 import java.io.IOException;
 import java.io.InputStream;
-import java.nio.ByteBuffer;
-import org.distilltophone.core.Exif;
 import org.distilltophone.core.PixelSource;
-import org.distilltophone.core.Preprocessing;
 import org.distilltophone.core.UndecodableException;
+import org.distilltophone.decoder.BitmapPicture;
 
-/**
- * A photo decoded as docs/preprocessing.md has it: whole, 8 bits, upright by its EXIF orientation. Only the bitmap itself
- * is as large as the photo, and it lies outside Java's heap.
- */
+/** A photo that another app shares, decoded; and a small copy of it for the eye. */
 final class PictureReader implements PixelSource {
     private static final int MAX_FILE = 200 << 20;
 
     final Bitmap bitmap;
     /** How it still has to be turned. */
     final int orientation;
+    private final BitmapPicture picture;
 
-    private PictureReader(Bitmap bitmap, int orientation) {
-        this.bitmap = bitmap;
-        this.orientation = orientation;
+    private PictureReader(BitmapPicture picture) {
+        this.picture = picture;
+        bitmap = picture.bitmap;
+        orientation = picture.orientation();
     }
 
     /**
@@ -78,87 +70,24 @@ final class PictureReader implements PixelSource {
     }
 
     static PictureReader decode(Context context, byte[] file) throws IOException, UndecodableException {
-        BitmapFactory.Options options = new BitmapFactory.Options();
-        options.inJustDecodeBounds = true;
-        BitmapFactory.decodeByteArray(file, 0, file.length, options);
-        if (options.outWidth < 1 || options.outHeight < 1) {
-            throw new UndecodableException("no picture format that is known here");
-        }
-        String refusal = Preprocessing.refusal(options.outWidth, options.outHeight);
-        if (refusal != null) {
-            throw new UndecodableException(refusal);
-        }
         ActivityManager.MemoryInfo memory = new ActivityManager.MemoryInfo();
         ((ActivityManager) context.getSystemService(Context.ACTIVITY_SERVICE)).getMemoryInfo(memory);
-        if (4L * options.outWidth * options.outHeight > Math.max(memory.availMem, 256L << 20) / 2) {
-            throw new IOException("there is no memory for " + options.outWidth + " × " + options.outHeight + " pixels now");
-        }
-        try {
-            PictureReader picture = Build.VERSION.SDK_INT >= 28 ? decodeWhole(file) : decodeOld(file);
-            if (Build.VERSION.SDK_INT >= 29 && picture.bitmap.getColorSpace() != null) {
-                // Python takes the numbers as they are; so they are not to be converted when they are read.
-                picture.bitmap.setColorSpace(ColorSpace.get(ColorSpace.Named.SRGB));
-            }
-            return picture;
-        } catch (OutOfMemoryError tooLarge) {
-            throw new IOException("there is no memory for it now", tooLarge);
-        }
-    }
-
-    /** Turns the picture upright by itself, and refuses one that ends early. */
-    private static PictureReader decodeWhole(byte[] file) throws UndecodableException {
-        try {
-            Bitmap bitmap = ImageDecoder.decodeBitmap(ImageDecoder.createSource(ByteBuffer.wrap(file)),
-                new ImageDecoder.OnHeaderDecodedListener() {
-                    @Override
-                    public void onHeaderDecoded(ImageDecoder decoder, ImageDecoder.ImageInfo info, ImageDecoder.Source source) {
-                        decoder.setAllocator(ImageDecoder.ALLOCATOR_SOFTWARE);
-                        decoder.setUnpremultipliedRequired(true);
-                    }
-                });
-            return new PictureReader(eightBits(bitmap), 1);
-        } catch (IOException broken) {
-            throw new UndecodableException(String.valueOf(broken.getMessage()));
-        }
-    }
-
-    static PictureReader decodeOld(byte[] file) throws UndecodableException {
-        BitmapFactory.Options options = new BitmapFactory.Options();
-        options.inPremultiplied = false;
-        options.inPreferredConfig = Bitmap.Config.ARGB_8888;
-        Bitmap bitmap = BitmapFactory.decodeByteArray(file, 0, file.length, options);
-        if (bitmap == null) {
-            throw new UndecodableException("the picture is damaged");
-        }
-        return new PictureReader(eightBits(bitmap), Exif.orientation(new ByteArrayInputStream(file)));
-    }
-
-    /** 16-bit pictures come as half floats. */
-    private static Bitmap eightBits(Bitmap bitmap) throws UndecodableException {
-        if (bitmap.getConfig() == Bitmap.Config.ARGB_8888) {
-            return bitmap;
-        }
-        Bitmap copy = bitmap.copy(Bitmap.Config.ARGB_8888, false);
-        bitmap.recycle();
-        if (copy == null) {
-            throw new UndecodableException("its kind of pixels cannot be converted");
-        }
-        return copy;
+        return new PictureReader(BitmapPicture.decode(file, Math.max(memory.availMem, 256L << 20) / 2));
     }
 
     @Override
     public int width() {
-        return bitmap.getWidth();
+        return picture.width();
     }
 
     @Override
     public int height() {
-        return bitmap.getHeight();
+        return picture.height();
     }
 
     @Override
     public void read(int x, int y, int w, int h, int[] into) {
-        bitmap.getPixels(into, 0, w, x, y, w, h);
+        picture.read(x, y, w, h, into);
     }
 
     /** A small upright copy to be shown: its longer side has at most {@code side} pixels. */

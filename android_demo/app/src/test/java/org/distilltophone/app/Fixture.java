@@ -74,6 +74,11 @@ final class Fixture {
         return Files.readAllBytes(folder.toPath().resolve("pictures").resolve(picture));
     }
 
+    /** Pictures of every kind, and beside NAME as NAME.pixels what Python makes of it. */
+    File kinds() {
+        return new File(folder, "kinds");
+    }
+
     /** As if another app shared it. */
     Uri share(String picture) throws IOException {
         return share(picture, bytes(picture));

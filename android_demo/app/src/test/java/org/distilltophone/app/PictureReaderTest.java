@@ -5,11 +5,16 @@ import static org.junit.Assert.assertEquals;
 import static org.junit.Assert.assertThrows;
 import static org.junit.Assert.assertTrue;
 
+import java.io.File;
 import java.nio.ByteBuffer;
+import java.nio.file.Files;
 import org.distilltophone.core.Bundle;
 import org.distilltophone.core.GoldenFile;
+import org.distilltophone.core.PictureDecoder;
 import org.distilltophone.core.Sha256;
 import org.distilltophone.core.UndecodableException;
+import org.distilltophone.decoder.BitmapDecoder;
+import org.distilltophone.decoder.BitmapPicture;
 import org.junit.Test;
 import org.junit.runner.RunWith;
 import org.robolectric.RobolectricTestRunner;
@@ -32,9 +37,9 @@ public class PictureReaderTest {
             ByteBuffer content = bundle.read(one.file);
             byte[] file = new byte[content.remaining()];
             content.get(file);
-            for (PictureReader picture : new PictureReader[] {
-                PictureReader.decode(RuntimeEnvironment.getApplication(), file), PictureReader.decodeOld(file)}) {
-                byte[] pixels = bundle.preprocessing().pixels(picture, picture.orientation);
+            for (BitmapPicture picture : new BitmapPicture[] {
+                BitmapPicture.decode(file, Long.MAX_VALUE), BitmapPicture.decodeOld(file)}) {
+                byte[] pixels = bundle.preprocessing().pixels(picture, picture.orientation());
                 if (one.lossless()) {
                     assertEquals(one.file, one.pixelsSha256, Sha256.of(pixels));
                 } else {
@@ -44,6 +49,28 @@ public class PictureReaderTest {
             }
         }
         assertTrue("one of the golden files lies on its side", turned > 0);
+    }
+
+    @Test
+    public void every_kind_of_picture_gives_the_pixels_of_python() throws Exception {
+        File[] files = Fixture.load().kinds().listFiles((folder, name) -> !name.endsWith(".pixels"));
+        Bundle bundle = AppModel.bundle(RuntimeEnvironment.getApplication());
+        StringBuilder wrong = new StringBuilder();
+        for (File file : files) {
+            byte[] expected = Files.readAllBytes(new File(file + ".pixels").toPath());
+            byte[] content = Files.readAllBytes(file.toPath());
+            try (PictureDecoder.Decoded picture = new BitmapDecoder().decode(content)) {
+                double apart = difference(bundle.preprocessing().pixels(picture, picture.orientation()), expected);
+                boolean near = file.getName().endsWith(".jpg") && apart <= 1;
+                if (apart != 0 && !near) {
+                    wrong.append(file.getName()).append(' ').append(apart).append("; ");
+                }
+            } catch (UndecodableException refused) {
+                wrong.append(file.getName()).append(' ').append(refused.getMessage()).append("; ");
+            }
+        }
+        assertEquals("", wrong.toString());
+        assertTrue(files.length > 12);
     }
 
     /** Mean, in levels. */

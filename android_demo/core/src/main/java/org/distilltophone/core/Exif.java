@@ -4,19 +4,22 @@ import java.io.EOFException;
 import java.io.IOException;
 import java.io.InputStream;
 
-/** The orientation tag of a JPEG: Android's and Java's decoders do not turn pictures by themselves. */
+/** The orientation tag of a JPEG or PNG: Java's decoder and Android's older one do not turn pictures by themselves. */
 public final class Exif {
     private static final int MAX_SEGMENTS = 1000;
     private static final int ORIENTATION = 0x0112;
     private static final int SHORT = 3;
+    private static final int MAX_BLOCK = 1 << 20;
+    private static final int PNG_EXIF = 'e' << 24 | 'X' << 16 | 'I' << 8 | 'f';
+    private static final int PNG_END = 'I' << 24 | 'E' << 16 | 'N' << 8 | 'D';
 
     private Exif() {}
 
     /**
      * How a picture has to be turned, see {@link Picture#upright}.
      *
-     * @param stream the file from its start; read up to the pixels at most, not closed
-     * @return 1 to 8; 1 where there is no JPEG, no EXIF or a damaged one: that says nothing against the pixels
+     * @param stream the file from its start; read up to the pixels (of a PNG to the end) at most, not closed
+     * @return 1 to 8; 1 where there is no JPEG or PNG, no EXIF or a damaged one: that says nothing against the pixels
      */
     public static int orientation(InputStream stream) {
         try {
@@ -27,7 +30,12 @@ public final class Exif {
     }
 
     private static int find(InputStream stream) throws IOException {
-        if (next(stream) != 0xFF || next(stream) != 0xD8) {
+        int first = next(stream);
+        int second = next(stream);
+        if (first == 0x89 && second == 'P') {
+            return findInPng(stream);
+        }
+        if (first != 0xFF || second != 0xD8) {
             return 1;
         }
         for (int i = 0; i < MAX_SEGMENTS; i++) {
@@ -59,6 +67,29 @@ public final class Exif {
             }
         }
         return 1;
+    }
+
+    private static int findInPng(InputStream stream) throws IOException {
+        skip(stream, 6); // the rest of the signature
+        for (int i = 0; i < MAX_SEGMENTS; i++) {
+            int length = word(stream);
+            int type = word(stream);
+            if (type == PNG_END || length < 0) {
+                return 1;
+            }
+            if (type == PNG_EXIF && length >= 8 && length <= MAX_BLOCK) {
+                byte[] block = new byte[length];
+                fill(stream, block);
+                return read(block, 0);
+            }
+            skip(stream, length);
+            skip(stream, 4); // checksum
+        }
+        return 1;
+    }
+
+    private static int word(InputStream stream) throws IOException {
+        return next(stream) << 24 | next(stream) << 16 | next(stream) << 8 | next(stream);
     }
 
     private static boolean startsWithExif(byte[] b) {

@@ -1,5 +1,8 @@
 package org.distilltophone.core;
 
+import java.nio.ByteBuffer;
+import java.nio.charset.StandardCharsets;
+
 /**
  * From a decoded picture to the pixels of the model, equal to Python's to the bit (docs/preprocessing.md).
  *
@@ -26,6 +29,16 @@ public final class Preprocessing {
         this.resizeSize = resizeSize;
         this.mean = mean.clone();
         this.std = std.clone();
+    }
+
+    /**
+     * A record as it stands in {@code bundle.json} and in the jobs of distill-bench.
+     *
+     * @throws BadFileException it contradicts itself, or has a rule that is not known here
+     */
+    public static Preprocessing parse(String json) throws BadFileException {
+        ByteBuffer text = ByteBuffer.wrap(json.getBytes(StandardCharsets.UTF_8));
+        return Manifest.preprocessing(Fields.parse(text, "preprocessing", "update distill-to-phone"));
     }
 
     /** Why a picture of this size is not to be decoded at all, for people; null: it may be. As in Python. */

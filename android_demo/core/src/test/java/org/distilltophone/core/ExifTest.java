@@ -58,7 +58,30 @@ public class ExifTest {
     }
 
     @Test
-    public void whatIsNoJpegIsUpright() {
+    public void chunksOfPng() {
+        byte[] inJpeg = jpeg(false, 6);
+        int tiff = 2 + 6 + 3 + 2 + 6; // behind start, comment, marker, length and "Exif"
+        ByteArrayOutputStream out = new ByteArrayOutputStream();
+        bytes(out, 0x89, 'P', 'N', 'G', 13, 10, 26, 10);
+        bytes(out, 0, 0, 0, 2, 'I', 'D', 'A', 'T', 1, 2, 0, 0, 0, 0);
+        byte[] start = out.toByteArray();
+        int length = inJpeg.length - tiff - 4;
+        bytes(out, 0, 0, 0, length, 'e', 'X', 'I', 'f');
+        out.write(inJpeg, tiff, length);
+        byte[] png = out.toByteArray();
+        assertEquals(6, of(png));
+        for (int cut = 0; cut < png.length; cut++) {
+            int found = of(java.util.Arrays.copyOf(png, cut));
+            assertTrue(found == 1 || found == 6);
+        }
+        out = new ByteArrayOutputStream();
+        out.write(start, 0, start.length);
+        bytes(out, 0, 0, 0, 0, 'I', 'E', 'N', 'D');
+        assertEquals(1, of(out.toByteArray()));
+    }
+
+    @Test
+    public void whatIsNoPictureIsUpright() {
         assertEquals(1, of(new byte[0]));
         assertEquals(1, of("\u0089PNG\r\n".getBytes()));
     }

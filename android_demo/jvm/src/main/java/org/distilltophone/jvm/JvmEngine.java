@@ -13,10 +13,11 @@ import org.bytedeco.tensorflowlite.TfLiteQuantizationParams;
 import org.bytedeco.tensorflowlite.TfLiteTensor;
 import org.bytedeco.tensorflowlite.global.tensorflowlite;
 import org.distilltophone.core.BadFileException;
+import org.distilltophone.core.DelegateException;
 import org.distilltophone.core.Engine;
 import org.distilltophone.core.TensorSpec;
 
-/** TensorFlow Lite on Linux with XNNPACK, as the phone has it. */
+/** TensorFlow Lite on Linux, with XNNPACK as the phone has it or with the plain kernels. */
 public final class JvmEngine implements Engine {
     private static final String CURE = "export it again";
     private static final int OK = 0;
@@ -24,7 +25,7 @@ public final class JvmEngine implements Engine {
     private final BytePointer content; // the model refers to it as long as it lives
     private final FlatBufferModel model;
     private final BuiltinOpResolver resolver = new BuiltinOpResolverWithoutDefaultDelegates();
-    private final Xnnpack xnnpack;
+    private final Xnnpack xnnpack; // null: the plain kernels
     private final Interpreter interpreter = new Interpreter((Pointer) null);
     private final TfLiteTensor input;
     private final TfLiteTensor output;
@@ -37,6 +38,19 @@ public final class JvmEngine implements Engine {
      * @throws BadFileException the engine refuses it, or it is not what the bundle says
      */
     public JvmEngine(ByteBuffer file, TensorSpec inputSpec, TensorSpec outputSpec, int threads) throws IOException {
+        this(file, inputSpec, outputSpec, threads, "xnnpack");
+    }
+
+    /**
+     * The same with a choice of what computes.
+     *
+     * @param delegate "xnnpack" or "none"
+     * @throws DelegateException another: there are none on Linux
+     */
+    public JvmEngine(ByteBuffer file, TensorSpec inputSpec, TensorSpec outputSpec, int threads, String delegate) throws IOException {
+        if (!delegate.equals("xnnpack") && !delegate.equals("none")) {
+            throw new DelegateException("TensorFlow Lite for Linux has no delegate '" + delegate + "': it has xnnpack and none", null);
+        }
         byte[] bytes = new byte[file.remaining()];
         file.duplicate().get(bytes);
         content = new BytePointer(bytes);
@@ -45,9 +59,11 @@ public final class JvmEngine implements Engine {
             content.close();
             throw new BadFileException("no TFLite model", CURE);
         }
-        xnnpack = new Xnnpack(threads);
+        xnnpack = delegate.equals("xnnpack") ? new Xnnpack(threads) : null;
         try (InterpreterBuilder builder = new InterpreterBuilder(model, resolver)) {
-            builder.AddDelegate(xnnpack.delegate());
+            if (xnnpack != null) {
+                builder.AddDelegate(xnnpack.delegate());
+            }
             builder.apply(interpreter, threads);
         }
         if (interpreter.isNull() || interpreter.AllocateTensors() != OK || interpreter.inputs().limit() > 1) {
@@ -102,7 +118,9 @@ public final class JvmEngine implements Engine {
     @Override
     public void close() {
         interpreter.close();
-        xnnpack.close();
+        if (xnnpack != null) {
+            xnnpack.close();
+        }
         resolver.close();
         model.close();
         content.close();

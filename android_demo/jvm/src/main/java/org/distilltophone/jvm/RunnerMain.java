@@ -9,7 +9,7 @@ import org.distilltophone.core.TensorSpec;
 import org.distilltophone.runner.EngineOpener;
 import org.distilltophone.runner.Runner;
 
-/** The runner on a computer: what stands on the phone is the engine alone. */
+/** The runner on a computer: what stands on the phone alone is the engine and the decoder. */
 public final class RunnerMain {
     private RunnerMain() {}
 
@@ -30,12 +30,12 @@ public final class RunnerMain {
         }
 
         @Override
-        public Engine open(ByteBuffer model, TensorSpec input, TensorSpec output, int threads) throws IOException {
-            return new JvmEngine(model, input, output, threads);
+        public Engine open(ByteBuffer model, TensorSpec input, TensorSpec output, int threads, String delegate) throws IOException {
+            return new JvmEngine(model, input, output, threads, delegate);
         }
     }
 
     public static void main(String[] arguments) {
-        System.exit(new Runner(new Opener()).run(arguments, System.in, System.out));
+        System.exit(new Runner(new Opener(), new ImageIoDecoder()).run(arguments, System.in, System.out));
     }
 }

@@ -1,6 +1,5 @@
 package org.distilltophone.jvm;
 
-import java.awt.image.BufferedImage;
 import java.io.ByteArrayInputStream;
 import java.io.DataInputStream;
 import java.io.File;
@@ -12,7 +11,6 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.List;
-import javax.imageio.ImageIO;
 import org.distilltophone.core.Bundle;
 import org.distilltophone.core.Embedder;
 import org.distilltophone.core.Exif;
@@ -28,6 +26,7 @@ import org.distilltophone.core.Picture;
 import org.distilltophone.core.PrefilterIndex;
 import org.distilltophone.core.Sha256;
 import org.distilltophone.core.TopK;
+import org.distilltophone.core.UndecodableException;
 
 /** What the tests in tests/android ask of the code of the phone. Raw files: little-endian, no header. */
 public final class Tool {
@@ -69,15 +68,12 @@ public final class Tool {
         return new Embedder(bundle, new JvmEngine(bundle.model(), bundle.variant().input, bundle.variant().output, 1));
     }
 
-    /** Decoded as it is stored; PNG, JPEG, BMP. */
-    static Picture decode(byte[] file) throws IOException {
-        BufferedImage image = ImageIO.read(new ByteArrayInputStream(file));
-        if (image == null) {
-            throw new IOException("not a picture that Java decodes");
+    private static Picture decode(byte[] file) throws IOException {
+        try {
+            return ImageIoDecoder.picture(file);
+        } catch (UndecodableException bad) {
+            throw new IOException(bad.getMessage(), bad);
         }
-        int width = image.getWidth();
-        int height = image.getHeight();
-        return new Picture(image.getRGB(0, 0, width, height, null, 0, width), width, height);
     }
 
     private static void golden(Bundle bundle) throws IOException {
@@ -232,7 +228,6 @@ public final class Tool {
     }
 
     static {
-        ImageIO.setUseCache(false);
         System.setOut(new java.io.PrintStream(System.out, true, StandardCharsets.UTF_8));
     }
 }

@@ -13,22 +13,27 @@ import java.nio.charset.StandardCharsets;
 import java.util.LinkedHashMap;
 import java.util.Map;
 import org.distilltophone.core.Embedder;
+import org.distilltophone.core.PictureDecoder;
 
 /**
  * A job in (JSON on stdin), results out (files, announced on stdout): the protocol of benchmark/devices/runner.py, for devices
  * that have no Python.
  *
- * <p>{@code describe|latency|embed|memory FOLDER}
+ * <p>{@code describe|latency|embed|memory|sustain FOLDER}
  */
 public final class Runner {
     private static final String MARK = "@distill-bench ";
     private static final long SHOW_NANOS = 1000000000L; // seldom: the cable's interrupts are not the model's
 
     private final EngineOpener engine;
+    private final PictureDecoder decoder;
     private PrintStream out;
+    private String chunk = ""; // being embedded
 
-    public Runner(EngineOpener engine) {
+    /** @param decoder for jobs that bring encoded pictures */
+    public Runner(EngineOpener engine, PictureDecoder decoder) {
         this.engine = engine;
+        this.decoder = decoder;
     }
 
     /**
@@ -39,12 +44,13 @@ public final class Runner {
     public int run(String[] arguments, InputStream in, PrintStream stdout) {
         out = stdout;
         if (arguments.length != 2) {
-            System.err.println("usage: describe|latency|embed|memory FOLDER");
+            System.err.println("usage: describe|latency|embed|memory|sustain FOLDER");
             return 2;
         }
         try {
             if (arguments[0].equals("describe")) {
-                tell(new JsonObject().add("machine", new JsonObject().add("packages", engine.packages())));
+                JsonObject packages = engine.packages().add(decoder.name(), decoder.version());
+                tell(new JsonObject().add("machine", new JsonObject().add("packages", packages)));
                 return 0;
             }
             Store store = new Store(arguments[1]);
@@ -55,6 +61,9 @@ public final class Runner {
             return 0;
         } catch (Store.Damaged damaged) {
             tell(new JsonObject().add("damaged", damaged.getMessage()));
+        } catch (Pictures.Undecodable bad) {
+            tell(new JsonObject().add("error", "cannot be decoded there: " + bad.getMessage()).add("picture", bad.number)
+                .add("of", chunk));
         } catch (IOException | ParseException | UnsupportedOperationException | NullPointerException error) {
             // The last two: a job that lacks something, or has something else in its place.
             tell(new JsonObject().add("error", Variants.reason(error)));
@@ -64,11 +73,12 @@ public final class Runner {
         return 1;
     }
 
-    private void work(String command, Store store, JsonObject job) throws IOException, Store.Damaged {
+    private void work(String command, Store store, JsonObject job) throws IOException, Store.Damaged, Pictures.Undecodable {
         switch (command) {
             case "latency": latency(store, job); return;
             case "embed": embed(store, job); return;
             case "memory": memory(store, job); return;
+            case "sustain": sustain(store, job); return;
             default: throw new IOException("unknown command " + command);
         }
     }
@@ -114,7 +124,7 @@ public final class Runner {
         return out;
     }
 
-    private void embed(Store store, JsonObject job) throws IOException, Store.Damaged {
+    private void embed(Store store, JsonObject job) throws IOException, Store.Damaged, Pictures.Undecodable {
         Variants variants = new Variants(store, job, engine);
         Map<String, Embedder> open = new LinkedHashMap<String, Embedder>();
         for (String name : variants.names()) {
@@ -125,28 +135,43 @@ public final class Runner {
             }
         }
         for (JsonValue value : job.get("chunks").asArray()) {
-            JsonObject chunk = value.asObject();
-            Npy pixels = store.array(chunk.get("pixels").asString());
-            byte[] all = bytes(pixels);
-            for (JsonObject.Member key : chunk.get("keys").asObject()) {
-                Embedder embedder = open.get(key.getName());
-                if (embedder == null) {
-                    continue;
-                }
-                byte[] rows;
-                try {
-                    rows = rows(embedder, all, pixels.shape[0], variants.pixelBytes(key.getName()));
-                } catch (RuntimeException error) {
-                    failed(key.getName(), error);
-                    open.remove(key.getName()).close();
-                    continue;
-                }
-                save(store, key.getValue().asString(), rows);
-            }
+            embedChunk(store, job, value.asObject(), variants, open);
             tell(new JsonObject().add("step", 1));
         }
         for (Embedder embedder : open.values()) {
             embedder.close();
+        }
+    }
+
+    private void embedChunk(Store store, JsonObject job, JsonObject one, Variants variants, Map<String, Embedder> open)
+            throws IOException, Store.Damaged, Pictures.Undecodable {
+        chunk = one.get("pixels").asString();
+        byte[] all;
+        int count;
+        if (one.get("sizes") == null) {
+            Npy pixels = store.array(chunk);
+            all = bytes(pixels);
+            count = pixels.shape[0];
+        } else {
+            Pictures pictures = Pictures.read(store.content(chunk), one.get("sizes").asArray(), job.get("preprocessing").asObject(), decoder);
+            all = pictures.pixels;
+            count = pictures.count;
+            save(store, one.get("times").asString(), Npy.write(pictures.millis, 2));
+        }
+        for (JsonObject.Member key : one.get("keys").asObject()) {
+            Embedder embedder = open.get(key.getName());
+            if (embedder == null) {
+                continue;
+            }
+            byte[] rows;
+            try {
+                rows = rows(embedder, all, count, variants.pixelBytes(key.getName()));
+            } catch (RuntimeException error) {
+                failed(key.getName(), error);
+                open.remove(key.getName()).close();
+                continue;
+            }
+            save(store, key.getValue().asString(), rows);
         }
     }
 
@@ -165,6 +190,16 @@ public final class Runner {
             rows[i] = embedder.result();
         }
         return Npy.write(rows, embedder.dimension());
+    }
+
+    private void sustain(Store store, JsonObject job) throws IOException, Store.Damaged {
+        Variants variants = new Variants(store, job, engine);
+        String name = variants.names().iterator().next();
+        try {
+            tell(Sustained.run(variants, name, job.get("seconds").asDouble()));
+        } catch (IOException | RuntimeException error) {
+            failed(name, error);
+        }
     }
 
     private void memory(Store store, JsonObject job) throws IOException, Store.Damaged {

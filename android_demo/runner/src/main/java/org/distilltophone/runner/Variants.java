@@ -20,8 +20,10 @@ final class Variants {
         final TensorSpec input;
         final TensorSpec output;
         final float[][] table;
+        final String delegate;
 
-        One(String format, ByteBuffer model, TensorSpec input, TensorSpec output, float[][] table) {
+        One(String format, ByteBuffer model, TensorSpec input, TensorSpec output, float[][] table, String delegate) {
+            this.delegate = delegate;
             this.format = format;
             this.model = model;
             this.input = input;
@@ -29,6 +31,8 @@ final class Variants {
             this.table = table;
         }
     }
+
+    private static final String DEFAULT_DELEGATE = "xnnpack";
 
     private final EngineOpener engine;
     private final int threads;
@@ -44,7 +48,7 @@ final class Variants {
             TensorSpec input = TensorSpec.parse(variant.get("input").toString(), true);
             TensorSpec output = TensorSpec.parse(variant.get("output").toString(), false);
             all.put(member.getName(), new One(variant.get("format").asString(), model, input, output,
-                table(store.array(variant.get("table").asString()), input)));
+                table(store.array(variant.get("table").asString()), input), variant.getString("delegate", DEFAULT_DELEGATE)));
         }
     }
 
@@ -75,7 +79,8 @@ final class Variants {
         if (!one.format.equals(engine.format())) {
             throw new IOException("no engine here runs '" + one.format + "'");
         }
-        return new Embedder(new Border(one.input, one.output, one.table), engine.open(one.model, one.input, one.output, threads));
+        return new Embedder(new Border(one.input, one.output, one.table),
+            engine.open(one.model, one.input, one.output, threads, one.delegate));
     }
 
     /** Bytes of one picture of pixels. */

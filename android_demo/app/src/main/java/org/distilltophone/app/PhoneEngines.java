@@ -1,0 +1,17 @@
+package org.distilltophone.app;
+
+import java.io.IOException;
+import org.distilltophone.core.Bundle;
+import org.distilltophone.core.Engine;
+import org.distilltophone.tflite.Delegates;
+import org.distilltophone.tflite.TfliteEngine;
+
+/** TensorFlow Lite, by the settings of the app. */
+final class PhoneEngines implements EngineFactory {
+    @Override
+    public Engine open(Bundle bundle, Settings how) throws IOException {
+        String delegate = how.delegate.equals(Settings.PLAIN) ? Delegates.NONE
+            : how.delegate.equals(Settings.NNAPI) ? Delegates.NNAPI : Delegates.XNNPACK;
+        return new TfliteEngine(bundle.model(), bundle.variant().input, bundle.variant().output, how.threads, delegate);
+    }
+}
