@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import json
+import math
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmark.operators.onnx_graph import Graph, Weights, read_graph
 from benchmark.operators.schema import Operator
 from distill.console import Failure
 
 __all__ = ["profile_onnx", "read_events"]
+
+# Which input of an operator holds the weights; FusedConv and the like are onnxruntime's own.
+PLACES = {
+    "Conv": 1, "FusedConv": 1, "NhwcFusedConv": 1, "ConvInteger": 1, "QLinearConv": 3, "Gemm": 1, "FusedGemm": 1, "MatMul": 1,
+    "FusedMatMul": 1, "MatMulInteger": 1, "DynamicQuantizeMatMul": 1, "MatMulIntegerToFloat": 1, "QLinearMatMul": 3, "QGemm": 3,
+}  # fmt: skip
 
 
 def profile_onnx(content: bytes, values: np.ndarray, threads: int, runs: int) -> list[Operator]:
@@ -34,18 +43,24 @@ def profile_onnx(content: bytes, values: np.ndarray, threads: int, runs: int) ->
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         options.log_severity_level = 3
         options.enable_profiling, options.profile_file_prefix = True, str(Path(folder, "p"))
+        # Its nodes are those of the profile; there it leaves out the weights that it has repacked.
+        options.optimized_model_filepath = str(Path(folder, "m.onnx"))
         session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         feed = {session.get_inputs()[0].name: values}
         for _ in range(runs):
             session.run(None, feed)
         events = json.loads(Path(session.end_profiling()).read_text())
-    return read_events(events, runs)
+        return read_events(events, runs, read_graph(Path(options.optimized_model_filepath).read_bytes()))
 
 
-def read_events(events: list[dict[str, Any]], runs: int) -> list[Operator]:
+def read_events(events: list[dict[str, Any]], runs: int, graph: Graph) -> list[Operator]:
     """Nodes in the order of execution, each with the mean of the middle half of its times: events count whole
-    microseconds, so that a median would be as coarse. Their multiply-accumulates are not known: onnxruntime does
-    not tell the shape of weights that it has repacked."""
+    microseconds, so that a median would be as coarse.
+
+    Args:
+        runs: inferences that the events are of.
+        graph: as onnxruntime runs it.
+    """
     times: dict[str, list[float]] = {}
     facts: dict[str, dict[str, Any]] = {}
     for event in events:
@@ -60,5 +75,21 @@ def read_events(events: list[dict[str, Any]], runs: int) -> list[Operator]:
         outputs = [next(iter(entry.items())) for entry in facts[name].get("output_type_shape", [])]
         kind, shape = outputs[0] if outputs else ("", [])
         middle = counted[quarter : len(counted) - quarter]
-        found.append(Operator(facts[name]["op_name"], tuple(shape), 0, kind in ("int8", "uint8"), float(middle.mean())))
+        weights = [graph.weights.get(given) for given in graph.nodes.get(name.removesuffix("_kernel_time"), [])]
+        moved = sum(int(facts[name].get(key, 0)) for key in ("activation_size", "output_size"))
+        found.append(Operator(
+            facts[name]["op_name"], tuple(shape), _macs(facts[name]["op_name"], weights, tuple(shape)), kind in ("int8", "uint8"),
+            float(middle.mean()), moved + sum(one.bytes for one in weights if one),
+        ))  # fmt: skip
     return found
+
+
+def _macs(kind: str, weights: Sequence[Weights | None], shape: tuple[int, ...]) -> int:
+    """Of one node; 0 where its second factor is no constant."""
+    place = PLACES.get(kind)
+    factor = weights[place] if place is not None and place < len(weights) else None
+    if factor is None or not shape:
+        return 0
+    if "Conv" in kind:  # [out, in of the group, h, w]
+        return math.prod(shape) * math.prod(factor.shape[1:])
+    return math.prod(shape[:-1]) * math.prod(factor.shape)  # [in, out] or [out, in]

@@ -14,9 +14,10 @@ class Operator:
     Attributes:
         kind: as the format names it, e.g. ``CONV_2D``.
         shape: of its output.
-        macs: multiply-accumulates of one picture; 0 where it is no convolution or matrix product, or not known.
+        macs: multiply-accumulates of one picture; 0 where it is no convolution or matrix product.
         integer: whether it computes with int8.
         ms: its time; differences of medians may come out a little below 0 where it is next to nothing.
+        bytes: of its inputs, outputs and weights together: what it has to move at least.
     """
 
     kind: str
@@ -24,3 +25,4 @@ class Operator:
     macs: int
     integer: bool
     ms: float
+    bytes: int = 0

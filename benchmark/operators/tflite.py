@@ -47,7 +47,10 @@ def cuts(content: bytes) -> list[tuple[Operator, bytes]]:
         output = graph.tensors[operator.outputs[0]]
         shape = tuple(int(side) for side in output.shape)
         found.append((
-            Operator(kind, shape, _macs(kind, operator, graph.tensors, shape), output.type == schema.TensorType.INT8, 0.0),
+            Operator(
+                kind, shape, _macs(kind, operator, graph.tensors, shape), output.type == schema.TensorType.INT8, 0.0,
+                _bytes(operator, graph.tensors),
+            ),
             bytes(builder.Output()),
         ))
     return found
@@ -60,6 +63,16 @@ def _macs(kind: str, operator: Any, tensors: list[Any], shape: tuple[int, ...]) 
     # [out, h, w, in]; [1, h, w, channels], each output channel from one input channel; [out, in].
     each = math.prod(weights[1:3]) if kind == "DEPTHWISE_CONV_2D" else math.prod(weights[1:])
     return math.prod(shape) * each
+
+
+# By TensorType: float32, float16, int32, uint8, int64, bool, int16, int8, float64.
+_SIZES = {0: 4, 1: 2, 2: 4, 3: 1, 4: 8, 6: 1, 7: 2, 9: 1, 10: 8}
+
+
+def _bytes(operator: Any, tensors: list[Any]) -> int:
+    """What it reads and writes; -1 among the inputs is one that is left out."""
+    moved = [tensors[index] for index in (*operator.inputs, *operator.outputs) if index >= 0]
+    return sum(_SIZES.get(tensor.type, 0) * math.prod(int(side) for side in tensor.shape) for tensor in moved if tensor.shape is not None)
 
 
 class _Cut:
