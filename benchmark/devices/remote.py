@@ -153,7 +153,7 @@ class Remote(Device):
 
     def energy(self, bundle: Bundle, variants: Sequence[str], plan: Plan, seconds: float) -> dict[str, Energy]:
         if self.emulated:
-            return {}
+            raise Failure(f"{self._session.where} is emulated: its energy would be this computer's", "measure on the device itself")
         return energy_on(self._session, bundle, self._able(bundle, variants)[0], plan, seconds, self.delegate)
 
     def close(self, done: bool) -> None:

@@ -112,6 +112,19 @@ def test_recall_and_neighbours_are_pythons(bundle: Bundle, tmp_path: Path) -> No
     assert abs(hits / count - recall_at_k(expected, labels, ks=(1,))[1]) < 0.03
 
 
+def test_operators_of_a_model_are_counted(bundle: Bundle, tmp_path: Path) -> None:
+    from benchmark.operators.tflite import cuts
+
+    models = [bundle.path(bundle.variant(name)) for name in VARIANTS]
+    content, rng = models[0].read_bytes(), np.random.default_rng(0)
+    damaged = [b"", content[:7], content[: len(content) // 3], *(rng.bytes(100) for _ in range(20))]
+    for number, data in enumerate(damaged):
+        (tmp_path / str(number)).write_bytes(data)
+    found = list(map(int, java_build.java("operators", *models, *(tmp_path / str(number) for number in range(len(damaged))))))
+    assert found[:2] == [len(cuts(model.read_bytes())) for model in models] and min(found[:2]) > 20
+    assert found[2] == found[3] == 0 and min(found) == 0
+
+
 @pytest.mark.parametrize("dimension", [128, 70])
 def test_search_finds_what_python_finds(dimension: int, tmp_path: Path) -> None:
     rng = np.random.default_rng(dimension)

@@ -22,6 +22,7 @@ import org.distilltophone.core.GalleryWriter;
 import org.distilltophone.core.GoldenFile;
 import org.distilltophone.core.Index;
 import org.distilltophone.core.Int8;
+import org.distilltophone.core.ModelFile;
 import org.distilltophone.core.Picture;
 import org.distilltophone.core.PrefilterIndex;
 import org.distilltophone.core.Sha256;
@@ -37,6 +38,7 @@ public final class Tool {
         index BUNDLE VARIANT ROWS OUT     float32 embeddings to a gallery, ids 0, 1, …
         recall GALLERY LABELS             Recall@1 of every row among the others, and their nearest rows
         search GALLERY QUERIES K exact|best   float32 queries: rows and products, a line each
+        operators FILE...                 how many operators each TFLite file has, a line each
         sizes CASES                       resizes against what Python gives, see tests/android
         """;
 
@@ -50,6 +52,11 @@ public final class Tool {
             case "index" -> index(bundle(a[1], a[2]), Path.of(a[3]), new File(a[4]));
             case "recall" -> recall(new File(a[1]), Files.readAllLines(Path.of(a[2])));
             case "search" -> search(new File(a[1]), Path.of(a[2]), Integer.parseInt(a[3]), a[4].equals("exact"));
+            case "operators" -> {
+                for (int i = 1; i < a.length; i++) {
+                    System.out.println(ModelFile.operators(ByteBuffer.wrap(Files.readAllBytes(Path.of(a[i])))));
+                }
+            }
             case "sizes" -> sizes(Path.of(a[1]));
             default -> {
                 System.err.print(USAGE);
