@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from distill.console import DebugOption, JsonOption, UsageFailure, note
+from distill.files import check_output
 
 __all__ = ["operators"]
 
@@ -56,6 +57,7 @@ def operators(
     from benchmark.timing import Plan
     from export.bundle import load_bundle, open_variant
 
+    check_output(html_file, [bundle])
     opened = load_bundle(bundle)
     name = opened.variant(variant).name if variant else choose_candidate([found.name for found in opened.manifest.variants])
     chosen = opened.variant(name)
