@@ -13,6 +13,7 @@ TEACHER_RECIPE ?= recipes/glyphs-teacher.yaml
 STUDENT_RECIPE ?= recipes/glyphs-student.yaml
 TEACHER ?=
 STUDENT ?=
+ALONE ?=
 BUNDLE ?=
 GALLERY ?=
 BIN := .venv/bin
@@ -21,7 +22,7 @@ BIN := .venv/bin
 
 demo: .venv/ready
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh scripts/demo.sh "$(OUT)" "$(DATA)" \
-		"--recipe $(TEACHER_RECIPE) $(TEACHER)" "--recipe $(STUDENT_RECIPE) $(STUDENT)"
+		"--recipe $(TEACHER_RECIPE) $(TEACHER)" "--recipe $(STUDENT_RECIPE) $(STUDENT)" "$(ALONE)"
 
 test: .venv/ready
 	$(BIN)/python -m pytest

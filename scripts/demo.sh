@@ -4,6 +4,7 @@
 # Interrupted? Run it again: finished stages are kept, training goes on where it stopped.
 set -eu
 out=$1 data=$2 teacher=$3 student=$4
+alone=${5:---method multi_similarity} # what the student without a teacher has otherwise
 began=$(date +%s)
 
 stage() { # stage FOLDER COMMAND...: run the command unless its folder is finished
@@ -22,7 +23,7 @@ stage "$out/teacher" distill-train teacher --data "$data" $teacher --out "$out/t
 # shellcheck disable=SC2086
 stage "$out/student" distill-train student --data "$data" --teacher "$out/teacher" $student --out "$out/student"
 # shellcheck disable=SC2086
-stage "$out/alone" distill-train student --data "$data" $student --method multi_similarity --out "$out/alone"
+stage "$out/alone" distill-train student --data "$data" $student $alone --out "$out/alone"
 
 echo "== distill-export $out/student --target all --quantize none,int8 --repair auto --calibration-data $data --out $out/bundle --overwrite"
 distill-export "$out/student" --target all --quantize none,int8 --repair auto --calibration-data "$data" --out "$out/bundle" --overwrite
