@@ -108,7 +108,8 @@ def _set_weights(file: _File, operator: Any, layer: Layer, weights: IntegerWeigh
     ):
         tensor = file.tensor(index)
         # A convolution on groups of columns has the same numbers in the same order, in another shape.
-        if tuple(tensor.shape) != numbers.shape and (numbers.ndim, numbers.size) != (len(tensor.shape), np.prod(tensor.shape)):
+        fits = numbers.ndim == len(tensor.shape) and numbers.size == np.prod(tensor.shape) and numbers.shape[0] == tensor.shape[0]
+        if not fits:
             raise Failure(f"{layer.name}: {tuple(tensor.shape)} in the file, {numbers.shape} here", "report it")
         _set_scales(tensor, scale, np.zeros(channels, np.int64), where)
         file.model.buffers[tensor.buffer] = _buffer(numbers)
@@ -139,7 +140,10 @@ def _weights(file: _File, operator: Any, layer: Layer) -> IntegerWeights:
     values = _data(file, weight, np.int8)
     if isinstance(layer, Convolution):
         height, width, channels, out = layer.kernel.shape
-        values = values.transpose(3, 0, 1, 2) if layer.depthwise else values.reshape(out, height, width, channels).transpose(0, 3, 1, 2)
+        if layer.depthwise:
+            values = values.transpose(3, 0, 1, 2)
+        else:
+            values = values.reshape(out, height, width, channels).transpose(0, 3, 1, 2)
     return IntegerWeights(
         values, np.float32(weight.quantization.scale), _data(file, bias, np.int32), np.float32(bias.quantization.scale)
     )
