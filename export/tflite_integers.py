@@ -108,8 +108,8 @@ def _set_weights(file: _File, operator: Any, layer: Layer, weights: IntegerWeigh
     ):
         tensor = file.tensor(index)
         # A convolution on groups of columns has the same numbers in the same order, in another shape.
-        fits = numbers.ndim == len(tensor.shape) and numbers.size == np.prod(tensor.shape) and numbers.shape[0] == tensor.shape[0]
-        if not fits:
+        shape = tuple(tensor.shape)
+        if (numbers.ndim, numbers.shape[0], numbers.size) != (len(shape), shape[0], np.prod(shape)):
             raise Failure(f"{layer.name}: {tuple(tensor.shape)} in the file, {numbers.shape} here", "report it")
         _set_scales(tensor, scale, np.zeros(channels, np.int64), where)
         file.model.buffers[tensor.buffer] = _buffer(numbers)
