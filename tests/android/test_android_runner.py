@@ -13,6 +13,7 @@ import java_build
 import numpy as np
 import pytest
 
+from benchmark.devices import jobs, power
 from benchmark.devices.host import Host
 from benchmark.devices.local import Local
 from benchmark.devices.python_side import PythonSide
@@ -98,6 +99,19 @@ def test_what_it_cannot_run_is_told(device: Remote, bundle: Bundle, pixels: np.n
 def test_memory_of_a_model(device: Remote, bundle: Bundle) -> None:
     for found in device.peak_memory(bundle, ["tflite-int8"]).values():  # nothing where /proc forbids it
         assert 0 <= found.added < found.process
+
+
+def test_energy_of_a_model(device: Remote, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From a battery that always gives half an ampere."""
+    battery = tmp_path / "supplies" / "battery"
+    battery.mkdir(parents=True)
+    for file, text in {"type": "Battery", "status": "Discharging", "current_now": "-500000", "voltage_now": "4000000"}.items():
+        (battery / file).write_text(f"{text}\n")
+    monkeypatch.setattr(power, "SUPPLIES", str(tmp_path / "supplies"))
+    monkeypatch.setattr(jobs, "IDLE_SECONDS", 0.5)
+    found = device.energy(bundle, ["tflite-int8"], Plan(), 5)["tflite-int8"]
+    assert found.watts == pytest.approx(2.0) and found.seconds >= 5 and found.inferences > 10
+    assert found.mj_per_inference == pytest.approx(2e3 * found.seconds / found.inferences)
 
 
 def test_damage_and_nonsense(tmp_path: Path) -> None:

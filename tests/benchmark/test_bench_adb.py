@@ -139,6 +139,19 @@ def test_a_driver_that_takes_the_process_down_is_a_result(phone, options, bundle
     device.close(True)
 
 
+def test_energy_is_refused_on_the_cable(server, phone, options, bundle_dir, monkeypatch):
+    """Its shell hides the files of the battery, and Android's service says that USB feeds it."""
+    monkeypatch.setattr("benchmark.devices.power.SUPPLIES", str(phone.root / "none"))
+    device, bundle = reach(phone, options), load_bundle(bundle_dir)
+    with pytest.raises(Failure, match="is emulated"):
+        device.energy(bundle, TFLITE, SHORT, 5)
+    android_fakes.install(phone, android_fakes.board_runner(phone, [sys.executable]), ro_boot_qemu="")
+    real = reach(phone, options)
+    with pytest.raises(Failure, match="status 'Charging'.*over Wi-Fi"):
+        real.energy(bundle, TFLITE, SHORT, 5)
+    real.close(True)
+
+
 def photos_of(folder: Path) -> list[bytes]:
     return [path.read_bytes() for path in sorted(folder.rglob("*.png"))]
 
