@@ -40,6 +40,7 @@ DEBIAN = {"aapt2": "aapt", "apksigner": "apksigner", "zipalign": "zipalign", "ja
 KEY_PASSWORD = "android"  # of the debug key, as everybody's debug key: it protects nothing
 MIB = 2**20
 MAX_APK = 12 * MIB
+GALLERY_MAGIC = b"DTPGALRY"
 
 
 def stop(what: str, cure: str) -> None:
@@ -68,7 +69,7 @@ def read_bundle(folder: Path) -> dict:
     file = needed(folder / "bundle.json", "give --bundle a folder that distill-export wrote")
     try:
         return json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError, OSError) as error:
         stop(f"{file} is damaged ({error})", "export the bundle again")
 
 
@@ -83,23 +84,41 @@ def choose_variant(manifest: dict) -> dict:
 def assets(bundle: Path, gallery: Path) -> None:
     """Copy what the app reads of a bundle, and the gallery, to build/assets."""
     manifest = read_bundle(bundle)
-    variant = choose_variant(manifest)
-    needed(gallery, "make it with distill-index")
-    golden = manifest["golden"]
-    files = [variant["file"], golden["pixels"]["file"]]
-    files += [entry["file"] for entry in golden["expected"].values()] + [entry["file"] for entry in golden["files"]]
+    try:
+        variant = choose_variant(manifest)
+        golden = manifest["golden"]
+        files = ["bundle.json", manifest["model_card"]["file"], variant["file"], golden["pixels"]["file"]]
+        files += [entry["file"] for entry in golden["expected"].values()] + [entry["file"] for entry in golden["files"]]
+        title = f"{manifest['name']}, {variant['name']}, {gallery.name}"
+        outside = [name for name in files if not (bundle / name).resolve().is_relative_to(bundle.resolve())]
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        stop(f"{bundle / 'bundle.json'} is no description of a bundle ({type(error).__name__}: {error})", "export the bundle again")
+    if outside:
+        stop(f"{outside[0]} leads out of the bundle", "do not trust this bundle")
+    for name in files:
+        needed(bundle / name, "export the bundle again")
+    try:
+        with open(needed(gallery, "make it with distill-index"), "rb") as file:
+            magic = file.read(len(GALLERY_MAGIC))
+        if magic != GALLERY_MAGIC:
+            stop(f"{gallery} is no gallery", "make it with distill-index")
+        copy_assets(bundle, files, gallery)
+    except OSError as error:
+        stop(f"{error.filename or ASSETS}: {error.strerror or error}", "check the path, its permissions and the space left")
+    print(f"{ASSETS}: {title}")
+
+
+def copy_assets(bundle: Path, files: list[str], gallery: Path) -> None:
+    """Whole, or not at all."""
     BUILD.mkdir(exist_ok=True)
-    fresh = Path(tempfile.mkdtemp(dir=BUILD, prefix="assets."))
-    fresh.chmod(0o755)
-    for name in ["bundle.json", manifest["model_card"]["file"], *files]:
-        if not (bundle / name).resolve().is_relative_to(bundle.resolve()):
-            stop(f"{name} leads out of the bundle", "do not trust this bundle")
-        (fresh / "bundle" / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(needed(bundle / name, "export the bundle again"), fresh / "bundle" / name)
-    shutil.copyfile(gallery, fresh / "demo.gallery")
-    shutil.rmtree(ASSETS, ignore_errors=True)
-    fresh.rename(ASSETS)
-    print(f"{ASSETS}: {manifest['name']}, {variant['name']}, {gallery.name}")
+    with tempfile.TemporaryDirectory(dir=BUILD, prefix="assets.") as scratch:
+        fresh = Path(scratch) / "assets"
+        for name in files:
+            (fresh / "bundle" / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(bundle / name, fresh / "bundle" / name)
+        shutil.copyfile(gallery, fresh / "demo.gallery")
+        shutil.rmtree(ASSETS, ignore_errors=True)
+        fresh.rename(ASSETS)
 
 
 def resources(version: str, version_code: int, min_sdk: int, target_sdk: int) -> None:

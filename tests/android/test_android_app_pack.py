@@ -59,7 +59,7 @@ def make_bundle(folder: Path, **changes: object) -> Path:
 
 
 def test_assets_are_what_the_app_reads(demo, tmp_path):
-    (tmp_path / "g").write_bytes(b"gallery")
+    (tmp_path / "g").write_bytes(b"DTPGALRY gallery")
     done = pack(demo, "assets", "--bundle", make_bundle(tmp_path / "b"), "--gallery", tmp_path / "g")
     assert done.returncode == 0, done.stderr
     assets = demo / "build/assets"
@@ -68,7 +68,7 @@ def test_assets_are_what_the_app_reads(demo, tmp_path):
                      "bundle/golden/pytorch.f32", "bundle/golden/a.png"}
     again = pack(demo, "assets", "--bundle", tmp_path / "b", "--gallery", tmp_path / "missing")
     assert again.returncode == 1 and "distill-index" in again.stderr
-    assert (assets / "demo.gallery").read_bytes() == b"gallery", "what was there stays"
+    assert (assets / "demo.gallery").read_bytes() == b"DTPGALRY gallery", "what was there stays"
 
 
 @pytest.mark.parametrize(
@@ -77,14 +77,29 @@ def test_assets_are_what_the_app_reads(demo, tmp_path):
         ({"variants": []}, "--target tflite"),
         ({"model_card": {"file": "../outside"}}, "leads out"),
         ({"model_card": {"file": "gone.md"}}, "gone.md is not there"),
+        ({"model_card": {"file": 3}}, "no description of a bundle"),
+        ({"variants": "many"}, "no description of a bundle"),
+        ({"golden": {"expected": {}, "files": []}}, "no description of a bundle (KeyError: 'pixels')"),
     ],
 )
 def test_a_bad_bundle_is_one_line_with_a_cure(demo, tmp_path, changes, words):
-    (tmp_path / "g").write_bytes(b"gallery")
+    (tmp_path / "g").write_bytes(b"DTPGALRY gallery")
     (tmp_path / "outside").write_bytes(b"secret")
     done = pack(demo, "assets", "--bundle", make_bundle(tmp_path / "b", **changes), "--gallery", tmp_path / "g")
     assert done.returncode == 1 and words in done.stderr and done.stderr.count("\n") == 1
-    assert not (demo / "build/assets").exists()
+    assert not list(demo.glob("build/*"))
+
+
+def test_what_is_no_gallery_or_no_json_is_one_line(demo, tmp_path):
+    bundle = make_bundle(tmp_path / "b")
+    (tmp_path / "g").write_bytes(b"JFIF")
+    for gallery, words in ((tmp_path / "g", "is no gallery"), (bundle, "Is a directory")):
+        done = pack(demo, "assets", "--bundle", bundle, "--gallery", gallery)
+        assert done.returncode == 1 and words in done.stderr and done.stderr.count("\n") == 1
+    (bundle / "bundle.json").write_text("[" * 100_000)
+    done = pack(demo, "assets", "--bundle", bundle, "--gallery", tmp_path / "g")
+    assert done.returncode == 1 and "is damaged" in done.stderr and done.stderr.count("\n") == 1
+    assert not list(demo.glob("build/*"))
 
 
 def test_steps_in_the_wrong_order_are_explained(demo, tmp_path):
