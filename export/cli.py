@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from distill.console import DebugOption, Failure, JsonOption, UsageFailure, make_app, note, run_app
-from distill.files import check_output_folder
+from distill.files import check_output, check_output_folder
 from export.repair.methods import QatSettings
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def run(
         ),
     ] = None,
     calibration_images: Annotated[int, typer.Option(min=1, max=100_000, help="How many of its images.")] = 200,
-    seed: Annotated[int, typer.Option(min=0, help="Of the choice of images.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of the choice of images.")] = 0,
     repair: Annotated[
         str,
         typer.Option(
@@ -161,6 +161,8 @@ def run(
     if out.resolve() == checkpoint.resolve():
         raise UsageFailure(f"--out {out}: is the checkpoint itself", "choose another --out")
     check_output_folder(out)
+    if debug_layers:
+        check_output(debug_layers / "layers.csv")
     options = Options(
         target=target,
         quantize=quantize,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -64,6 +65,39 @@ def test_starting_a_command_imports_nothing_heavy(modules):
     code = f"import sys, {modules}; print([name for name in {HEAVY!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.strip() == "[]"
+
+
+STARTED = """
+import sys
+from distill.console import run_app
+from {module} import app
+assert run_app(app, sys.argv[1:]) == 0
+print(*[name for name in {heavy!r} if name in sys.modules], file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "words"),
+    [
+        ("distill.cli", ["--help"]),
+        ("distill.cli", ["student", "--help"]),
+        ("export.cli", ["--help"]),
+        ("export.cli", ["run", "--help"]),
+        ("benchmark.cli", ["--help"]),
+        ("benchmark.cli", ["run", "--help"]),
+        ("benchmark.cli", ["devices"]),
+        ("gallery.cli", ["--help"]),
+        ("gallery.cli", ["info", str(ROOT / "tests" / "gallery" / "golden" / "int8.gallery")]),
+    ],
+    ids=lambda value: value if isinstance(value, str) else " ".join(value[:2]).rpartition("/")[2],
+)
+def test_what_only_prints_imports_no_engine_and_no_plots_either(module, words):
+    code = STARTED.format(module=module, heavy=(*HEAVY, "scipy", "matplotlib", "jinja2", "onnx", "onnxruntime", "ai_edge_litert", "jax"))
+    # PATH: adb, where it is installed, would start its server.
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words], capture_output=True, text=True, cwd=ROOT, check=True, env={**os.environ, "PATH": ""}
+    )  # fmt: skip
+    assert done.stdout and done.stderr.strip() == ""
 
 
 def test_few_files_are_long():

@@ -118,6 +118,17 @@ def _two_commands() -> typer.Typer:
     return app
 
 
+def test_what_was_typed_is_shown_as_it_was_typed(capsys):
+    app = make_app("x")
+
+    @app.command()
+    def go() -> None:
+        raise UsageFailure("--degrade blur:x: [bold]no number")
+
+    assert run_app(app, []) == 2
+    assert "blur:x: [bold]no number" in capsys.readouterr().err  # neither an emoji nor markup
+
+
 def test_a_mistyped_command_is_named(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert run_app(_two_commands(), ["serch", "a.gallery"]) == 2

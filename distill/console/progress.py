@@ -18,7 +18,7 @@ from rich.progress import (
 
 __all__ = ["console", "note", "progress", "warn"]
 
-console = Console(stderr=True, highlight=False)
+console = Console(stderr=True, highlight=False, emoji=False)  # "blur:x:" is no emoji
 
 
 def note(text: str) -> None:

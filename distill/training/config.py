@@ -57,11 +57,11 @@ class RunConfig(BaseModel):
     patience: int = _option(0, "Stop after this many epochs without a better validation Recall@1; 0 never stops. Needs --validation.", OPTIMISER, ge=0)
 
     precision: Literal["auto", "float32", "bfloat16"] = _option("auto", "auto takes bfloat16 where the processor computes it natively and it is faster.", RUN)
-    seed: int = _option(0, "Seed of everything random.", RUN, ge=0)
+    seed: int = _option(0, "Seed of everything random.", RUN, ge=0, lt=2**32)
     crop_seed: int | None = _option(
-        None, "Seed of the crops alone; runs that share it share the teacher's stored embeddings. Default: --seed.", RUN, ge=0
+        None, "Seed of the crops alone; runs that share it share the teacher's stored embeddings. Default: --seed.", RUN, ge=0, lt=2**32
     )
-    threads: int = _option(0, "CPU threads; 0 takes the cores that --workers leave.", RUN, ge=0)
+    threads: int = _option(0, "CPU threads; 0 takes the cores that --workers leave.", RUN, ge=0, le=256)
     workers: int | None = _option(
         None, "Processes that cut crops ahead of the training; 0 cuts them in between. Default: one for every four cores.", RUN, ge=0, le=64
     )

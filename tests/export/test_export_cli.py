@@ -25,6 +25,13 @@ def leftovers(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if path.name != "cache")
 
 
+def test_layers_go_to_a_folder(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    arguments = [str(tmp_path / "none"), "--out", str(tmp_path / "o"), "--debug-layers", str(tmp_path / "file")]
+    assert run_app(app, arguments) == 1
+    assert f"{tmp_path / 'file'}: not a folder" in capsys.readouterr().err.replace("\n", "")
+
+
 def test_inspect_prints_what_an_app_needs(made_bundle, capsys):
     assert call("inspect", made_bundle) == 0
     text = capsys.readouterr().out

@@ -39,7 +39,7 @@ def test_an_unknown_option_is_answered_with_the_nearest():
 
 
 @pytest.mark.parametrize(
-    "values", [{"epochs": -1}, {"lr": 0}, {"lr": "fast"}, {"optimizer": "adm"}, {"crop_scale": 1.5}, {"batch_size": 1}, {"lr": float("inf")}]
+    "values", [{"epochs": -1}, {"lr": 0}, {"lr": "fast"}, {"optimizer": "adm"}, {"crop_scale": 1.5}, {"batch_size": 1}, {"lr": float("inf")}, {"threads": 100000}, {"seed": 10**20}]
 )
 def test_a_value_out_of_range_names_the_flag(values):
     with pytest.raises(UsageFailure, match="--" + next(iter(values)).replace("_", "-")):
