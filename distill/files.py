@@ -14,7 +14,7 @@ from typing import Any
 
 from distill.console.errors import Failure, UsageFailure
 
-__all__ = ["atomic_dir", "atomic_path", "check_output", "check_output_folder", "read_json", "sha256_file", "write_json"]
+__all__ = ["atomic_dir", "atomic_path", "check_output", "check_output_folder", "named_errors", "read_json", "sha256_file", "write_json"]
 
 
 @contextmanager
@@ -32,17 +32,17 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     if _is_stream(path):
-        with _named(path):
+        with named_errors(path, path):
             yield path
         return
-    with _named(path):
+    with named_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         # The suffix stays: some writers choose their format by it.
         handle, name = tempfile.mkstemp(prefix=f".{path.stem[:100]}-", suffix=path.suffix, dir=path.parent)
     os.close(handle)
     temporary = Path(name)
     try:
-        with _named(path, temporary):
+        with named_errors(path, temporary):
             yield temporary
             # mkstemp makes private files; what we hand out is as readable as any other output.
             temporary.chmod(0o666 & ~_umask())
@@ -58,12 +58,11 @@ def _is_stream(path: Path) -> bool:
 
 
 @contextmanager
-def _named(path: Path, temporary: Path | None = None) -> Iterator[None]:
-    """Errors of writing name the file that was to be written."""
+def named_errors(path: Path, temporary: Path | None = None) -> Iterator[None]:
+    """Errors of writing name the file that was to be written: a full disk is told by write(), which knows none."""
     try:
         yield
     except OSError as error:
-        # A full disk is found by write(), which knows no name.
         if temporary is None or error.filename in (None, str(temporary)):
             error.filename = str(path)
         raise
@@ -73,8 +72,9 @@ def _named(path: Path, temporary: Path | None = None) -> Iterator[None]:
 def atomic_dir(path: str | Path) -> Iterator[Path]:
     """The same for a folder: an existing ``path`` is replaced only once the new one is whole."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+    with named_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name[:100]}-", dir=path.parent))
     try:
         yield temporary
         temporary.chmod(0o777 & ~_umask())

@@ -26,6 +26,7 @@ import numpy as np
 
 from distill.console.errors import Failure
 from distill.console.progress import note
+from distill.files import named_errors
 
 __all__ = ["Entry", "Journal", "Record"]
 
@@ -86,9 +87,10 @@ class Journal:
             else:
                 if found:
                     note(f"{folder}: what an unfinished run embedded is of another model or kind, thrown away")
-                self._file.truncate(0)
-                self._file.write(line)
-                self._file.flush()
+                with named_errors(folder):
+                    self._file.truncate(0)
+                    self._file.write(line)
+                    self._file.flush()
                 self._end = len(line)
         except BaseException:
             self._file.close()
@@ -104,8 +106,9 @@ class Journal:
             parts.append(zlib.crc32(rest).to_bytes(4, "little") + rest)
             entries[record.id] = Entry(record.stamp, at + _HEAD.size + len(name), len(record.thumbnail))
             at += len(parts[-1])
-        self._file.write(b"".join(parts))
-        self._file.flush()
+        with named_errors(self.folder):
+            self._file.write(b"".join(parts))
+            self._file.flush()
         self._end = at
         self.entries |= entries
 

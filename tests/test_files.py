@@ -15,7 +15,7 @@ import pytest
 import typer
 
 from distill.console import Failure, UsageFailure, make_app, run_app
-from distill.files import atomic_path, check_output, check_output_folder, read_json, write_json
+from distill.files import atomic_dir, atomic_path, check_output, check_output_folder, read_json, write_json
 
 
 def test_a_device_is_written_to_not_replaced(tmp_path):
@@ -60,6 +60,9 @@ def test_no_temporary_name_is_told(tmp_path):
     assert failure.value.filename == str(tmp_path / "file" / "a.json")
     with pytest.raises(FileNotFoundError) as missing, atomic_path(tmp_path / "a.json"):
         (tmp_path / "other").read_text()
+    with pytest.raises(OSError) as failure, atomic_dir(tmp_path / "file" / "run"):
+        pass
+    assert failure.value.filename == str(tmp_path / "file" / "run")
     assert missing.value.filename == str(tmp_path / "other")  # not an error of writing
 
 

@@ -335,6 +335,17 @@ def test_a_full_disk_names_the_cure(bundle, photos: Path, tmp_path: Path, monkey
     assert not (tmp_path / "g").exists()
 
 
+@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="no /dev/full here")
+def test_a_full_disk_names_the_place_while_embedding_too(tmp_path: Path) -> None:
+    from gallery.journal import Journal, Record
+
+    journal = Journal(tmp_path / "work", {}, 2, np.int8)
+    journal._file = open("/dev/full", "ab")  # noqa: SIM115
+    with pytest.raises(OSError, match="No space left") as failure:
+        journal.append([Record("a.jpg", (1, 2), np.zeros(2, np.int8), b"")])
+    assert failure.value.filename == str(tmp_path / "work")
+
+
 def test_two_at_once(bundle, photos: Path, tmp_path: Path) -> None:
     from gallery.journal import Journal
 
