@@ -44,11 +44,11 @@ def parse_exclusion(text: str) -> Exclusion:
     """``3``, ``conv1,conv_dw_1`` or ``2,conv1``: a number for the worst so many, or names.
 
     Raises:
-        UsageFailure: two numbers, or a number below 0.
+        UsageFailure: two numbers, a number below 0, or nothing but commas.
     """
     words = [word.strip() for word in text.split(",") if word.strip()]
     numbers = [word for word in words if word.lstrip("-").isdigit()]
-    if len(numbers) > 1 or any(int(number) < 0 for number in numbers):
+    if len(numbers) > 1 or any(int(number) < 0 for number in numbers) or (text and not words):
         raise UsageFailure(f"--exclude-layers {text}", "write how many, or names with commas, e.g. 3 or conv1,conv_dw_1")
     return Exclusion(int(numbers[0]) if numbers else 0, tuple(word for word in words if word not in numbers))
 
@@ -57,13 +57,18 @@ def chosen_layers(exclusion: Exclusion, graph: FoldedGraph, images: Iterable[np.
     """Names of the layers to keep in float, in the order of the network.
 
     Raises:
-        UsageFailure: a name that is no layer of the graph.
+        UsageFailure: a name that is no layer of the graph, or as many layers as it has.
     """
     known = [layer.name for layer in graph.layers]
     for name in exclusion.names:
         if name not in known:
             raise UsageFailure(f"--exclude-layers: no layer '{name}'", suggest(name, known))
     chosen = set(exclusion.names)
+    if exclusion.worst >= len(known):
+        raise UsageFailure(
+            f"--exclude-layers {exclusion.worst}: the network has {len(known)} layers",
+            "leave some in int8, or take --quantize none",
+        )
     if exclusion.worst:
         losses = sensitivities(graph, images)
         chosen |= set(sorted(losses, key=lambda name: -losses[name])[: exclusion.worst])

@@ -61,9 +61,11 @@ def test_names_and_numbers_add_up(model, images):
     assert chosen[0] == "conv1"  # in the order of the network
     with pytest.raises(UsageFailure, match="no layer 'conv_dw_l'"):
         chosen_layers(parse_exclusion("conv_dw_l"), graph, images.scaled())
+    with pytest.raises(UsageFailure, match="the network has 30 layers"):
+        chosen_layers(parse_exclusion("1000000000000"), graph, images.scaled())
 
 
-@pytest.mark.parametrize("text", ["-1", "1,2"])
+@pytest.mark.parametrize("text", ["-1", "1,2", ",", " "])
 def test_words_that_make_no_sense(text: str):
     with pytest.raises(UsageFailure, match="write how many"):
         parse_exclusion(text)
