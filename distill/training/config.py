@@ -77,7 +77,7 @@ class TeacherConfig(RunConfig):
 class StudentConfig(RunConfig):
     """``distill-train student``."""
 
-    arch: str = _option("mobilenet_v1_025", "mobilenet_v1_025 (also _050, _075, _100), mobilenet_v1_025_patch (2.5 times as fast in int8), resnet18 or timm:NAME.", MODEL)
+    arch: str = _option("mobilenet_v1_025", "mobilenet_v1_025 (also _050, _075, _100), mobilenet_v1_025_patch (2.4 times as fast in int8), resnet18 or timm:NAME.", MODEL)
     teacher: Path | None = _option(None, "Folder of the trained teacher; without it, only metric losses.", METHOD)
     method: str = _option(
         "relative",
