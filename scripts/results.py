@@ -26,7 +26,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from benchmark.system import machine_facts
 from distill.console import DebugOption, Failure, JsonOption, UsageFailure, make_app, note, run_app, suggest
-from distill.files import atomic_path
+from distill.files import atomic_path, check_output
 from distill.versions import versions
 
 app = make_app(__doc__ or "")
@@ -72,7 +72,9 @@ def read_plan(path: Path) -> Plan:
 
     try:
         plan = Plan(**yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (OSError, yaml.YAMLError, RecursionError, UnicodeDecodeError, TypeError, ValidationError) as error:
+    except OSError as error:
+        raise Failure(f"{path}: {error.strerror}", "check the path") from None
+    except (yaml.YAMLError, RecursionError, UnicodeDecodeError, TypeError, ValidationError) as error:
         raise Failure(f"{path}: {str(error).splitlines()[0]}", "see results/cub200-2010.yaml for the form") from None
     for row in plan.rows:
         if row.group not in GROUPS:
@@ -198,6 +200,7 @@ def figure(
     debug: DebugOption = False,
 ) -> None:
     """Recall@1 of every row, a dot a seed, a bar for the mean."""
+    check_output(out, [plan_path, plan_path.with_suffix(".csv")])
     import matplotlib
 
     matplotlib.use("Agg")

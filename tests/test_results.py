@@ -87,6 +87,8 @@ def test_a_plan_or_table_of_another_kind_is_refused_in_a_line(tmp_path, capsys):
     (tmp_path / "cut.csv").write_text(text)
     with pytest.raises(Failure, match="line 2 is damaged"):
         results.read_lines(tmp_path / "cut.csv")
+    with pytest.raises(Failure, match=r"none.yaml: No such file or directory \(check the path\)"):
+        results.read_plan(tmp_path / "none.yaml")
     (tmp_path / "t.csv").write_text("a,b\n1,2\n")
     with pytest.raises(Failure, match="not the columns"):
         results.read_lines(tmp_path / "t.csv")

@@ -11,7 +11,7 @@ import numpy as np
 from benchmark.gates import DROP_GATE
 from benchmark.result import Result, Variant
 
-__all__ = ["Bar", "Bubble", "Distribution", "Interval", "Ridge", "Scatter", "Tick", "bars", "distribution",
+__all__ = ["Bar", "Bubble", "Distribution", "Drawing", "Interval", "Ridge", "Scatter", "Tick", "bars", "distribution",
            "intervals", "nice_ticks", "place_labels", "scatter"]
 
 BINS = 72
@@ -167,7 +167,9 @@ class Bubble:
 
 
 @dataclass(frozen=True)
-class Scatter:
+class Drawing:
+    """What every chart of discs has: its frame, discs and ticks, in SVG units."""
+
     width: int
     height: int
     left: int
@@ -177,6 +179,10 @@ class Scatter:
     bubbles: list[Bubble]
     x_ticks: list[Tick]
     y_ticks: list[Tick]
+
+
+@dataclass(frozen=True)
+class Scatter(Drawing):
     pytorch_y: float | None
     limit_y: float | None
 

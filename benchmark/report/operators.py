@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from benchmark.report.charts import Bubble, Tick, place_labels
+from benchmark.report.charts import Bubble, Drawing, Tick, place_labels
 from benchmark.report.html import page, write_page
 
 __all__ = ["Roofline", "draw", "render_operators", "write_page"]
@@ -16,18 +16,9 @@ NAMED = 6  # of the operators, those that take longest
 
 
 @dataclass(frozen=True)
-class Roofline:
+class Roofline(Drawing):
     """Both axes logarithmic, in SVG units; ``roofs``: SVG paths by the name of the number type."""
 
-    width: int
-    height: int
-    left: int
-    right: int
-    top: int
-    bottom: int
-    bubbles: list[Bubble]
-    x_ticks: list[Tick]
-    y_ticks: list[Tick]
     roofs: dict[str, str]
 
 

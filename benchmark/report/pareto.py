@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmark.differences import mismatches
-from benchmark.report.charts import Bubble, Tick, nice_ticks, place_labels
+from benchmark.report.charts import Bubble, Drawing, Tick, nice_ticks, place_labels
 from benchmark.report.html import page
 from benchmark.result import Result
 
@@ -60,20 +60,11 @@ def points(results: Sequence[tuple[str, Result]]) -> list[Point]:
 
 
 @dataclass(frozen=True)
-class Panel:
+class Panel(Drawing):
     """One drawing, in SVG units."""
 
     title: str
     axis: str
-    width: int
-    height: int
-    left: int
-    right: int
-    top: int
-    bottom: int
-    bubbles: list[Bubble]
-    x_ticks: list[Tick]
-    y_ticks: list[Tick]
     line: str  # SVG path of the front: what the best Recall is at each cost
 
 
@@ -106,9 +97,9 @@ def panel(found: Sequence[Point], costs: Sequence[float | None], title: str, axi
     place_labels(named, [], left, right, top, bottom)
     digits = 0 if high - low > 0.1 else 1
     return Panel(
-        title, axis, width, height, left, right, top, bottom, bubbles,
+        width, height, left, right, top, bottom, bubbles,
         [Tick(across(value), f"{value:g}") for value in nice_ticks(0, end, 6 if width > 500 else 4)],
-        [Tick(down(value), f"{100 * value:.{digits}f}") for value in nice_ticks(low, min(high, 1.0), 5)], line,
+        [Tick(down(value), f"{100 * value:.{digits}f}") for value in nice_ticks(low, min(high, 1.0), 5)], title, axis, line,
     )
 
 

@@ -10,10 +10,12 @@ import numpy as np
 import torch
 from PIL import Image
 
+from distill.console import run_app
 from distill.models.backbones import build_backbone
 from distill.models.checkpoint import save_checkpoint
 from distill.models.embedder import Embedder
 from distill.models.info import CheckpointInfo
+from export.cli import app
 
 SIDE, SIZE = 64, 16
 
@@ -62,6 +64,19 @@ def write_checkpoint(folder: Path, model: Embedder, data: dict[str, Any], side: 
         licence="CC0-1.0",
     )
     return save_checkpoint(folder, model, info)
+
+
+def call(*words: object) -> int:
+    """The exit code of ``distill-export`` with these words."""
+    return run_app(app, [str(word) for word in words])
+
+
+def export_everything(folder: Path, model: Embedder, pictures: Path) -> Path:
+    """``student``: a checkpoint of ``model``; ``b``: every variant of it. Returns ``folder``."""
+    write_checkpoint(folder / "student", model, {"spec": f"folder:{pictures}", "split": "half"})
+    words = ("--quantize", "all", "--io", "all", "--tolerance", "int8=0.8", "--tolerance", "int16x8=0.8")
+    assert call(folder / "student", *words, "--out", folder / "b") == 0
+    return folder
 
 
 def edit(bundle: Path, change: Any) -> None:

@@ -8,18 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from export_helpers import SIDE, noise, student, write_checkpoint
+from export_helpers import SIDE, call, export_everything, noise, student
 from test_export_qat import integer_run, network, tensor
 from test_export_qat import pictures as small_pictures
 from test_export_qat_files import same, settled, tflite_levels
 from test_generic_route import embed, needs_generic
 
-from distill.console import run_app
 from export.bundle import load_bundle, open_variant
 from export.bundle.tflite_file import interpreter_for
 from export.calibration import CalibrationImages
 from export.check import cosines, reference_embeddings
-from export.cli import app
 from export.fold import fold
 from export.graph import Add, Convolution, FoldedGraph, L2Norm, Linear, MeanPool
 from export.layers import _int8_outputs, compare_layers
@@ -39,10 +37,6 @@ TFLITE = (
 )  # fmt: skip
 
 
-def call(*words: object) -> int:
-    return run_app(app, [str(word) for word in words])
-
-
 @pytest.fixture(scope="module")
 def net():
     return student(ARCH)
@@ -51,11 +45,7 @@ def net():
 @pytest.fixture(scope="module")
 def made(net, pictures, tmp_path_factory) -> Path:
     """``student``: the checkpoint, ``b``: every variant."""
-    folder = tmp_path_factory.mktemp("v2")
-    write_checkpoint(folder / "student", net, {"spec": f"folder:{pictures}", "split": "half"})
-    words = ("--quantize", "all", "--io", "all", "--tolerance", "int8=0.8", "--tolerance", "int16x8=0.8")
-    assert call(folder / "student", *words, "--out", folder / "b") == 0
-    return folder
+    return export_everything(tmp_path_factory.mktemp("v2"), net, pictures)
 
 
 def residual_graph(seed: int = 0) -> FoldedGraph:

@@ -8,19 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from export_helpers import SIDE, noise, student, write_checkpoint
+from export_helpers import SIDE, call, export_everything, noise, student
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_export_qat_files import same, settled
 from test_fold import reference
 
-from distill.console import run_app
 from distill.models.patch_conv import PatchConv2d
 from export.bundle import load_bundle, open_variant
 from export.bundle.tflite_file import interpreter_for
 from export.calibration import CalibrationImages
 from export.check import cosines, reference_embeddings
-from export.cli import app
 from export.fold import fold
 from export.graph import Convolution, FoldedGraph, L2Norm, MeanPool
 from export.repair.network import linear_part, run
@@ -30,10 +28,6 @@ from export.tflite_integers import read_integers, write_integers
 ARCH = "mobilenet_v1_025_patch"
 
 
-def call(*words: object) -> int:
-    return run_app(app, [str(word) for word in words])
-
-
 @pytest.fixture(scope="module")
 def net():
     return student(ARCH)
@@ -41,11 +35,7 @@ def net():
 
 @pytest.fixture(scope="module")
 def made(net, pictures, tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("patch")
-    write_checkpoint(folder / "student", net, {"spec": f"folder:{pictures}", "split": "half"})
-    words = ("--quantize", "all", "--io", "all", "--tolerance", "int8=0.8", "--tolerance", "int16x8=0.8")
-    assert call(folder / "student", *words, "--out", folder / "b") == 0
-    return folder / "b"
+    return export_everything(tmp_path_factory.mktemp("patch"), net, pictures) / "b"
 
 
 @given(st.integers(1, 21), st.integers(1, 21), st.integers(0, 100))

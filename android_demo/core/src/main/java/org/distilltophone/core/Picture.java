@@ -51,4 +51,11 @@ public final class Picture {
         }
         return new Picture(out, w, h);
     }
+
+    /** Copies the rectangle at (x, y) of w by h pixels, row by row, to the start of {@code into}. */
+    public void read(int x, int y, int w, int h, int[] into) {
+        for (int row = 0; row < h; row++) {
+            System.arraycopy(argb, (y + row) * width + x, into, row * w, w);
+        }
+    }
 }

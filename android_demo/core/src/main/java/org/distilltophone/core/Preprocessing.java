@@ -80,9 +80,7 @@ public final class Preprocessing {
 
             @Override
             public void read(int x, int y, int w, int h, int[] into) {
-                for (int row = 0; row < h; row++) {
-                    System.arraycopy(picture.argb, (y + row) * picture.width + x, into, row * w, w);
-                }
+                picture.read(x, y, w, h, into);
             }
         }, orientation);
     }
