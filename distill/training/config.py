@@ -87,6 +87,12 @@ class StudentConfig(RunConfig):
     teacher_crops: int = _option(
         8, "Crops an image whose teacher embeddings are computed once and reused; 0 runs the teacher at every step.", METHOD, ge=0
     )
+    teacher_mirror: bool = _option(
+        False,
+        "The teacher's embedding of a crop is the mean of the crop's and its mirror image's; when a stored crop comes round again, "
+        "the student sees it mirrored.",
+        METHOD,
+    )
     teacher_store_gb: float = _option(
         8.0, "Most disk space, in GB, for stored stage maps of the teacher; where they need more, it runs at every step.", METHOD, ge=0
     )

@@ -102,6 +102,7 @@ class _Plan(Dataset):
         student_size: int,
         teacher_size: int | None,
         degrade: Degrade | None,
+        turned: tuple[bool, ...],
     ) -> None:
         self._images = images
         self._plan = plan
@@ -110,6 +111,7 @@ class _Plan(Dataset):
         self._student_size = student_size
         self._teacher_size = teacher_size
         self._degrade = degrade
+        self._turned = turned
 
     def __len__(self) -> int:
         return len(self._plan)
@@ -123,7 +125,8 @@ class _Plan(Dataset):
         return Batch(indices, self._views, student, teacher)
 
     def _crops(self, indices: np.ndarray, size: int) -> torch.Tensor:
-        return torch.cat([self._images.crops(indices, view, self._rule, size) for view in self._views])
+        views = [self._images.crops(indices, view, self._rule, size) for view in self._views]
+        return torch.cat([crops.flip(3) if turned else crops for crops, turned in zip(views, self._turned, strict=True)])
 
 
 def load_batches(
@@ -135,6 +138,7 @@ def load_batches(
     teacher_size: int | None,
     degrade: Degrade | None,
     workers: int,
+    turned: tuple[bool, ...] | None = None,
 ) -> Iterable[Batch]:
     """Cut the planned batches in the background, in order, a few ahead of the training.
 
@@ -145,10 +149,11 @@ def load_batches(
     Args:
         plan: index arrays, one a step.
         teacher_size: side of a live teacher's input; None where no teacher runs.
+        turned: for each view, whether its crops are mirrored once more.
     """
     forked = "fork" in multiprocessing.get_all_start_methods() and sys.platform == "linux" and workers > 0
     return DataLoader(
-        _Plan(images, list(plan), views, rule, student_size, teacher_size, degrade),
+        _Plan(images, list(plan), views, rule, student_size, teacher_size, degrade, turned or (False,) * len(views)),
         batch_size=None,
         num_workers=workers if forked else 0,
         prefetch_factor=4 if forked else None,

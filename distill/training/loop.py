@@ -170,7 +170,7 @@ class _Loop:
     def _epoch(self, epoch: int, bar: Any) -> dict[str, float]:
         config, setup = self.config, self.setup
         torch.manual_seed((config.seed << 20) + epoch)  # dropout and stochastic depth of timm teachers
-        views = self._views(epoch)
+        views, turned = self._views(epoch)
         if setup.teacher is not None:
             with setup.accelerator.main_process_first():
                 setup.teacher.prepare(views)
@@ -180,7 +180,7 @@ class _Loop:
         count = 0
         batches = load_batches(
             setup.images, self._own_share(epoch), views, setup.rule, setup.preprocessing.input_size,
-            setup.teacher.input_size if setup.teacher else None, setup.degrade, setup.workers,
+            setup.teacher.input_size if setup.teacher else None, setup.degrade, setup.workers, turned,
         )
         for number, batch in enumerate(batches):
             step = epoch * len(self.sampler) + number
@@ -227,11 +227,19 @@ class _Loop:
             self.average.update_parameters(self.model)
         return {name: float(value.detach()) for name, value in parts.items()}
 
-    def _views(self, epoch: int) -> tuple[int, ...]:
-        """Crop numbers of this epoch; with cached teacher embeddings they come round again."""
+    def _views(self, epoch: int) -> tuple[tuple[int, ...], tuple[bool, ...]]:
+        """Crop numbers of this epoch, and which of them are mirrored.
+
+        With stored teacher embeddings crops come round again; mirrored every other time where the teacher
+        says the same of both (its stage maps are not the same).
+        """
         numbers = range(epoch * self.views, (epoch + 1) * self.views)
-        crops = self.config.teacher_crops if isinstance(self.config, StudentConfig) and self.setup.teacher else 0
-        return tuple(number % max(crops, self.views) if crops else number for number in numbers)
+        student = self.config if isinstance(self.config, StudentConfig) and self.setup.teacher else None
+        if student is None or not student.teacher_crops:
+            return tuple(numbers), (False,) * self.views
+        crops = max(student.teacher_crops, self.views)
+        mirror = student.teacher_mirror and not self.losses.needs_stages
+        return tuple(number % crops for number in numbers), tuple(mirror and number // crops % 2 == 1 for number in numbers)
 
     def _own_share(self, epoch: int) -> Iterator[np.ndarray]:
         """This process's rows of every batch: equally many for all."""

@@ -131,6 +131,8 @@ def prepare(config: RunConfig, out: Path) -> Setup:
     crop_scale = config.crop_scale or (0.7 if everything.native_size else 0.25)
     crop_seed = config.seed if config.crop_seed is None else config.crop_seed
     rule = CropRule(crop_scale, train_set.flip if config.flip is None else config.flip, crop_seed)
+    if live is not None and live.mirror and not rule.flip:
+        raise UsageFailure("--teacher-mirror: these pictures are not mirrored in training", "leave it out, or add --flip")
     sides = [preprocessing.resize_size] + ([live.preprocessing.resize_size] if live else [])
     with accelerator.main_process_first():
         images = TrainImages(
@@ -147,7 +149,7 @@ def prepare(config: RunConfig, out: Path) -> Setup:
             reduced, teacher_info = reduce_teacher(
                 live, teacher_info, kind, model.embedding_size, images, rule, cache_dir, out, data_record(config, train_set, images)
             )
-        live = LiveTeacher(reduced, live.preprocessing, live.device, live.autocast)
+        live = LiveTeacher(reduced, live.preprocessing, live.device, live.autocast, live.mirror)
     losses = build_losses(
         method,
         embedding_size=model.embedding_size,
@@ -196,5 +198,5 @@ def _load_teacher(
         return None, None
     model, info = load_checkpoint(student.teacher)
     autocast = in_bfloat16(model, student.precision, accelerator.device)
-    return LiveTeacher(model, info.preprocessing, accelerator.device, autocast), info
+    return LiveTeacher(model, info.preprocessing, accelerator.device, autocast, student.teacher_mirror), info
 

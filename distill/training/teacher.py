@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import nn
 
 from distill.data.preprocess import Preprocessing
 from distill.models.embedder import Embedder
@@ -20,13 +21,21 @@ def to_input(pixels: torch.Tensor, preprocessing: Preprocessing, device: torch.d
 
 
 class LiveTeacher:
-    """Runs the teacher on pixels."""
+    """Runs the teacher on pixels.
 
-    def __init__(self, model: Embedder, preprocessing: Preprocessing, device: torch.device, autocast: bool) -> None:
+    Args:
+        mirror: an embedding is the mean of the picture's and its mirror image's, on the unit sphere (test-time
+            augmentation): what the teacher says of the one and not of the other is noise to a student.
+    """
+
+    def __init__(
+        self, model: Embedder, preprocessing: Preprocessing, device: torch.device, autocast: bool, mirror: bool = False
+    ) -> None:
         self.model = model.eval().to(device, memory_format=torch.channels_last)
         self.preprocessing = preprocessing
         self.device = device
         self.autocast = autocast
+        self.mirror = mirror
         self.stage_channels = model.backbone.stage_channels
         self.input_size: int | None = preprocessing.input_size
 
@@ -38,12 +47,17 @@ class LiveTeacher:
 
     @torch.no_grad()
     def embed(self, pixels: torch.Tensor, stages: bool = False) -> tuple[torch.Tensor, list[torch.Tensor] | None]:
+        """Embeddings float32 [N, D] of uint8 [N, 3, S, S] and, if asked for, the stage maps (of the pictures as they are)."""
+        maps = None
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
             scaled = to_input(pixels, self.preprocessing, self.device)
             if stages:
                 embeddings, maps = self.model.forward_stages(scaled)
-                return embeddings.float(), maps
-            return self.model(scaled).float(), None
+            else:
+                embeddings = self.model(scaled)
+            if self.mirror:
+                embeddings = nn.functional.normalize(embeddings.float() + self.model(scaled.flip(3)).float())
+        return embeddings.float(), maps
 
     @torch.no_grad()
     def features(self, pixels: torch.Tensor) -> torch.Tensor:

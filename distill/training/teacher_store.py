@@ -65,7 +65,9 @@ class CachedTeacher:
                 "images": images.fingerprint,
                 "stored_side": images.size,  # crops are rectangles of the stored images
                 "bfloat16": live.autocast,
-            },
+            }
+            # Only where it is so: stores from before this option was there keep their names.
+            | ({"mirror": True} if live.mirror else {}),
             sort_keys=True,
         )
         self._folder = cache_dir / f"teacher-{sha256(key.encode()).hexdigest()[:16]}"
