@@ -31,7 +31,8 @@ android: .venv/ready
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh scripts/android.sh "$(BUNDLE)" "$(GALLERY)"
 
 .venv/ready: pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.11 ..." if sys.version_info < (3, 11) else 0)'
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.11 ..." if sys.version_info < (3, 11) else 0)'
+	@$(PYTHON) -c 'import shutil, sys; free = shutil.disk_usage(".").free / 1e9; sys.exit(f"{free:.1f} GB free here, and the install takes 9 GB and some more on the way: free some space" if free < 10 else 0)'
 	$(PYTHON) -m venv .venv
 	@echo "installing torch, tensorflow and the rest into .venv (some minutes the first time)"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
