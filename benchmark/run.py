@@ -38,6 +38,7 @@ from distill.data.imageset import UnreadableImage
 from distill.data.preprocess import Preprocessing
 from distill.files import sha256_file
 from distill.metrics import RetrievalScores
+from distill.models.info import read_info, verify_weights
 from export.bundle import Bundle, load_bundle
 
 __all__ = ["Evidence", "Options", "measure"]
@@ -228,9 +229,8 @@ def _named(options: Options) -> list[tuple[str, Path]]:
         if name in [other for other, _ in named]:
             raise UsageFailure(f"--reference {text}: the name {name!r} stands twice", "name them apart: NAME=DIR")
         named.append((name, folder))
-    for _, folder in named:
-        if not folder.is_dir():
-            raise Failure(f"{folder}: no such checkpoint folder", "check the path")
+    for _, folder in named:  # now, and not after minutes of latency
+        verify_weights(folder, read_info(folder))
     return named
 
 

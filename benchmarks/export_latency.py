@@ -35,6 +35,7 @@ from export.targets import TARGETS, Job, Target
 
 app = make_app(__doc__ or "", default_command="run")
 CALIBRATION_IMAGES = 32
+LEAST_COSINE = 0.9  # to float32: int8 of random weights has 0.94 at 64 pixels, another network about 0
 # name -> our row whose file has the same borders
 PATCH = "patch-stem"  # mobilenet_v1_025_patch
 YARDSTICKS = {"keras-float32": "tflite-float32", "keras-dynamic-range": "tflite-float32", "keras-int8": "tflite-int8"}
@@ -142,7 +143,7 @@ def _agreement(runners: dict[str, VariantRunner], side: int, seed: int) -> dict[
     pixels = np.random.default_rng(seed + 1).integers(0, 256, (4, side, side, 3), dtype=np.uint8)
     reference = runners["tflite-float32"].embed(pixels)
     cosines = {name: float((runner.embed(pixels) * reference).sum(1).min()) for name, runner in runners.items()}
-    wrong = [name for name, cosine in cosines.items() if cosine < 0.95 and not name.startswith(PATCH)]
+    wrong = [name for name, cosine in cosines.items() if cosine < LEAST_COSINE and not name.startswith(PATCH)]
     if wrong:
         raise Failure(f"{wrong[0]} is not the same network: cosine {cosines[wrong[0]]:.3f}", "report it")
     for runner in runners.values():

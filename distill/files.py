@@ -14,7 +14,7 @@ from typing import Any
 
 from distill.console.errors import Failure, UsageFailure
 
-__all__ = ["atomic_dir", "atomic_path", "check_output", "check_output_folder", "named_errors", "read_json", "sha256_file", "write_json"]
+__all__ = ["atomic_dir", "atomic_path", "check_output", "check_output_folder", "named_errors", "read_json", "require_file", "sha256_file", "write_json"]
 
 
 @contextmanager
@@ -139,6 +139,16 @@ def write_json(path: str | Path, value: Any) -> None:
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
     with atomic_path(path) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def require_file(path: Path, cure: str) -> None:
+    """One line where ``path`` is no file to read.
+
+    Raises:
+        Failure: nothing is there, or a folder.
+    """
+    if not path.is_file():
+        raise Failure(f"{path}: {'a folder, not a file' if path.is_dir() else 'no such file'}", cure)
 
 
 def read_json(path: str | Path) -> Any:

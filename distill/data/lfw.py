@@ -20,6 +20,7 @@ from distill.data.files import FileImageSet, walk_images
 from distill.data.folder import class_folders
 from distill.data.imageset import ImageSet
 from distill.data.published import Counts, Published, from_list, read_lines
+from distill.files import require_file
 
 __all__ = ["LFW", "Pairs", "open_lfw", "read_pairs"]
 
@@ -103,6 +104,7 @@ def read_pairs(path: str | Path, images: ImageSet) -> Pairs:
         Failure: the list is missing or broken, or names an image that is not in ``images``.
     """
     path = Path(path)
+    require_file(path, "give the list of pairs: pairs.txt of LFW")
     rows = read_lines(path, None, LFW)
     if not rows or len(rows[0]) not in (1, 2) or not all(word.isdigit() for word in rows[0]):
         raise Failure(f"{path}: its first line is not '<sets> <pairs per kind>'", LFW.get)

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from distill.console import Failure
+from distill.files import require_file
 from distill.models.mobilenet_v1 import MobileNetV1
 
 __all__ = ["keras_classifier", "keras_state_dict"]
@@ -94,8 +95,7 @@ class _Arrays:
     def __enter__(self) -> _Arrays:
         import h5py
 
-        if not self.path.is_file():
-            raise Failure(f"{self.path}: no such file", "check --weights")
+        require_file(self.path, "check --weights")
         try:
             self._file = h5py.File(self.path, "r")
         except OSError:

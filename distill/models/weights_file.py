@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from distill.console import Failure, UsageFailure
+from distill.files import require_file
 
 __all__ = ["load_matching", "read_state_dict", "strip_prefixes"]
 
@@ -34,8 +35,7 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
         UsageFailure: another kind of file.
     """
     path = Path(path)
-    if not path.is_file():
-        raise Failure(f"{path}: no such file", "check --weights")
+    require_file(path, "check --weights")
     suffix = path.suffix.lower()
     if suffix == ".safetensors":
         from safetensors import SafetensorError

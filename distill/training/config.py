@@ -32,6 +32,14 @@ class RunConfig(BaseModel):
     split: str = _option("half", "Which classes train: half (first half of the sorted names), a number, a fraction, official.", DATA)
     validation: float = _option(0.0, "Share of the train classes held out to choose the best epoch.", DATA, ge=0, lt=1)
     cache_dir: Path | None = _option(None, "Where decoded images and teacher embeddings are kept. Default: CACHE beside --out.", DATA)
+    stored_size: int | None = _option(
+        None,
+        "Shorter side in pixels at which decoded images are kept, and crops cut from. Default: what the centre crops of teacher "
+        "and student need; more keeps small crops sharp.",
+        DATA,
+        ge=32,
+        le=4096,
+    )
     crop_scale: float | None = _option(
         None, "Smallest share of the image area in a random training crop; 1 takes the centre crop. Default: 0.25, glyphs 0.7.",
         DATA, gt=0, le=1,

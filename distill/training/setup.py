@@ -139,7 +139,7 @@ def prepare(config: RunConfig, out: Path) -> Setup:
             train_set,
             open_data(student.unlabelled) if student and student.unlabelled else None,
             student.labelled_classes if student else 1.0,
-            max(sides),
+            config.stored_size or max(sides),
             cache_dir,
         )
     reduced = None

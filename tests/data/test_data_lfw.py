@@ -97,5 +97,5 @@ def test_broken_pairs(tmp_path: Path, picture: Callable[..., Path], text: str, s
     (tmp_path / "pairs.txt").write_text(text)
     with pytest.raises(Failure, match=says):
         read_pairs(tmp_path / "pairs.txt", images)
-    with pytest.raises(Failure, match="No such file"):
+    with pytest.raises(Failure, match="no such file"):
         read_pairs(tmp_path / "no.txt", images)
