@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from distill.console import Failure, UsageFailure
+from distill.models.info import read_info, verify_weights
 
 __all__ = ["TorchModel", "parse_reference"]
 
@@ -36,6 +37,15 @@ class TorchModel:
     Raises:
         Failure: torch is not installed, or the checkpoint cannot be loaded.
     """
+
+    @staticmethod
+    def check(directory: Path) -> None:
+        """Say at once, without torch, that a folder holds no whole checkpoint.
+
+        Raises:
+            Failure: not one, damaged, or the weights are not those that it describes.
+        """
+        verify_weights(directory, read_info(directory))
 
     def __init__(self, name: str, directory: Path) -> None:
         try:

@@ -38,7 +38,6 @@ from distill.data.imageset import UnreadableImage
 from distill.data.preprocess import Preprocessing
 from distill.files import sha256_file
 from distill.metrics import RetrievalScores
-from distill.models.info import read_info, verify_weights
 from export.bundle import Bundle, load_bundle
 
 __all__ = ["Evidence", "Options", "measure"]
@@ -230,7 +229,7 @@ def _named(options: Options) -> list[tuple[str, Path]]:
             raise UsageFailure(f"--reference {text}: the name {name!r} stands twice", "name them apart: NAME=DIR")
         named.append((name, folder))
     for _, folder in named:  # now, and not after minutes of latency
-        verify_weights(folder, read_info(folder))
+        TorchModel.check(folder)
     return named
 
 

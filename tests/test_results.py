@@ -53,6 +53,13 @@ def test_committed_results_belong_to_the_plan(path):
         assert line["command"].startswith("distill-train ") and " /" not in line["command"] and ":/" not in line["command"]
 
 
+def test_switches_of_a_plan_are_flags():
+    words = results._command("student", {"lr": 4e-3, "teacher_mirror": True, "flip": False}, Path("runs/x"))
+    assert words == [
+        "distill-train", "student", "--lr", "0.004", "--teacher-mirror", "--no-flip", "--json", "--out", "runs/x"
+    ]
+
+
 def _line(row: str, seed: int, recall: float) -> dict[str, object]:
     return dict.fromkeys(results.COLUMNS, "x") | dict.fromkeys(results.METRICS, recall) | {
         "row": row, "group": "alone", "measured": "test", "seed": seed

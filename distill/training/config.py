@@ -34,8 +34,8 @@ class RunConfig(BaseModel):
     cache_dir: Path | None = _option(None, "Where decoded images and teacher embeddings are kept. Default: CACHE beside --out.", DATA)
     stored_size: int | None = _option(
         None,
-        "Shorter side in pixels at which decoded images are kept, and crops cut from. Default: what the centre crops of teacher "
-        "and student need; more keeps small crops sharp.",
+        "Shorter side in pixels to which decoded images are reduced before crops are cut from them (smaller ones stay as they are). "
+        "Default: what the centre crops of teacher and student need; more keeps small crops sharp.",
         DATA,
         ge=32,
         le=4096,

@@ -177,6 +177,10 @@ def replace_torch(monkeypatch, preprocessing: dict | None = None, trained: list[
             )
             self.rows: list[np.ndarray] = []
 
+        @staticmethod
+        def check(directory: Path) -> None:
+            pass
+
         def add(self, pixels: np.ndarray) -> None:
             self.rows.append(self.embed(pixels))
 

@@ -184,6 +184,7 @@ def test_files_without_weights(content: object, tmp_path: Path) -> None:
 
 def test_missing_file_and_unknown_kind(tmp_path: Path) -> None:
     fails(tmp_path / "none.pth", "no such file")
+    fails(tmp_path, "a folder, not a file")
     (tmp_path / "w.onnx").write_bytes(b"x")
     with pytest.raises(UsageFailure, match="unknown kind of weights file '.onnx'"):
         build_backbone(ARCH, tmp_path / "w.onnx")

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from distill.console import Failure, UsageFailure
@@ -164,6 +165,25 @@ def test_cached_teacher_embeddings_train_like_a_live_teacher(tmp_path, teacher_r
     monkeypatch.setattr("distill.training.teacher.LiveTeacher.embed", refuse)
     train_run("student", student(**options, teacher_crops=2), tmp_path / "again")
     assert same(cached, weights(tmp_path / "again"))
+
+
+def test_crops_are_cut_from_pictures_of_the_size_that_is_asked_for(tmp_path, teacher_run):
+    from distill.training.setup import prepare
+
+    noise = np.random.default_rng(0)
+    for name in ("ant/1.png", "ant/2.png", "bee/1.png", "bee/2.png", "cat/1.png", "dog/1.png"):
+        (tmp_path / "pictures" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(noise.integers(0, 256, (70, 90, 3), dtype=np.uint8)).save(tmp_path / "pictures" / name)
+    folders = set()
+    # Without being asked: what the centre crop of 32 pixels is cut from. Nothing is enlarged.
+    for size, height in ((None, 37), (50, 50), (100, 70)):
+        options = dict(data=f"folder:{tmp_path / 'pictures'}", stored_size=size, input_size=32, images_per_class=2)
+        setup = prepare(student(method="absolute", teacher=teacher_run, cache_dir=tmp_path / "cache", **options), tmp_path / "run")
+        assert setup.images[0].shape[0] == height
+        assert setup.images.crops(np.arange(3), 0, setup.rule, 32).shape == (3, 3, 32, 32)
+        setup.teacher.prepare((0,))
+        folders |= {path.parent for path in (tmp_path / "cache").rglob("view-*.npy")}
+    assert len(folders) == 3  # other pixels, other embeddings
 
 
 def test_the_cached_embeddings_are_those_of_the_crops_the_student_sees(tmp_path, teacher_run):
