@@ -7,13 +7,17 @@ The plain loop is what one writes first: torch's DataLoader over image files, to
 resized crop, the teacher at every step, pytorch-metric-learning's loss. Ours reads decoded images and
 stored teacher embeddings (both made before the clock starts, as in every epoch but the first few).
 The other rows change one choice of ours: bfloat16, a process that cuts crops, the teacher live, hints on
-the teacher's stage maps as well, from the store and live.
+the teacher's stage maps as well, from the store and live; and one process a core under torchrun, each with its share of
+a batch (of which batch norm takes its statistics), as `torchrun -m distill student` trains.
 """
 
 from __future__ import annotations
 
+import csv
 import json
+import os
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -23,10 +27,12 @@ from typing import Annotated, Any
 
 import typer
 
-from distill.console import DebugOption, JsonOption, make_app, note, run_app
+from distill.console import DebugOption, Failure, JsonOption, make_app, note, run_app
 
 app = make_app(__doc__ or "", default_command="run")
 OURS, PLAIN = "ours", "plain loop"
+# Images of an epoch, and its seconds where it has a clock of its own.
+Epoch = Callable[[], tuple[int, float | None]]
 
 
 @app.command()
@@ -47,9 +53,9 @@ def run(
             for name, epoch in epochs.items():
                 note(f"turn {turn}: {name} …")
                 began = time.perf_counter()
-                images = epoch()
+                images, seconds = epoch()
                 if turn:
-                    times[name].append(images / (time.perf_counter() - began))
+                    times[name].append(images / (seconds or time.perf_counter() - began))
     speed = {name: statistics.median(values) for name, values in times.items()}
     if as_json:
         print(json.dumps({"images_per_second": speed, "ratio": speed[OURS] / speed[PLAIN], "turns": times}, indent=2))
@@ -58,7 +64,9 @@ def run(
         print(f"{name:32} {value:8.0f} images/s   ours / it {speed[OURS] / value:6.2f}")
 
 
-def _epochs(scratch: Path, data: str, size: int, teacher_arch: str, batch_size: int) -> dict[str, Callable[[], int]]:
+def _epochs(scratch: Path, data: str, size: int, teacher_arch: str, batch_size: int) -> dict[str, Epoch]:
+    from distill.data.spec import open_data
+    from distill.data.split import split
     from distill.runs import train_run
     from distill.training.config import StudentConfig, TeacherConfig, make_config
 
@@ -66,7 +74,7 @@ def _epochs(scratch: Path, data: str, size: int, teacher_arch: str, batch_size: 
     teacher = scratch / "teacher"
     train_run("teacher", make_config(TeacherConfig, {**common, "arch": teacher_arch, "epochs": 0}), teacher)
 
-    def ours(**change: Any) -> Callable[[], int]:
+    def ours(**change: Any) -> Epoch:
         from distill.training.loop import _Loop
         from distill.training.setup import prepare
         from distill.training.state import RunFolder
@@ -75,10 +83,31 @@ def _epochs(scratch: Path, data: str, size: int, teacher_arch: str, batch_size: 
         config = make_config(StudentConfig, common | options)
         run = RunFolder(scratch / "student")
         loop = _Loop(config, prepare(config, run.path), run)
-        return lambda: len(loop.setup.images) if loop._epoch(0, _NoBar()) else 0
+        return lambda: (len(loop.setup.images), None) if loop._epoch(0, _NoBar()) else (0, None)
 
+    def together(processes: int) -> Epoch:
+        """Two epochs of a run of several processes; its log has the seconds of the second."""
+        run = scratch / "together"
+        flags = {**common, "method": "absolute", "teacher": teacher, "teacher_crops": 1, "epochs": 2, "threads": 1, "out": run}
+        words = [word for name, value in flags.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+        launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
+
+        def epoch() -> tuple[int, float]:
+            command = [*launch, "-m", "distill", "student", "--overwrite", *words]
+            done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+            if done.returncode:
+                raise Failure(f"{processes} processes: {done.stderr.strip().splitlines()[-1]}", "run it by hand to see more: " + " ".join(command))
+            with (run / "log.csv").open() as file:
+                return images, float(list(csv.DictReader(file))[-1]["seconds"])
+
+        images = len(split(open_data(data), "half", "train"))
+        return epoch
+
+    cores = os.cpu_count() or 1
+    several = {f"ours, {cores} processes": together(cores)} if 1 < cores <= 4 and batch_size % cores == 0 else {}
     return {
         OURS: ours(),
+        **several,
         PLAIN: _plain(data, size, batch_size, teacher),
         "ours, student in bfloat16": ours(precision="bfloat16"),
         "ours, 1 process cuts crops": ours(workers=1),
@@ -88,7 +117,7 @@ def _epochs(scratch: Path, data: str, size: int, teacher_arch: str, batch_size: 
     }
 
 
-def _plain(data: str, size: int, batch_size: int, teacher: Path) -> Callable[[], int]:
+def _plain(data: str, size: int, batch_size: int, teacher: Path) -> Epoch:
     import torch
     from pytorch_metric_learning.losses import MultiSimilarityLoss
     from pytorch_metric_learning.samplers import MPerClassSampler
@@ -120,7 +149,7 @@ def _plain(data: str, size: int, batch_size: int, teacher: Path) -> Callable[[],
     optimizer = torch.optim.AdamW(student.parameters(), lr=1e-3)
     metric = MultiSimilarityLoss()
 
-    def epoch() -> int:
+    def epoch() -> tuple[int, None]:
         count = 0
         for pixels, labels in loader:
             with torch.no_grad():
@@ -131,7 +160,7 @@ def _plain(data: str, size: int, batch_size: int, teacher: Path) -> Callable[[],
             loss.backward()
             optimizer.step()
             count += len(labels)
-        return count
+        return count, None
 
     return epoch
 
