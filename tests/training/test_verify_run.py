@@ -98,7 +98,7 @@ def test_what_is_refused(run: Path, lfw: Path, tmp_path: Path, capsys: pytest.Ca
         (["--threshold-pairs", pairs], 2, "goes with --pairs"),
         (["--pairs", pairs, "--nmi"], 2, "--pairs takes neither"),
         (["--pairs", pairs, "--part", "train"], 2, "--pairs takes neither"),
-        (["--pairs", str(tmp_path / "none.txt")], 1, "No such file"),
+        (["--pairs", str(tmp_path / "none.txt")], 1, "no such file"),
         (["--pairs", pairs, "--data", "glyphs:classes=4,faces=2"], 1, "is not in glyphs"),
     ]:
         capsys.readouterr()
