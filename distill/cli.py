@@ -1,8 +1,9 @@
-"""``distill-train``: teacher, student, evaluate."""
+"""``distill-train``: teacher, student, evaluate, whiten."""
 
 from __future__ import annotations
 
 import json
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,6 +32,16 @@ app = make_app(
 OutOption = Annotated[Path, typer.Option("--out", "-o", help="Folder of the run.")]
 RecipeOption = Annotated[Path | None, typer.Option("--recipe", help="YAML file of options; flags win over it.")]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace a run that --out holds.")]
+
+
+STRENGTH = {"classes": 0.75, "pictures": 0.5}
+
+
+class WhitenBy(StrEnum):
+    """Whose variance a direction is divided by."""
+
+    classes = "classes"
+    pictures = "pictures"
 
 
 @app.command()
@@ -113,6 +124,37 @@ def evaluate(
 
     metrics = evaluate_run(run, data, split, part, gallery_model, nmi, degrade)
     _print(str(run), metrics, as_json)
+
+
+@app.command()
+def whiten(
+    run: Annotated[Path, typer.Argument(help="Folder of a trained run.")],
+    out: OutOption,
+    by: Annotated[
+        WhitenBy, typer.Option("--by", help="classes: by how pictures of one class differ; pictures: by how all do, without labels.")
+    ] = WhitenBy.classes,
+    strength: Annotated[
+        float | None,
+        typer.Option(min=0.0, max=1.0, help="0 changes nothing, 1 evens all directions out. Default: 0.75 by classes, 0.5 by pictures."),
+    ] = None,
+    data: Annotated[str | None, typer.Option("--data", help="Images. Default: what it was trained on.")] = None,
+    split: Annotated[str | None, typer.Option("--split", help="As in training. Default: the run's.")] = None,
+    overwrite: OverwriteOption = False,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Rescale the embedding layer so that what differs inside classes counts less; the network stays as fast and as large.
+
+    - `distill-train whiten runs/student --out runs/whitened`, seconds; then compare the two figures
+    - Without labels: `distill-train whiten runs/student --by pictures --out runs/whitened`
+
+    Fitted on the train part, measured on the test part. Galleries have to be indexed again, by the whitened model.
+    """
+    check_output_folder(out)
+    from distill.whitening import whiten_run
+
+    chosen = STRENGTH[by.value] if strength is None else strength
+    _print(str(out), whiten_run(run, out, by.value, chosen, data, split, overwrite).metrics["test"], as_json)
 
 
 def _verify(run: Path, data: str | None, pairs: Path, threshold_pairs: Path | None, degrade: str | None) -> dict[str, float]:

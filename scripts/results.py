@@ -37,7 +37,7 @@ GROUPS = {"alone": "#8a8a8a", "paper": "#2a6fbb", "later": "#c8641e", "setting":
 
 
 class Row(BaseModel):
-    """One method; ``measure`` names what else than the plain test is measured of its runs."""
+    """One method; ``measure`` and ``whiten`` name what else than the plain test is measured of its runs."""
 
     model_config = ConfigDict(extra="forbid")
     name: str
@@ -45,7 +45,8 @@ class Row(BaseModel):
     options: dict[str, Any]
     seeds: list[int] | None = None
     measured_seeds: list[int] | None = None  # of ``measure``; None: all
-    measure: dict[str, str] = {}  # label -> options of `distill-train evaluate`; {run} is the run's folder
+    measure: dict[str, str] = {}  # label -> options of `distill-train evaluate`; {teacher} is the reduced teacher's folder
+    whiten: dict[str, str] = {}  # label -> options of `distill-train whiten`
 
 
 class Plan(BaseModel):
@@ -175,6 +176,11 @@ def run(
                     words = [word.format(teacher=reduced) for word in shlex.split(extra)]
                     asked = ["distill-train", "evaluate", str(run_folder), *words, "--json"]
                     record(row.name, row.group, label, seed, _call(asked), options["epochs"], 0.0, asked)
+            for label, extra in row.whiten.items():
+                if seed in (row.measured_seeds or plan.seeds) and not present(row.name, label, seed):
+                    asked = ["distill-train", "whiten", str(run_folder), *shlex.split(extra), "--overwrite", "--json"]
+                    asked += ["--out", f"{run_folder}-{label.replace(' ', '-')}"]
+                    record(row.name, row.group, label, seed, _call(asked), options["epochs"], 0.0, asked)
             note(f"seed {seed}: {row.name} done")
 
 
@@ -225,7 +231,7 @@ def figure(
 
 def summary(plan: Plan, lines: list[dict[str, str]]) -> list[dict[str, Any]]:
     """Rows in the plan's order, teacher first, each thing measured once."""
-    order = [(TEACHER, "test"), (REDUCED, "test"), *((row.name, label) for row in plan.rows for label in ("test", *row.measure))]
+    order = [(TEACHER, "test"), (REDUCED, "test"), *((row.name, label) for row in plan.rows for label in ("test", *row.measure, *row.whiten))]
     found = []
     for name, measured in order:
         own = [line for line in lines if (line["row"], line["measured"]) == (name, measured)]

@@ -43,7 +43,7 @@ def test_committed_results_belong_to_the_plan(path):
     plan, lines = results.read_plan(path), results.read_lines(path.with_suffix(".csv"))
     assert lines, f"no {path.with_suffix('.csv').name}"
     known = {(results.TEACHER, "test"), (results.REDUCED, "test")}
-    known |= {(row.name, label) for row in plan.rows for label in ("test", *row.measure)}
+    known |= {(row.name, label) for row in plan.rows for label in ("test", *row.measure, *row.whiten)}
     keys = [(line["row"], line["measured"], line["seed"]) for line in lines]
     assert len(set(keys)) == len(keys)
     for line in lines:
