@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import shlex
 import sys
 from pathlib import Path
 
 import pytest
 
+from distill.cli import app as training
 from distill.console import Failure, UsageFailure
 from distill.losses.method import parse_method
 from distill.training.config import StudentConfig, TeacherConfig, make_config
@@ -36,6 +38,15 @@ def test_training_takes_every_row_of_a_plan(path):
     for row in plan.rows:
         options = plan.student | (plan.taught if parse_method(row.options["method"]).needs_teacher else {}) | row.options
         parse_method(make_config(StudentConfig, options).method)
+
+
+@pytest.mark.parametrize("path", PLANS, ids=lambda path: path.stem)
+def test_the_commands_know_what_else_a_plan_measures(path, tmp_path, capsys):
+    for row in results.read_plan(path).rows:
+        asked = [["evaluate", "none", *shlex.split(extra.format(teacher="none"))] for extra in row.measure.values()]
+        asked += [["whiten", "none", *shlex.split(extra), "--out", str(tmp_path / "o")] for extra in row.whiten.values()]
+        for command in asked:  # understood, but there is no such run
+            assert results.run_app(training, command) == 1 and "none: no such checkpoint folder" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("path", PLANS, ids=lambda path: path.stem)
