@@ -297,6 +297,7 @@ import resource, sys
 from distill.console import run_app
 from gallery.cli import app
 limit = int(sys.argv[1])
+sys.dont_write_bytecode = True  # importlib would leave a cut one, and every later start would fail
 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 raise SystemExit(run_app(app, sys.argv[2:]))
 """

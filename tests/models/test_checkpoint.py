@@ -141,6 +141,7 @@ from distill.console import Failure
 from distill.models.checkpoint import save_checkpoint
 model, info = make(seed=1)
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+sys.dont_write_bytecode = True  # importlib would leave a cut one, and every later start would fail
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 try:
     save_checkpoint(sys.argv[1], model, info)
