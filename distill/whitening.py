@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import torch
 
 from distill.console import UsageFailure, warn
 from distill.data.spec import open_data
@@ -14,11 +13,13 @@ from distill.data.split import split
 from distill.evaluation import embed_images, score
 from distill.models.allocator import keep_memory
 from distill.models.checkpoint import load_checkpoint, save_checkpoint
-from distill.models.embedder import Embedder
-from distill.models.info import INFO_FILE, CheckpointInfo
+from distill.models.info import CheckpointInfo
+from distill.training.data import labels_used
+from distill.training.reduction import composed
+from distill.training.state import RunFolder
 from distill.training.whitening import second_moment, whitening_matrix, within_class_covariance
 
-__all__ = ["By", "apply_whitening", "whiten_run"]
+__all__ = ["By", "whiten_run"]
 
 By = Literal["classes", "pictures"]
 
@@ -38,7 +39,12 @@ def whiten_run(
         UsageFailure: no data, or ``out`` holds something.
         Failure: the checkpoint or the pictures cannot be used.
     """
-    _check_free(run, out, overwrite)
+    if out.resolve() == run.resolve():
+        raise UsageFailure(f"{out}: the run that is whitened", "choose another --out")
+    folder = RunFolder(out)
+    folder.check_free(overwrite)
+    if folder.begun and not overwrite:
+        raise UsageFailure(f"{out} holds an unfinished run", "choose another --out, or --overwrite it")
     keep_memory()
     model, info = load_checkpoint(run)
     spec = data or info.data.get("spec")
@@ -50,42 +56,16 @@ def whiten_run(
     seen = split(images, rule, "train", float(info.data.get("validation", 0.0)) if same else 0.0)
     if by == "classes":
         # The labels of a semi-supervised run's other classes are not to be known here either.
-        used = max(1, round(info.training.get("labelled_classes", 1.0) * len(seen.classes))) if same else len(seen.classes)
+        used = labels_used(info.training.get("labelled_classes", 1.0) if same else 1.0, len(seen.classes))
         seen = seen.select(np.flatnonzero(seen.labels < used))
     found = embed_images(model, info.preprocessing, seen, label="embedding the training pictures")
     moment = within_class_covariance(found.rows, found.labels) if by == "classes" else second_moment(found.rows)
     if len(found.rows) < 10 * found.rows.shape[1]:
         warn(f"{len(found.rows)} pictures say little of {found.rows.shape[1]} directions: compare both with `distill-train evaluate`")
-    model = apply_whitening(model, whitening_matrix(moment, strength))
+    model = composed(model, whitening_matrix(moment, strength), np.zeros(model.embedding_size))
     metrics = {"test": score(embed_images(model, info.preprocessing, split(images, rule, "test"), label="evaluating on test classes"))}
     record = {"by": by, "strength": strength, "images": len(found.rows), "data": spec, "of": info.id}
     # Places change, so a gallery that the teacher indexed is no longer one to search.
     update = {"space": None, "metrics": metrics, "training": info.training | {"whitened": record}}
     return save_checkpoint(out, model, info.model_copy(update=update))
 
-
-@torch.no_grad()
-def apply_whitening(model: Embedder, matrix: np.ndarray) -> Embedder:
-    """``model`` with its rows before the norm multiplied by ``matrix`` [D, D], in its embedding layer; one is made if there is none."""
-    weight = torch.from_numpy(matrix)
-    if model.linear is None:
-        whitened = Embedder(model.backbone, model.embedding_size).eval()
-        assert whitened.linear is not None
-        whitened.linear.weight.copy_(weight)
-        whitened.linear.bias.zero_()
-        return whitened
-    model.linear.weight.copy_(weight @ model.linear.weight.double())
-    model.linear.bias.copy_(weight @ model.linear.bias.double())
-    return model
-
-
-def _check_free(run: Path, out: Path, overwrite: bool) -> None:
-    if out.resolve() == run.resolve():
-        raise UsageFailure(f"{out}: the run that is whitened", "choose another --out")
-    if out.is_file():
-        raise UsageFailure(f"{out} is a file", "choose another --out")
-    if (out / INFO_FILE).exists():
-        if not overwrite:
-            raise UsageFailure(f"{out} holds a finished run", "choose another --out, or --overwrite it")
-    elif out.is_dir() and any(out.iterdir()):
-        raise UsageFailure(f"{out} is not empty and not a run", "choose another --out")

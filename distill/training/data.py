@@ -19,7 +19,12 @@ from distill.data.store import PixelStore
 from distill.training.crops import CropRule, cut
 from distill.training.degrade import Degrade
 
-__all__ = ["Batch", "TrainImages", "load_batches"]
+__all__ = ["Batch", "TrainImages", "labels_used", "load_batches"]
+
+
+def labels_used(share: float, classes: int) -> int:
+    """How many of the sorted classes lend their labels under ``--labelled-classes``."""
+    return max(1, round(share * classes))
 
 
 @dataclass(frozen=True)
@@ -67,7 +72,7 @@ class TrainImages:
             raise Failure(f"{labelled.spec}: no readable image", "check the files")
         self._store = np.repeat(np.arange(len(rows)), [len(r) for r in rows])
         self._row = np.concatenate(rows)
-        used = max(1, round(labelled_classes * len(labelled.classes)))
+        used = labels_used(labelled_classes, len(labelled.classes))
         labels = labelled.labels[rows[0]]
         self.labels = np.concatenate([np.where(labels < used, labels, -1)] + [np.full(len(r), -1) for r in rows[1:]])
         self.num_classes = used

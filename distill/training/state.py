@@ -34,22 +34,33 @@ class RunFolder:
     def finished(self) -> bool:
         return (self.path / "model.json").exists()
 
+    @property
+    def begun(self) -> bool:
+        """Whether it holds a run that can go on."""
+        return self._config.exists() and self._state.exists()
+
+    def check_free(self, overwrite: bool) -> None:
+        """Refuse a folder that no new checkpoint may take; nothing is changed yet.
+
+        Raises:
+            UsageFailure: it holds a finished run, or files that are not a run's.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise UsageFailure(f"{self.path} is a file", "choose another --out")
+        if not (self._config.exists() or self.finished):
+            if self.path.exists() and any(self.path.iterdir()):
+                raise UsageFailure(f"{self.path} is not empty and not a run", "choose another --out")
+        elif self.finished and not overwrite:
+            raise UsageFailure(f"{self.path} holds a finished run", "choose another --out, or --overwrite it")
+
     def check(self, config: RunConfig, overwrite: bool) -> None:
         """Refuse a folder that ``config`` must not write to; nothing is changed yet.
 
         Raises:
             UsageFailure: it holds a finished run, another run's start, or files that are not a run's.
         """
-        if self.path.exists() and not self.path.is_dir():
-            raise UsageFailure(f"{self.path} is a file", "choose another --out")
-        if self._config.exists() or self.finished:
-            if overwrite:
-                return
-        elif self.path.exists() and any(self.path.iterdir()):
-            raise UsageFailure(f"{self.path} is not empty and not a run", "choose another --out")
-        if self.finished:
-            raise UsageFailure(f"{self.path} holds a finished run", "choose another --out, or --overwrite it")
-        if not (self._config.exists() and self._state.exists()):
+        self.check_free(overwrite)
+        if overwrite or not self.begun:
             return
         wanted = config.model_dump(mode="json")
         # A run that began before an option existed had its default.

@@ -22,8 +22,8 @@ from distill.models.backbones import build_backbone
 from distill.models.checkpoint import load_checkpoint, save_checkpoint
 from distill.models.embedder import Embedder
 from distill.models.info import CheckpointInfo, read_info
+from distill.training.reduction import composed
 from distill.training.whitening import second_moment, whitening_matrix, within_class_covariance
-from distill.whitening import apply_whitening
 
 DATA = "glyphs:classes=12,faces=4,size=32"
 
@@ -89,7 +89,7 @@ def test_the_network_computes_what_the_matrix_says(size):
     with torch.inference_mode():
         rows = model(pixels).double().numpy()
         matrix = whitening_matrix(second_moment(np.random.default_rng(0).normal(size=(300, rows.shape[1]))), 0.5)
-        found = apply_whitening(model, matrix)(pixels).double().numpy()
+        found = composed(model, matrix, np.zeros(len(matrix)))(pixels).double().numpy()
     assert found == pytest.approx(_unit(rows @ matrix), abs=2e-6)
 
 
@@ -149,12 +149,17 @@ def test_what_is_refused(run, tmp_path, capsys):
     (tmp_path / "file").write_text("x")
     save_checkpoint(tmp_path / "done", *load_checkpoint(run))
     save_checkpoint(tmp_path / "bare", load_checkpoint(run)[0], read_info(run).model_copy(update={"data": {}}))
+    (tmp_path / "begun").mkdir()
+    (tmp_path / "begun" / "config.json").write_text("{}")
+    (tmp_path / "begun" / "state.pt").write_bytes(b"")
     single = "glyphs:classes=12,faces=1,size=32"
     for arguments, code, says in [
         ([str(run), "--out", str(run)], 2, "the run that is whitened"),
         ([str(run), "--out", str(tmp_path / "full")], 2, "is not empty and not a run"),
         ([str(run), "--out", str(tmp_path / "file")], 2, "is a file"),
         ([str(run), "--out", str(tmp_path / "done")], 2, "--overwrite it"),
+        ([str(run), "--out", str(tmp_path / "begun")], 2, "holds an unfinished run"),
+        ([str(run), "--by", "colours", "--out", str(tmp_path / "o")], 2, "--by"),
         ([str(tmp_path / "bare"), "--out", str(tmp_path / "o")], 2, "add --data"),
         ([str(tmp_path / "none"), "--out", str(tmp_path / "o")], 1, "no such checkpoint folder"),
         ([str(run), "--strength", "2", "--out", str(tmp_path / "o")], 2, "--strength"),
