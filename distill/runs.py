@@ -19,7 +19,7 @@ from distill.training.setup import data_record
 from distill.training.state import RunFolder
 from distill.versions import versions
 
-__all__ = ["evaluate_run", "train_run"]
+__all__ = ["data_of", "evaluate_run", "train_run"]
 
 
 def train_run(kind: Literal["teacher", "student"], config: RunConfig, out: Path, overwrite: bool = False) -> CheckpointInfo:
@@ -76,6 +76,19 @@ def _describe(kind: Literal["teacher", "student"], config: RunConfig, outcome: O
     )
 
 
+def data_of(run: Path, info: CheckpointInfo, data: str | None, split_rule: str | None) -> tuple[str, str, float]:
+    """Data spec, split and validation share: the run's own, where nothing else is asked for.
+
+    Raises:
+        UsageFailure: the run does not say what it was trained on.
+    """
+    spec = data or info.data.get("spec")
+    if not spec:
+        raise UsageFailure(f"{run} does not say what it was trained on", "add --data")
+    own = spec == info.data.get("spec")
+    return spec, split_rule or (info.data.get("split", "half") if own else "half"), float(info.data.get("validation", 0.0))
+
+
 def evaluate_run(
     run: Path,
     data: str | None,
@@ -100,11 +113,8 @@ def evaluate_run(
     keep_memory()
     worse = degrade_rows(degrade)
     model, info = load_checkpoint(run)
-    spec = data or info.data.get("spec")
-    if not spec:
-        raise UsageFailure(f"{run} does not say what it was trained on", "add --data")
-    rule = split_rule or (info.data.get("split", "half") if data in (None, info.data.get("spec")) else "half")
-    validation = float(info.data.get("validation", 0.0)) if part in ("train", "validation") else 0.0
+    spec, rule, held_out = data_of(run, info, data, split_rule)
+    validation = held_out if part in ("train", "validation") else 0.0
     images = split(open_data(spec), rule, part, validation)  # type: ignore[arg-type]
     queries = embed_images(model, info.preprocessing, images, degrade=worse)
     if gallery_run is None:

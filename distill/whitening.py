@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +15,7 @@ from distill.evaluation import embed_images, score
 from distill.models.allocator import keep_memory
 from distill.models.checkpoint import load_checkpoint, save_checkpoint
 from distill.models.info import CheckpointInfo
+from distill.runs import data_of
 from distill.training.data import labels_used
 from distill.training.reduction import composed
 from distill.training.state import RunFolder
@@ -39,24 +41,21 @@ def whiten_run(
         UsageFailure: no data, or ``out`` holds something.
         Failure: the checkpoint or the pictures cannot be used.
     """
-    if out.resolve() == run.resolve():
-        raise UsageFailure(f"{out}: the run that is whitened", "choose another --out")
+    if run.resolve().is_relative_to(out.resolve()):
+        raise UsageFailure(f"{out}: the run that is whitened, or holds it", "choose another --out")
     folder = RunFolder(out)
     folder.check_free(overwrite)
     if folder.begun and not overwrite:
         raise UsageFailure(f"{out} holds an unfinished run", "choose another --out, or --overwrite it")
     keep_memory()
     model, info = load_checkpoint(run)
-    spec = data or info.data.get("spec")
-    if not spec:
-        raise UsageFailure(f"{run} does not say what it was trained on", "add --data")
-    same = data in (None, info.data.get("spec"))
-    rule = split_rule or (info.data.get("split", "half") if same else "half")
+    spec, rule, validation = data_of(run, info, data, split_rule)
+    own = spec == info.data.get("spec")
     images = open_data(spec)
-    seen = split(images, rule, "train", float(info.data.get("validation", 0.0)) if same else 0.0)
+    seen = split(images, rule, "train", validation if own else 0.0)
     if by == "classes":
         # The labels of a semi-supervised run's other classes are not to be known here either.
-        used = labels_used(info.training.get("labelled_classes", 1.0) if same else 1.0, len(seen.classes))
+        used = labels_used(info.training.get("labelled_classes", 1.0) if own else 1.0, len(seen.classes))
         seen = seen.select(np.flatnonzero(seen.labels < used))
     found = embed_images(model, info.preprocessing, seen, label="embedding the training pictures")
     moment = within_class_covariance(found.rows, found.labels) if by == "classes" else second_moment(found.rows)
@@ -65,6 +64,8 @@ def whiten_run(
     model = composed(model, whitening_matrix(moment, strength), np.zeros(model.embedding_size))
     metrics = {"test": score(embed_images(model, info.preprocessing, split(images, rule, "test"), label="evaluating on test classes"))}
     record = {"by": by, "strength": strength, "images": len(found.rows), "data": spec, "of": info.id}
+    if overwrite:
+        shutil.rmtree(out, ignore_errors=True)  # the log of another run must not stand beside
     # Places change, so a gallery that the teacher indexed is no longer one to search.
     update = {"space": None, "metrics": metrics, "training": info.training | {"whitened": record}}
     return save_checkpoint(out, model, info.model_copy(update=update))

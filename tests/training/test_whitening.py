@@ -155,6 +155,7 @@ def test_what_is_refused(run, tmp_path, capsys):
     single = "glyphs:classes=12,faces=1,size=32"
     for arguments, code, says in [
         ([str(run), "--out", str(run)], 2, "the run that is whitened"),
+        ([str(run), "--overwrite", "--out", str(run.parent)], 2, "or holds it"),
         ([str(run), "--out", str(tmp_path / "full")], 2, "is not empty and not a run"),
         ([str(run), "--out", str(tmp_path / "file")], 2, "is a file"),
         ([str(run), "--out", str(tmp_path / "done")], 2, "--overwrite it"),
@@ -169,5 +170,7 @@ def test_what_is_refused(run, tmp_path, capsys):
         assert run_app(app, ["whiten", *arguments]) == code, arguments
         assert says in " ".join(capsys.readouterr().err.split()), arguments
         assert not (tmp_path / "o").exists()
+    (tmp_path / "done" / "log.csv").write_text("epoch\n1\n")
     assert run_app(app, ["whiten", str(run), "--overwrite", "--out", str(tmp_path / "done"), "--json"]) == 0
     assert "whitened" in read_info(tmp_path / "done").training
+    assert sorted(path.name for path in (tmp_path / "done").iterdir()) == ["model.json", "model.safetensors"]
