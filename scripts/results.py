@@ -67,7 +67,7 @@ def read_plan(path: Path) -> Plan:
 
     Raises:
         Failure: not readable, or not a plan.
-        UsageFailure: a group that has no colour.
+        UsageFailure: a group that has no colour, a seed of a row that is none of the plan's.
     """
     import yaml
 
@@ -80,6 +80,9 @@ def read_plan(path: Path) -> Plan:
     for row in plan.rows:
         if row.group not in GROUPS:
             raise UsageFailure(f"{path}: {row.name}: group {row.group}", suggest(row.group, GROUPS))
+        # ``run`` goes through the plan's seeds: others would never be trained.
+        if more := sorted({*(row.seeds or ()), *(row.measured_seeds or ())} - set(plan.seeds)):
+            raise UsageFailure(f"{path}: {row.name}: seed {more[0]} is none of the plan's", f"add {more[0]} to seeds at its head")
     return plan
 
 

@@ -99,6 +99,9 @@ def test_the_summary_is_the_mean_over_the_seeds_and_the_figure_is_drawn(tmp_path
 def test_a_plan_or_table_of_another_kind_is_refused_in_a_line(tmp_path, capsys):
     with pytest.raises(UsageFailure, match="group alon"):
         results.read_plan(_plan(tmp_path, "  - {name: a, group: alon, options: {}}\n"))
+    for key in ("seeds", "measured_seeds"):
+        with pytest.raises(UsageFailure, match="a: seed 2 is none of the plan's"):
+            results.read_plan(_plan(tmp_path, f"  - {{name: a, group: alone, options: {{}}, {key}: [1, 2]}}\n"))
     with pytest.raises(Failure, match="p.yaml"):
         results.read_plan(_plan(tmp_path, "  - [1, 2\n"))
     text = ",".join(results.COLUMNS) + "\ntriplet,alone,test,0,0.2\n"
