@@ -35,8 +35,13 @@ GPU_LIBRARY = "libtensorflowlite_gpu_jni.so"
 R_PACKAGE = "org.distilltophone.app"
 APPLICATION_ID = "org.distilltophone.demo"
 ABIS = ("arm64-v8a", "x86_64")
-DEBIAN = {"aapt2": "aapt", "apksigner": "apksigner", "zipalign": "zipalign", "java": "default-jdk-headless",
-          "keytool": "default-jdk-headless"}
+DEBIAN = {
+    "aapt2": "aapt",
+    "apksigner": "apksigner",
+    "zipalign": "zipalign",
+    "java": "default-jdk-headless",
+    "keytool": "default-jdk-headless",
+}
 KEY_PASSWORD = "android"  # of the debug key, as everybody's debug key: it protects nothing
 MIB = 2**20
 MAX_APK = 12 * MIB
@@ -92,7 +97,10 @@ def assets(bundle: Path, gallery: Path) -> None:
         title = f"{manifest['name']}, {variant['name']}, {gallery.name}"
         outside = [name for name in files if not (bundle / name).resolve().is_relative_to(bundle.resolve())]
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        stop(f"{bundle / 'bundle.json'} is no description of a bundle ({type(error).__name__}: {error})", "export the bundle again")
+        stop(
+            f"{bundle / 'bundle.json'} is no description of a bundle ({type(error).__name__}: {error})",
+            "export the bundle again",
+        )
     if outside:
         stop(f"{outside[0]} leads out of the bundle", "do not trust this bundle")
     for name in files:
@@ -104,7 +112,10 @@ def assets(bundle: Path, gallery: Path) -> None:
             stop(f"{gallery} is no gallery", "make it with distill-index")
         copy_assets(bundle, files, gallery)
     except OSError as error:
-        stop(f"{error.filename or ASSETS}: {error.strerror or error}", "check the path, its permissions and the space left")
+        stop(
+            f"{error.filename or ASSETS}: {error.strerror or error}",
+            "check the path, its permissions and the space left",
+        )
     print(f"{ASSETS}: {title}")
 
 
@@ -131,28 +142,83 @@ def resources(version: str, version_code: int, min_sdk: int, target_sdk: int) ->
     # Gradle wants no package in the manifest, aapt2 wants one.
     manifest = TARGET / "AndroidManifest.xml"
     text = (APP / "src/main/AndroidManifest.xml").read_text(encoding="utf-8")
-    manifest.write_text(re.sub(r"<manifest\b", f'<manifest package="{APPLICATION_ID}"', text, count=1), encoding="utf-8")
+    manifest.write_text(
+        re.sub(r"<manifest\b", f'<manifest package="{APPLICATION_ID}"', text, count=1), encoding="utf-8"
+    )
     call("aapt2", "compile", "--dir", APP / "src/main/res", "-o", TARGET / "res" / "compiled.zip")
     carried = ["-A", ASSETS] if ASSETS.is_dir() else []
-    call("aapt2", "link", "-I", android, "--manifest", manifest, "-o", TARGET / "resources.apk", "--java", java,
-         "--custom-package", R_PACKAGE, "--min-sdk-version", min_sdk, "--target-sdk-version", target_sdk,
-         "--version-name", version, "--version-code", version_code, "--auto-add-overlay", "--no-version-vectors",
-         "-0", ".tflite", "-0", ".gallery", "-0", ".u8", *carried, TARGET / "res" / "compiled.zip")
+    call(
+        "aapt2",
+        "link",
+        "-I",
+        android,
+        "--manifest",
+        manifest,
+        "-o",
+        TARGET / "resources.apk",
+        "--java",
+        java,
+        "--custom-package",
+        R_PACKAGE,
+        "--min-sdk-version",
+        min_sdk,
+        "--target-sdk-version",
+        target_sdk,
+        "--version-name",
+        version,
+        "--version-code",
+        version_code,
+        "--auto-add-overlay",
+        "--no-version-vectors",
+        "-0",
+        ".tflite",
+        "-0",
+        ".gallery",
+        "-0",
+        ".u8",
+        *carried,
+        TARGET / "res" / "compiled.zip",
+    )
 
 
 def dex(jars: list[Path], out: Path, min_sdk: int) -> None:
     dx = needed(TARGET / "tools" / "dx.jar", "run mvn package first")
     out.parent.mkdir(parents=True, exist_ok=True)
-    call("java", "-Xmx1g", "-cp", dx, "com.android.dx.command.Main", "--dex", f"--min-sdk-version={min_sdk}",
-         f"--output={out}", *jars)
+    call(
+        "java",
+        "-Xmx1g",
+        "-cp",
+        dx,
+        "com.android.dx.command.Main",
+        "--dex",
+        f"--min-sdk-version={min_sdk}",
+        f"--output={out}",
+        *jars,
+    )
 
 
 def key() -> Path:
     """The debug key: made once, kept, so that a newer build installs over an older one."""
     store = BUILD / "debug.keystore"
     if not store.exists():
-        call("keytool", "-genkeypair", "-keystore", store, "-storepass", KEY_PASSWORD, "-alias", "debug", "-keyalg", "RSA",
-             "-keysize", 2048, "-validity", 10000, "-dname", "CN=Debug, O=distill-to-phone")
+        call(
+            "keytool",
+            "-genkeypair",
+            "-keystore",
+            store,
+            "-storepass",
+            KEY_PASSWORD,
+            "-alias",
+            "debug",
+            "-keyalg",
+            "RSA",
+            "-keysize",
+            2048,
+            "-validity",
+            10000,
+            "-dname",
+            "CN=Debug, O=distill-to-phone",
+        )
     return store
 
 
@@ -174,7 +240,9 @@ def apk(abis: list[str]) -> None:
         shipped.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(library, shipped)
         # Beside it for distill-bench --delegate gpu; no APK carries it.
-        shutil.copyfile(needed(GPU / "jni" / abi / GPU_LIBRARY, "run mvn package first"), shipped.with_name(GPU_LIBRARY))
+        shutil.copyfile(
+            needed(GPU / "jni" / abi / GPU_LIBRARY, "run mvn package first"), shipped.with_name(GPU_LIBRARY)
+        )
         aligned = elf.load_alignment(shipped.read_bytes())
         out = BUILD / f"distill-to-phone-{abi}.apk"
         unsigned = BUILD / f".{abi}.unsigned.apk"
@@ -185,8 +253,21 @@ def apk(abis: list[str]) -> None:
             writer.add("classes.dex", (BUILD / "dex" / "classes.dex").read_bytes(), stored=False)
             writer.add(f"lib/{abi}/{library.name}", shipped.read_bytes(), stored=True)
         call("zipalign", "-c", "-p", 4, unsigned)
-        call("apksigner", "sign", "--ks", key(), "--ks-pass", f"pass:{KEY_PASSWORD}", "--min-sdk-version", min_sdk,
-             "--v4-signing-enabled", "false", "--out", unsigned.with_suffix(".signed"), unsigned)
+        call(
+            "apksigner",
+            "sign",
+            "--ks",
+            key(),
+            "--ks-pass",
+            f"pass:{KEY_PASSWORD}",
+            "--min-sdk-version",
+            min_sdk,
+            "--v4-signing-enabled",
+            "false",
+            "--out",
+            unsigned.with_suffix(".signed"),
+            unsigned,
+        )
         call("apksigner", "verify", "--min-sdk-version", min_sdk, unsigned.with_suffix(".signed"))
         os.replace(unsigned.with_suffix(".signed"), out)
         unsigned.unlink()
@@ -197,8 +278,11 @@ def apk(abis: list[str]) -> None:
     runner_jar(min_sdk)
     (BUILD / "report.json").write_text(json.dumps({"apks": report}, indent=2) + "\n", encoding="utf-8")
     for line in report:
-        pages = "ready for 16 KB pages" if line["native_alignment"] >= 16384 else (
-            f"its TFLite is aligned to {line['native_alignment'] // 1024} KB, see README.md")
+        pages = (
+            "ready for 16 KB pages"
+            if line["native_alignment"] >= 16384
+            else (f"its TFLite is aligned to {line['native_alignment'] // 1024} KB, see README.md")
+        )
         print(f"{BUILD / line['apk']}: {line['bytes'] / MIB:.1f} MiB, {pages}")
 
 

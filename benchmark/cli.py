@@ -72,99 +72,249 @@ BUNDLE = typer.Argument(help="Folder made by distill-export.", show_default=Fals
 def run(
     bundle: Annotated[Path, BUNDLE],
     device: Annotated[str, typer.Option(help="Where to run it, see: distill-bench devices.")] = "host",
-    ssh_identity: Annotated[Path | None, typer.Option(
-        help="Private key. Default: as ssh finds it.", rich_help_panel=REACH, show_default=False)] = None,
-    ssh_known_hosts: Annotated[Path | None, typer.Option(
-        help="File with the device's host key. Default: as ssh finds it.", rich_help_panel=REACH, show_default=False)] = None,
-    ssh_config: Annotated[Path | None, typer.Option(
-        help="ssh configuration (jump hosts and so on). Default: your own.", rich_help_panel=REACH, show_default=False)] = None,
-    remote_python: Annotated[str, typer.Option(
-        help="Python there, with numpy and ai-edge-litert or onnxruntime.", rich_help_panel=REACH)] = "python3",
-    remote_folder: Annotated[str | None, typer.Option(
-        help="Where our files go there; emptied when all went well. Default: .cache/distill-bench, on a phone "
-        "/data/local/tmp/distill-bench.",
-        rich_help_panel=REACH, show_default=False)] = None,
-    android_runner: Annotated[Path | None, typer.Option(
-        help="Folder with runner.jar and jni/ABI/*.so for phones. Default: android_demo/build.",
-        rich_help_panel=REACH, show_default=False)] = None,
-    data: Annotated[str | None, typer.Option(
-        help="Images: glyphs, folder:PATH, csv:FILE, cub200:PATH, … Default: what the model was trained on.",
-        rich_help_panel=DATA, show_default=False)] = None,
-    split: Annotated[str | None, typer.Option(
-        help="Which classes are for training: half, a number, a fraction, official. Default: as trained.",
-        rich_help_panel=DATA, show_default=False)] = None,
+    ssh_identity: Annotated[
+        Path | None,
+        typer.Option(help="Private key. Default: as ssh finds it.", rich_help_panel=REACH, show_default=False),
+    ] = None,
+    ssh_known_hosts: Annotated[
+        Path | None,
+        typer.Option(
+            help="File with the device's host key. Default: as ssh finds it.", rich_help_panel=REACH, show_default=False
+        ),
+    ] = None,
+    ssh_config: Annotated[
+        Path | None,
+        typer.Option(
+            help="ssh configuration (jump hosts and so on). Default: your own.",
+            rich_help_panel=REACH,
+            show_default=False,
+        ),
+    ] = None,
+    remote_python: Annotated[
+        str, typer.Option(help="Python there, with numpy and ai-edge-litert or onnxruntime.", rich_help_panel=REACH)
+    ] = "python3",
+    remote_folder: Annotated[
+        str | None,
+        typer.Option(
+            help="Where our files go there; emptied when all went well. Default: .cache/distill-bench, on a phone "
+            "/data/local/tmp/distill-bench.",
+            rich_help_panel=REACH,
+            show_default=False,
+        ),
+    ] = None,
+    android_runner: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder with runner.jar and jni/ABI/*.so for phones. Default: android_demo/build.",
+            rich_help_panel=REACH,
+            show_default=False,
+        ),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="Images: glyphs, folder:PATH, csv:FILE, cub200:PATH, … Default: what the model was trained on.",
+            rich_help_panel=DATA,
+            show_default=False,
+        ),
+    ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            help="Which classes are for training: half, a number, a fraction, official. Default: as trained.",
+            rich_help_panel=DATA,
+            show_default=False,
+        ),
+    ] = None,
     part: Annotated[str, typer.Option(help="test, train or all.", rich_help_panel=DATA)] = "test",
-    source: Annotated[str, typer.Option(
-        "--from", help="What the device gets: pixels (decoded, resized and cropped here) or files, which it decodes and "
-        "preprocesses itself, so that its mistakes count and its time for that is told apart.", rich_help_panel=DATA)] = "pixels",
-    limit: Annotated[int | None, typer.Option(
-        min=2, help="About this many images, as whole classes.", rich_help_panel=DATA, show_default=False)] = None,
-    checkpoint: Annotated[Path | None, typer.Option(
-        help="The PyTorch checkpoint the bundle was made from: gives the drop.",
-        rich_help_panel=COMPARE, show_default=False)] = None,
-    reference: Annotated[list[str] | None, typer.Option(
-        help="Another checkpoint to show beside it, DIR or NAME=DIR (teacher, student trained alone). Repeatable.",
-        rich_help_panel=COMPARE, show_default=False)] = None,
-    variant: Annotated[list[str] | None, typer.Option(
-        help="Only this variant. Repeatable. Default: all.", rich_help_panel=COMPARE, show_default=False)] = None,
-    threads: Annotated[int, typer.Option(min=1, max=256, help="CPU threads of each variant.", rich_help_panel=LATENCY)] = 1,
-    cpus: Annotated[str | None, typer.Option(
-        help="Processors to run on, such as 4-7 (the big cores of a board). Default: any.",
-        rich_help_panel=LATENCY, show_default=False)] = None,
-    delegate: Annotated[str, typer.Option(
-        help="What computes TFLite variants: xnnpack, none (plain kernels); on phones also gpu and nnapi. One that the "
-        "device or the model does not take makes a result with an error.", rich_help_panel=LATENCY)] = "xnnpack",
-    rest_ms: Annotated[float, typer.Option(
-        min=0, help="Pause after every round, milliseconds, so that a board without a fan stays cool.",
-        rich_help_panel=LATENCY)] = 0.0,
-    memory: Annotated[bool, typer.Option(
-        help="Peak memory of every variant, each in a process of its own (about a second each).",
-        rich_help_panel=LATENCY)] = True,
-    energy: Annotated[bool, typer.Option(
-        "--energy", help="Energy of an inference, from the battery's own counter: the device must run on it, unplugged "
-        "(a phone over Wi-Fi). What cannot be measured is told.", rich_help_panel=LATENCY)] = False,
-    energy_seconds: Annotated[float, typer.Option(
-        min=5, help="How long every variant runs for --energy.", rich_help_panel=LATENCY)] = 30.0,
-    seconds: Annotated[float, typer.Option(
-        min=0, help="Time for latency; every variant gets 100 samples even if it takes longer.",
-        rich_help_panel=LATENCY)] = 10.0,
-    seed: Annotated[int, typer.Option(
-        min=0, help="Of the order of variants, the sample of --limit, the bootstrap and the pictures.",
-        rich_help_panel=LATENCY)] = 0,
-    candidate: Annotated[str | None, typer.Option(
-        help="The variant that the limits judge. Default: tflite-int8 where there is one.",
-        rich_help_panel=GATES, show_default=False)] = None,
-    max_latency_ms: Annotated[float | None, typer.Option(
-        min=0, help="Limit of the 90th percentile.", rich_help_panel=GATES, show_default=False)] = None,
-    max_size_kb: Annotated[float | None, typer.Option(
-        min=0, help="Limit of the model file, kB of 1000 bytes.", rich_help_panel=GATES, show_default=False)] = None,
-    max_memory_mb: Annotated[float | None, typer.Option(
-        min=0, help="Limit of what the model adds to the memory of the loaded engine, MB of 1e6 bytes.",
-        rich_help_panel=GATES, show_default=False)] = None,
-    max_recall_drop: Annotated[float | None, typer.Option(
-        help="Limit of the drop of Recall@1 in points (1 = one query in a hundred). Needs --checkpoint.",
-        rich_help_panel=GATES, show_default=False)] = None,
-    min_recall: Annotated[float | None, typer.Option(
-        min=0, max=100, help="Lowest Recall@1 allowed, percent.", rich_help_panel=GATES, show_default=False)] = None,
-    min_cosine: Annotated[float | None, typer.Option(
-        min=-1, max=1, help="Lowest mean cosine to PyTorch's embeddings. Needs --checkpoint.",
-        rich_help_panel=GATES, show_default=False)] = None,
-    max_asymmetric_drop: Annotated[float | None, typer.Option(
-        help="Limit of the drop of Recall@1 in points where the float model indexed the gallery.",
-        rich_help_panel=GATES, show_default=False)] = None,
-    gates: Annotated[Path | None, typer.Option(
-        help="TOML or YAML file with these limits: max_latency_ms = 5 and so on. Flags come first.",
-        rich_help_panel=GATES, show_default=False)] = None,
-    junit_file: Annotated[Path | None, typer.Option(
-        "--junit", help="Write the verdict as JUnit XML here, for CI.", rich_help_panel=OUTPUT, show_default=False)] = None,
-    json_file: Annotated[Path | None, typer.Option(
-        "--json", help="Write the result here.", rich_help_panel=OUTPUT, show_default=False)] = None,
-    history: Annotated[Path | None, typer.Option(
-        help="Add the result to this folder, under its time; see distill-bench history.",
-        rich_help_panel=OUTPUT, show_default=False)] = None,
-    html_file: Annotated[Path | None, typer.Option(
-        "--html", help="Write a report with pictures here: one file, works offline.",
-        rich_help_panel=OUTPUT, show_default=False)] = None,
+    source: Annotated[
+        str,
+        typer.Option(
+            "--from",
+            help="What the device gets: pixels (decoded, resized and cropped here) or files, which it decodes and "
+            "preprocesses itself, so that its mistakes count and its time for that is told apart.",
+            rich_help_panel=DATA,
+        ),
+    ] = "pixels",
+    limit: Annotated[
+        int | None,
+        typer.Option(min=2, help="About this many images, as whole classes.", rich_help_panel=DATA, show_default=False),
+    ] = None,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(
+            help="The PyTorch checkpoint the bundle was made from: gives the drop.",
+            rich_help_panel=COMPARE,
+            show_default=False,
+        ),
+    ] = None,
+    reference: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Another checkpoint to show beside it, DIR or NAME=DIR (teacher, student trained alone). Repeatable.",
+            rich_help_panel=COMPARE,
+            show_default=False,
+        ),
+    ] = None,
+    variant: Annotated[
+        list[str] | None,
+        typer.Option(help="Only this variant. Repeatable. Default: all.", rich_help_panel=COMPARE, show_default=False),
+    ] = None,
+    threads: Annotated[
+        int, typer.Option(min=1, max=256, help="CPU threads of each variant.", rich_help_panel=LATENCY)
+    ] = 1,
+    cpus: Annotated[
+        str | None,
+        typer.Option(
+            help="Processors to run on, such as 4-7 (the big cores of a board). Default: any.",
+            rich_help_panel=LATENCY,
+            show_default=False,
+        ),
+    ] = None,
+    delegate: Annotated[
+        str,
+        typer.Option(
+            help="What computes TFLite variants: xnnpack, none (plain kernels); on phones also gpu and nnapi. One that the "
+            "device or the model does not take makes a result with an error.",
+            rich_help_panel=LATENCY,
+        ),
+    ] = "xnnpack",
+    rest_ms: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            help="Pause after every round, milliseconds, so that a board without a fan stays cool.",
+            rich_help_panel=LATENCY,
+        ),
+    ] = 0.0,
+    memory: Annotated[
+        bool,
+        typer.Option(
+            help="Peak memory of every variant, each in a process of its own (about a second each).",
+            rich_help_panel=LATENCY,
+        ),
+    ] = True,
+    energy: Annotated[
+        bool,
+        typer.Option(
+            "--energy",
+            help="Energy of an inference, from the battery's own counter: the device must run on it, unplugged "
+            "(a phone over Wi-Fi). What cannot be measured is told.",
+            rich_help_panel=LATENCY,
+        ),
+    ] = False,
+    energy_seconds: Annotated[
+        float, typer.Option(min=5, help="How long every variant runs for --energy.", rich_help_panel=LATENCY)
+    ] = 30.0,
+    seconds: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            help="Time for latency; every variant gets 100 samples even if it takes longer.",
+            rich_help_panel=LATENCY,
+        ),
+    ] = 10.0,
+    seed: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Of the order of variants, the sample of --limit, the bootstrap and the pictures.",
+            rich_help_panel=LATENCY,
+        ),
+    ] = 0,
+    candidate: Annotated[
+        str | None,
+        typer.Option(
+            help="The variant that the limits judge. Default: tflite-int8 where there is one.",
+            rich_help_panel=GATES,
+            show_default=False,
+        ),
+    ] = None,
+    max_latency_ms: Annotated[
+        float | None,
+        typer.Option(min=0, help="Limit of the 90th percentile.", rich_help_panel=GATES, show_default=False),
+    ] = None,
+    max_size_kb: Annotated[
+        float | None,
+        typer.Option(
+            min=0, help="Limit of the model file, kB of 1000 bytes.", rich_help_panel=GATES, show_default=False
+        ),
+    ] = None,
+    max_memory_mb: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            help="Limit of what the model adds to the memory of the loaded engine, MB of 1e6 bytes.",
+            rich_help_panel=GATES,
+            show_default=False,
+        ),
+    ] = None,
+    max_recall_drop: Annotated[
+        float | None,
+        typer.Option(
+            help="Limit of the drop of Recall@1 in points (1 = one query in a hundred). Needs --checkpoint.",
+            rich_help_panel=GATES,
+            show_default=False,
+        ),
+    ] = None,
+    min_recall: Annotated[
+        float | None,
+        typer.Option(
+            min=0, max=100, help="Lowest Recall@1 allowed, percent.", rich_help_panel=GATES, show_default=False
+        ),
+    ] = None,
+    min_cosine: Annotated[
+        float | None,
+        typer.Option(
+            min=-1,
+            max=1,
+            help="Lowest mean cosine to PyTorch's embeddings. Needs --checkpoint.",
+            rich_help_panel=GATES,
+            show_default=False,
+        ),
+    ] = None,
+    max_asymmetric_drop: Annotated[
+        float | None,
+        typer.Option(
+            help="Limit of the drop of Recall@1 in points where the float model indexed the gallery.",
+            rich_help_panel=GATES,
+            show_default=False,
+        ),
+    ] = None,
+    gates: Annotated[
+        Path | None,
+        typer.Option(
+            help="TOML or YAML file with these limits: max_latency_ms = 5 and so on. Flags come first.",
+            rich_help_panel=GATES,
+            show_default=False,
+        ),
+    ] = None,
+    junit_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--junit", help="Write the verdict as JUnit XML here, for CI.", rich_help_panel=OUTPUT, show_default=False
+        ),
+    ] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write the result here.", rich_help_panel=OUTPUT, show_default=False)
+    ] = None,
+    history: Annotated[
+        Path | None,
+        typer.Option(
+            help="Add the result to this folder, under its time; see distill-bench history.",
+            rich_help_panel=OUTPUT,
+            show_default=False,
+        ),
+    ] = None,
+    html_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--html",
+            help="Write a report with pictures here: one file, works offline.",
+            rich_help_panel=OUTPUT,
+            show_default=False,
+        ),
+    ] = None,
     debug: DebugOption = False,
 ) -> int:
     for path in (json_file, html_file, junit_file):
@@ -184,16 +334,29 @@ def run(
     from benchmark.table import print_result
     from benchmark.timing import Plan
 
-    flags = Limits(max_latency_ms, max_size_kb, max_memory_mb, max_recall_drop, min_recall, min_cosine, max_asymmetric_drop)
+    flags = Limits(
+        max_latency_ms, max_size_kb, max_memory_mb, max_recall_drop, min_recall, min_cosine, max_asymmetric_drop
+    )
     limits, named = read_gates(gates) if gates else (Limits(), None)
     options = Options(
-        bundle=bundle, device=device,
-        reach=DeviceOptions(ssh_identity, ssh_known_hosts, ssh_config, remote_python, remote_folder, android_runner, delegate),
-        data=data, split=split, part=part, limit=limit,
-        checkpoint=checkpoint, references=reference or (), variants=variant or (), candidate=candidate or named,
+        bundle=bundle,
+        device=device,
+        reach=DeviceOptions(
+            ssh_identity, ssh_known_hosts, ssh_config, remote_python, remote_folder, android_runner, delegate
+        ),
+        data=data,
+        split=split,
+        part=part,
+        limit=limit,
+        checkpoint=checkpoint,
+        references=reference or (),
+        variants=variant or (),
+        candidate=candidate or named,
         limits=merge_limits(limits, flags),
         plan=Plan(threads=threads, seconds=seconds, seed=seed, cpus=_cpus(cpus), rest_ms=rest_ms),
-        memory=memory, energy_seconds=energy_seconds if energy else None, files=source == "files",
+        memory=memory,
+        energy_seconds=energy_seconds if energy else None,
+        files=source == "files",
         command=shlex.join(["distill-bench", *sys.argv[1:]]),
     )
     result, evidence = measure(options)
@@ -220,8 +383,9 @@ def run(
 @app.command()
 def show(
     result: Annotated[Path, typer.Argument(help="A file written with --json.", show_default=False)],
-    html_file: Annotated[Path | None, typer.Option(
-        "--html", help="Also write the report, without the pictures.", show_default=False)] = None,
+    html_file: Annotated[
+        Path | None, typer.Option("--html", help="Also write the report, without the pictures.", show_default=False)
+    ] = None,
     debug: DebugOption = False,
 ) -> None:
     """Print the tables of an earlier result.

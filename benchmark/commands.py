@@ -18,13 +18,32 @@ HTML = typer.Option("--html", help="Write it as a page too: one file, works offl
 
 
 def compare(
-    results: Annotated[list[Path], typer.Argument(help="Results written with --json; the first is what the others are held against.", show_default=False)],
-    max_recall_loss: Annotated[float | None, typer.Option(
-        min=0, help="Points of Recall@1 that may be lost. Given: exit code 1 beyond it.", show_default="0.5, marks only")] = None,
-    max_slowdown: Annotated[float | None, typer.Option(
-        min=0, help="Percent that p50 and p90 may grow. Given: exit code 1 beyond it.", show_default="5, marks only")] = None,
-    max_growth: Annotated[float | None, typer.Option(
-        min=0, help="Percent that the file may grow. Given: exit code 1 beyond it.", show_default="1, marks only")] = None,
+    results: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Results written with --json; the first is what the others are held against.", show_default=False
+        ),
+    ],
+    max_recall_loss: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            help="Points of Recall@1 that may be lost. Given: exit code 1 beyond it.",
+            show_default="0.5, marks only",
+        ),
+    ] = None,
+    max_slowdown: Annotated[
+        float | None,
+        typer.Option(
+            min=0, help="Percent that p50 and p90 may grow. Given: exit code 1 beyond it.", show_default="5, marks only"
+        ),
+    ] = None,
+    max_growth: Annotated[
+        float | None,
+        typer.Option(
+            min=0, help="Percent that the file may grow. Given: exit code 1 beyond it.", show_default="1, marks only"
+        ),
+    ] = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> int:
@@ -46,7 +65,9 @@ def compare(
     from benchmark.table_many import print_differences
 
     if len(results) < 2:
-        raise UsageFailure("compare: one result alone", "give at least two: distill-bench compare before.json after.json")
+        raise UsageFailure(
+            "compare: one result alone", "give at least two: distill-bench compare before.json after.json"
+        )
     read = [(path.stem, read_result(path)) for path in results]
     given = {"recall_loss": max_recall_loss, "slowdown": max_slowdown, "growth": max_growth}
     tolerances = replace(Tolerances(), **{name: value for name, value in given.items() if value is not None})
@@ -54,11 +75,22 @@ def compare(
     for name, later in read[1:]:
         changes = differences(read[0][1], later, tolerances)
         notes = mismatches([read[0][1], later])
-        gated = [change for change in changes if change.worse and change.measure.gate in {n for n, v in given.items() if v is not None}]
+        gated = [
+            change
+            for change in changes
+            if change.worse and change.measure.gate in {n for n, v in given.items() if v is not None}
+        ]
         failed = failed or bool(gated)
         if as_json:
-            answer.append({"before": read[0][0], "after": name, "pass": not gated, "notes": notes,
-                           "changes": [change.as_json() for change in changes]})
+            answer.append(
+                {
+                    "before": read[0][0],
+                    "after": name,
+                    "pass": not gated,
+                    "notes": notes,
+                    "changes": [change.as_json() for change in changes],
+                }
+            )
         else:
             print_differences(read[0][0], name, changes, notes, gated)
     if as_json:
@@ -89,7 +121,10 @@ def history(
     found = [result for _, result in read_all(results)]
     entries = series(found, variant)
     if not entries:
-        raise UsageFailure(f"--variant {variant}: in none of the results", suggest(str(variant), {v.name for r in found for v in r.variants}))
+        raise UsageFailure(
+            f"--variant {variant}: in none of the results",
+            suggest(str(variant), {v.name for r in found for v in r.variants}),
+        )
     for entry in entries:
         print_series(entry, last)
     if html_file:

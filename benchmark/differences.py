@@ -63,9 +63,15 @@ class Change:
     def as_json(self) -> dict[str, Any]:
         """Plain values; a change from nothing has no number."""
         return {
-            "variant": self.variant, "measure": self.measure.name, "unit": self.measure.unit, "before": self.before,
-            "after": self.after, "change": self.change if self.change is None or math.isfinite(self.change) else None,
-            "change_unit": "percent" if self.measure.relative else "points", "worse": self.worse, "better": self.better,
+            "variant": self.variant,
+            "measure": self.measure.name,
+            "unit": self.measure.unit,
+            "before": self.before,
+            "after": self.after,
+            "change": self.change if self.change is None or math.isfinite(self.change) else None,
+            "change_unit": "percent" if self.measure.relative else "points",
+            "worse": self.worse,
+            "better": self.better,
         }
 
 
@@ -74,7 +80,9 @@ def differences(before: Result, after: Result, tolerances: Tolerances | None = N
     tolerances = tolerances or Tolerances()
     later = {variant.name: variant for variant in after.variants}
     return [
-        _change(variant, later.get(variant.name), measure, tolerances) for variant in before.variants for measure in MEASURES
+        _change(variant, later.get(variant.name), measure, tolerances)
+        for variant in before.variants
+        for measure in MEASURES
     ]
 
 
@@ -96,10 +104,16 @@ def mismatches(results: Sequence[Result]) -> list[str]:
     found = []
     for what, values in (
         ("the images differ: Recall cannot be compared", [result.data.fingerprint for result in results]),
-        ("devices differ: latencies cannot be compared", [(r.machine.device, r.machine.cpu, r.machine.cores) for r in results]),
+        (
+            "devices differ: latencies cannot be compared",
+            [(r.machine.device, r.machine.cpu, r.machine.cores) for r in results],
+        ),
         ("numbers of threads differ", [r.machine.latency.threads for r in results if r.machine.latency]),
         ("delegates differ", [result.machine.delegate for result in results]),
-        ("engine versions differ", [tuple(r.machine.packages.get(p) for p in ("ai-edge-litert", "onnxruntime")) for r in results]),
+        (
+            "engine versions differ",
+            [tuple(r.machine.packages.get(p) for p in ("ai-edge-litert", "onnxruntime")) for r in results],
+        ),
         ("CPU governors differ", [result.machine.governor for result in results]),
     ):
         if len(set(values)) > 1:

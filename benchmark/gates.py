@@ -32,7 +32,9 @@ class Limits:
     max_recall_drop: float | None = None  # points (hundredths) of Recall@1 below PyTorch
     min_recall: float | None = None  # percent, Recall@1
     min_cosine: float | None = None  # mean over the images, against PyTorch
-    max_asymmetric_drop: float | None = None  # points of Recall@1, queries of the candidate on the gallery of its float model
+    max_asymmetric_drop: float | None = (
+        None  # points of Recall@1, queries of the candidate on the gallery of its float model
+    )
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -59,7 +61,9 @@ RULES = (
     Rule("min_recall", "Recall@1", "%", lambda v: 100 * v.recall[1] if v.recall else None, "min"),
     Rule("min_cosine", "mean cosine to PyTorch", "", lambda v: v.cosine.mean if v.cosine else None, "min"),
     Rule(
-        "max_asymmetric_drop", "drop on the float model's gallery", "points",
+        "max_asymmetric_drop",
+        "drop on the float model's gallery",
+        "points",
         lambda v: 100 * v.asymmetric[0].recall_drop.value if v.asymmetric else None,
     ),
 )
@@ -79,8 +83,12 @@ def choose_candidate(names: Sequence[str], wanted: str | None = None) -> str:
 
 
 def judge(
-    candidate: Variant, variants: Sequence[Variant], pytorch: Reference | None, machine: Machine,
-    limits: Limits, warnings: Sequence[str] = (),
+    candidate: Variant,
+    variants: Sequence[Variant],
+    pytorch: Reference | None,
+    machine: Machine,
+    limits: Limits,
+    warnings: Sequence[str] = (),
 ) -> Verdict:
     """Hold the candidate against the limits.
 
@@ -97,7 +105,10 @@ def judge(
             "more test images would decide it"
         )
     return Verdict(
-        passed=passed, candidate=candidate.name, gates=gates, warnings=warnings,
+        passed=passed,
+        candidate=candidate.name,
+        gates=gates,
+        warnings=warnings,
         text=_sentence(candidate, pytorch, gates, passed),
     )
 
@@ -140,10 +151,16 @@ def _heat(run: LatencyRun) -> list[str]:
     found = []
     status = max(before.thermal_status or 0, after.thermal_status or 0)
     if status:
-        found.append(f"the phone was throttled for heat (thermal status {status} of 6): let it cool, --rest-ms gives it pauses")
+        found.append(
+            f"the phone was throttled for heat (thermal status {status} of 6): let it cool, --rest-ms gives it pauses"
+        )
     if before.throttled is not None and after.throttled is not None and after.throttled > before.throttled:
-        found.append(f"the processor slowed down for heat {after.throttled - before.throttled} times: --rest-ms gives it pauses")
-    rise = max((after.celsius[zone] - before.celsius[zone] for zone in before.celsius.keys() & after.celsius.keys()), default=0)
+        found.append(
+            f"the processor slowed down for heat {after.throttled - before.throttled} times: --rest-ms gives it pauses"
+        )
+    rise = max(
+        (after.celsius[zone] - before.celsius[zone] for zone in before.celsius.keys() & after.celsius.keys()), default=0
+    )
     if rise > HEATED:
         found.append(f"the device got {rise:.0f} °C warmer while it was timed: --rest-ms gives it pauses")
     if before.governors != after.governors:

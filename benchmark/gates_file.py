@@ -14,7 +14,7 @@ from distill.console import Failure, UsageFailure, suggest
 __all__ = ["merge_limits", "read_gates"]
 
 NAMES = [field.name for field in fields(Limits)]
-EXAMPLE = "lines such as max_latency_ms = 5, max_recall_drop = 1, candidate = \"tflite-int8\""
+EXAMPLE = 'lines such as max_latency_ms = 5, max_recall_drop = 1, candidate = "tflite-int8"'
 
 
 def read_gates(path: Path) -> tuple[Limits, str | None]:
@@ -67,7 +67,9 @@ def _yaml(text: str) -> Any:
     try:
         import yaml
     except ImportError:
-        raise Failure("YAML needs PyYAML, which is not installed", "write the limits as TOML, or pip install pyyaml") from None
+        raise Failure(
+            "YAML needs PyYAML, which is not installed", "write the limits as TOML, or pip install pyyaml"
+        ) from None
     try:
         return yaml.safe_load(text)
     except (yaml.YAMLError, RecursionError) as error:

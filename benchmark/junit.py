@@ -22,17 +22,30 @@ def junit_xml(result: Result) -> bytes:
     with ``failure``; times in seconds.
     """
     verdict = result.verdict
-    failed = sum(variant.status == "failed" for variant in result.variants) + sum(not gate.passed for gate in verdict.gates)
+    failed = sum(variant.status == "failed" for variant in result.variants) + sum(
+        not gate.passed for gate in verdict.gates
+    )
     counts = {"tests": str(len(result.variants) + len(verdict.gates)), "failures": str(failed), "errors": "0"}
     root = ElementTree.Element("testsuites", name="distill-bench", **counts)
     suite = ElementTree.SubElement(
-        root, "testsuite", name=_clean(result.bundle.name), timestamp=result.created[:19], hostname=_clean(result.machine.device),
-        **counts, skipped="0", time="0",
+        root,
+        "testsuite",
+        name=_clean(result.bundle.name),
+        timestamp=result.created[:19],
+        hostname=_clean(result.machine.device),
+        **counts,
+        skipped="0",
+        time="0",
     )
     properties = ElementTree.SubElement(suite, "properties")
     facts = {
-        "candidate": verdict.candidate, "data": result.data.spec, "part": result.data.part, "images": result.data.images,
-        "fingerprint": result.data.fingerprint, "cpu": result.machine.cpu, "command": result.command,
+        "candidate": verdict.candidate,
+        "data": result.data.spec,
+        "part": result.data.part,
+        "images": result.data.images,
+        "fingerprint": result.data.fingerprint,
+        "cpu": result.machine.cpu,
+        "command": result.command,
     }
     for name, value in facts.items():
         ElementTree.SubElement(properties, "property", name=name, value=_clean(str(value)))
@@ -54,13 +67,17 @@ def write_junit(path: str | Path, result: Result) -> None:
 
 def _variant(suite: ElementTree.Element, variant: Variant) -> None:
     time = variant.latency_ms.p50 / 1000 if variant.latency_ms else 0.0
-    case = ElementTree.SubElement(suite, "testcase", classname="variants", name=_clean(f"{variant.name} runs"), time=f"{time:.6f}")
+    case = ElementTree.SubElement(
+        suite, "testcase", classname="variants", name=_clean(f"{variant.name} runs"), time=f"{time:.6f}"
+    )
     if variant.status == "failed":
         ElementTree.SubElement(case, "failure", message=_clean(variant.error or "failed"), type="variant")
 
 
 def _gate(suite: ElementTree.Element, gate: Gate, candidate: str) -> None:
-    case = ElementTree.SubElement(suite, "testcase", classname="limits", name=_clean(f"{candidate}: {gate.name}"), time="0")
+    case = ElementTree.SubElement(
+        suite, "testcase", classname="limits", name=_clean(f"{candidate}: {gate.name}"), time="0"
+    )
     value = "not measured" if gate.value is None else f"{gate.value:.4g} {gate.unit}"
     text = f"{value}, {'at most' if gate.kind == 'max' else 'at least'} {gate.limit:g} {gate.unit} allowed"
     if gate.passed:

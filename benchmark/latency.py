@@ -28,9 +28,7 @@ def summarise(nanoseconds: list[int]) -> Latency:
         raise ValueError("no latency samples")
     raw = np.round(np.asarray(nanoseconds, dtype=np.float64) / 1e6, 4)
     p50, p90, p99 = np.percentile(raw, [50, 90, 99])
-    return Latency(
-        p50=p50, p90=p90, p99=p99, mean=raw.mean(), min=raw.min(), samples=len(raw), raw=raw.tolist()
-    )
+    return Latency(p50=p50, p90=p90, p99=p99, mean=raw.mean(), min=raw.min(), samples=len(raw), raw=raw.tolist())
 
 
 @contextmanager

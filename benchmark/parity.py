@@ -31,7 +31,17 @@ from distill.metrics import (
 )
 from export.bundle import Bundle
 
-__all__ = ["KS", "Comparison", "Embeddings", "check_are_files", "compare", "embed_all", "geometry", "recall_intervals", "score"]
+__all__ = [
+    "KS",
+    "Comparison",
+    "Embeddings",
+    "check_are_files",
+    "compare",
+    "embed_all",
+    "geometry",
+    "recall_intervals",
+    "score",
+]
 
 KS = (1, 2, 4, 8)
 BATCH = 64
@@ -66,7 +76,8 @@ class Comparison:
     def flips(self, keys: Sequence[str]) -> Flips:
         """The flipped queries as the data set names them; ``keys`` [N] in the order of the rows."""
         return Flips(
-            lost=len(self.lost), gained=len(self.gained),
+            lost=len(self.lost),
+            gained=len(self.gained),
             lost_keys=[plain(keys[row]) for row in self.lost[:FLIP_KEYS]],
             gained_keys=[plain(keys[row]) for row in self.gained[:FLIP_KEYS]],
         )
@@ -78,8 +89,13 @@ def geometry(preprocessing: Preprocessing) -> dict[str, object]:
 
 
 def embed_all(
-    device: Device, bundle: Bundle, variants: Sequence[str], images: ImageSet,
-    models: Sequence[TorchModel], threads: int, files: bool = False,
+    device: Device,
+    bundle: Bundle,
+    variants: Sequence[str],
+    images: ImageSet,
+    models: Sequence[TorchModel],
+    threads: int,
+    files: bool = False,
 ) -> Embeddings:
     """Embed ``images`` with every variant on the device and every checkpoint in PyTorch.
 
@@ -108,7 +124,9 @@ def embed_all(
     try:
         embedded = device.embed(bundle, variants, batches(), threads)
     except Undecodable as bad:
-        raise Failure(f"{images.spec}: {images.keys[np.concatenate(indices)[bad.number]]}: {bad.what}", bad.cure) from None
+        raise Failure(
+            f"{images.spec}: {images.keys[np.concatenate(indices)[bad.number]]}: {bad.what}", bad.cure
+        ) from None
     if not indices:
         raise Failure("no variant could be opened", "; ".join(f"{n}: {e.error}" for n, e in embedded.items()))
     rows = np.concatenate(indices)
@@ -153,14 +171,16 @@ def score(embeddings: np.ndarray, labels: np.ndarray) -> RetrievalScores:
 def recall_intervals(scores: RetrievalScores, labels: np.ndarray, seed: int = 0) -> dict[int, tuple[float, float]]:
     """95 % bootstrap interval of each recall, classes resampled."""
     counted = scores.counted
-    return {
-        k: bootstrap_ci(hits[counted].astype(float), labels[counted], seed=seed) for k, hits in scores.hits.items()
-    }
+    return {k: bootstrap_ci(hits[counted].astype(float), labels[counted], seed=seed) for k, hits in scores.hits.items()}
 
 
 def compare(
-    reference: np.ndarray, reference_scores: RetrievalScores, variant: np.ndarray, scores: RetrievalScores,
-    labels: np.ndarray, seed: int = 0,
+    reference: np.ndarray,
+    reference_scores: RetrievalScores,
+    variant: np.ndarray,
+    scores: RetrievalScores,
+    labels: np.ndarray,
+    seed: int = 0,
 ) -> Comparison:
     """Hold a variant against PyTorch.
 

@@ -27,7 +27,9 @@ def parse_reference(text: str) -> tuple[str, Path]:
     if not equals:
         name, folder = Path(text).resolve().name, text
     if not name.strip() or not folder.strip():
-        raise UsageFailure(f"--reference {text}: neither DIR nor NAME=DIR", "for example --reference teacher=runs/teacher")
+        raise UsageFailure(
+            f"--reference {text}: neither DIR nor NAME=DIR", "for example --reference teacher=runs/teacher"
+        )
     return name.strip(), Path(folder)
 
 

@@ -177,7 +177,9 @@ class Vitals(_Part):
     mhz: list[float] = []  # of each processor
     celsius: dict[str, float] = {}  # by thermal zone
     throttled: int | None = None  # how often it slowed down for heat since it was switched on
-    thermal_status: int | None = None  # Android's: 0 none, 1 light, 2 moderate, 3 severe, 4 critical, 5 emergency, 6 shutdown
+    thermal_status: int | None = (
+        None  # Android's: 0 none, 1 light, 2 moderate, 3 severe, 4 critical, 5 emergency, 6 shutdown
+    )
 
 
 class LatencyRun(_Part):

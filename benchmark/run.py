@@ -110,7 +110,11 @@ def measure(options: Options) -> tuple[Result, Evidence]:
 
 
 def _measure(
-    options: Options, device: Device, bundle: Bundle, names: Sequence[str], candidate: str,
+    options: Options,
+    device: Device,
+    bundle: Bundle,
+    names: Sequence[str],
+    candidate: str,
     references: Sequence[tuple[str, Path]],
 ) -> tuple[Result, Evidence]:
     subject = choose_images(bundle, options.data, options.split, options.part, options.limit, options.plan.seed)
@@ -139,7 +143,9 @@ def _measure(
     if options.energy_seconds:
         note(f"energy on {device.name}, {options.energy_seconds:g} s for each variant …")
         try:
-            energy = device.energy(bundle, [n for n in names if timings[n].error is None], options.plan, options.energy_seconds)
+            energy = device.energy(
+                bundle, [n for n in names if timings[n].error is None], options.plan, options.energy_seconds
+            )
         except Lost:
             raise
         except Failure as failure:
@@ -162,8 +168,15 @@ def _measure(
     variants, found = [], {}
     for name in names:
         variant, scores, comparison = _variant(
-            bundle, name, timings[name], embedded, labels, subject,
-            (embedded.models[PYTORCH], model_scores[PYTORCH]) if pytorch else None, device, options.plan.seed,
+            bundle,
+            name,
+            timings[name],
+            embedded,
+            labels,
+            subject,
+            (embedded.models[PYTORCH], model_scores[PYTORCH]) if pytorch else None,
+            device,
+            options.plan.seed,
         )
         if name in memory:
             variant.memory_bytes, variant.process_memory_bytes = memory[name].added, memory[name].process
@@ -177,7 +190,10 @@ def _measure(
         note(f"galleries of {candidate} …")
         judged.storage = storage(own, scores, labels, options.plan.seed)
         judged.asymmetric = asymmetric(
-            own, labels, _galleries(candidate, embedded, found, models, model_scores, pytorch is not None), options.plan.seed
+            own,
+            labels,
+            _galleries(candidate, embedded, found, models, model_scores, pytorch is not None),
+            options.plan.seed,
         )
     result = Result(
         bundle=_bundle_facts(bundle, options.bundle, names),
@@ -192,15 +208,22 @@ def _measure(
         command=plain(options.command),
     )
     evidence = Evidence(
-        subject, embedded.indices, embedded.variants[candidate].embeddings,
-        embedded.models.get(PYTORCH), *found[candidate],
+        subject,
+        embedded.indices,
+        embedded.variants[candidate].embeddings,
+        embedded.models.get(PYTORCH),
+        *found[candidate],
     )
     return result, evidence
 
 
 def _galleries(
-    candidate: str, embedded: Embeddings, found: Mapping[str, tuple[RetrievalScores | None, Comparison | None]],
-    models: Sequence[TorchModel], scores: Mapping[str, RetrievalScores], with_pytorch: bool,
+    candidate: str,
+    embedded: Embeddings,
+    found: Mapping[str, tuple[RetrievalScores | None, Comparison | None]],
+    models: Sequence[TorchModel],
+    scores: Mapping[str, RetrievalScores],
+    with_pytorch: bool,
 ) -> dict[str, tuple[np.ndarray, RetrievalScores]]:
     """Who may have indexed a gallery for the candidate's queries: the same network in float, and its teacher
     where they share a space."""
@@ -288,16 +311,29 @@ def _reference(
         samples, _ = interleave({model.name: model}, pixels, alone, label=f"latency of {model.name}")
         latency = summarise(samples[model.name].invoke)
     return Reference(
-        name=model.name, path=plain(str(model.directory)), arch=model.info.arch, kind=model.info.kind,
-        embedding_size=int(model.info.embedding_size), parameters=model.parameters,
-        recall=scores.recall, recall_ci95=recall_intervals(scores, labels), map_at_r=scores.map_at_r,
+        name=model.name,
+        path=plain(str(model.directory)),
+        arch=model.info.arch,
+        kind=model.info.kind,
+        embedding_size=int(model.info.embedding_size),
+        parameters=model.parameters,
+        recall=scores.recall,
+        recall_ci95=recall_intervals(scores, labels),
+        map_at_r=scores.map_at_r,
         latency_ms=latency,
     )
 
 
 def _variant(
-    bundle: Bundle, name: str, timing: Timing, embedded: Embeddings, labels: np.ndarray, subject: Subject,
-    pytorch: tuple[np.ndarray, RetrievalScores] | None, device: Device, seed: int,
+    bundle: Bundle,
+    name: str,
+    timing: Timing,
+    embedded: Embeddings,
+    labels: np.ndarray,
+    subject: Subject,
+    pytorch: tuple[np.ndarray, RetrievalScores] | None,
+    device: Device,
+    seed: int,
 ) -> tuple[Variant, RetrievalScores | None, Comparison | None]:
     size = bundle.variant(name).size_bytes
     rows = embedded.variants[name]
@@ -306,7 +342,10 @@ def _variant(
         return Variant(name=name, status="failed", error=plain(str(error)), size_bytes=size), None, None
     scores = score(rows.embeddings, labels)
     variant = Variant(
-        name=name, size_bytes=size, recall=scores.recall, recall_ci95=recall_intervals(scores, labels, seed),
+        name=name,
+        size_bytes=size,
+        recall=scores.recall,
+        recall_ci95=recall_intervals(scores, labels, seed),
         map_at_r=scores.map_at_r,
     )
     if timing.samples and not device.emulated:
@@ -326,10 +365,14 @@ def _variant(
 def _bundle_facts(bundle: Bundle, path: Path, names: Sequence[str]) -> BundleFacts:
     manifest = bundle.manifest
     return BundleFacts(
-        path=plain(str(path)), name=plain(manifest.name), embedding_size=manifest.embedding_size,
+        path=plain(str(path)),
+        name=plain(manifest.name),
+        embedding_size=manifest.embedding_size,
         input_size=manifest.preprocessing.input_size,
         sha256={name: bundle.variant(name).sha256 for name in names},
-        provenance=_finite(manifest.provenance.model_dump(mode="json", exclude={"calibration": {"keys", "pixels_sha256"}})),
+        provenance=_finite(
+            manifest.provenance.model_dump(mode="json", exclude={"calibration": {"keys", "pixels_sha256"}})
+        ),
     )
 
 
@@ -347,8 +390,13 @@ def _decoding(device: Device) -> Decoding | None:
 
 def _data_facts(subject: Subject, embedded: Embeddings, labels: np.ndarray, files: bool) -> Data:
     return Data(
-        spec=plain(subject.spec), split=subject.split, part=subject.part, images=len(labels),
-        classes=len(np.unique(labels)), fingerprint=subject.images.fingerprint(),
-        skipped=len(subject.images) - len(labels), available=subject.available,
+        spec=plain(subject.spec),
+        split=subject.split,
+        part=subject.part,
+        images=len(labels),
+        classes=len(np.unique(labels)),
+        fingerprint=subject.images.fingerprint(),
+        skipped=len(subject.images) - len(labels),
+        available=subject.available,
         decoded_by="device" if files else "computer",
     )

@@ -65,7 +65,13 @@ def _ranked(rows: KeptRows, queries: np.ndarray, depth: int, label: str) -> Iter
 
 
 def _kept(
-    name: str, size: int, own: RetrievalScores, before: RetrievalScores, labels: np.ndarray, seed: int, deep: bool = True
+    name: str,
+    size: int,
+    own: RetrievalScores,
+    before: RetrievalScores,
+    labels: np.ndarray,
+    seed: int,
+    deep: bool = True,
 ) -> Storage:
     return Storage(
         name=name, bytes_per_image=size, recall=own.recall, map_at_r=own.map_at_r if deep else None,

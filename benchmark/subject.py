@@ -64,7 +64,8 @@ def choose_images(
         )
     if len(np.unique(images.labels)) < 2:
         raise Failure(
-            f"{spec}: one class in the {part} part: everything that is found is right", "use --part all, or images of more classes"
+            f"{spec}: one class in the {part} part: everything that is found is right",
+            "use --part all, or images of more classes",
         )
     available = len(images)
     if limit is not None and limit < available:

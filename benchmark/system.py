@@ -10,7 +10,17 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Optional
 
-__all__ = ["RUN_PACKAGES", "cpu_set", "machine_facts", "memory_bytes", "package_versions", "pinned", "reset_peak_memory", "uptime", "vital_signs"]
+__all__ = [
+    "RUN_PACKAGES",
+    "cpu_set",
+    "machine_facts",
+    "memory_bytes",
+    "package_versions",
+    "pinned",
+    "reset_peak_memory",
+    "uptime",
+    "vital_signs",
+]
 
 SYS = "/sys"
 RUN_PACKAGES = ("distill-to-phone", "ai-edge-litert", "onnxruntime", "numpy", "pillow")
@@ -65,8 +75,10 @@ def vital_signs() -> dict[str, Any]:
     counts = [_number(f"{cpu}/thermal_throttle/core_throttle_count") for cpu in cpus]
     known = [count for count in counts if count is not None]
     return {
-        "governors": sorted(governors), "mhz": [value / 1000 for value in mhz if value is not None],
-        "celsius": celsius, "throttled": int(sum(known)) if known else None,
+        "governors": sorted(governors),
+        "mhz": [value / 1000 for value in mhz if value is not None],
+        "celsius": celsius,
+        "throttled": int(sum(known)) if known else None,
     }
 
 
@@ -79,7 +91,12 @@ def cpu_set(text: str) -> tuple[int, ...]:
     found = set()
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
-        if not first.isdecimal() or (dash and not last.isdecimal()) or (dash and int(last) < int(first)) or len(part) > 9:
+        if (
+            not first.isdecimal()
+            or (dash and not last.isdecimal())
+            or (dash and int(last) < int(first))
+            or len(part) > 9
+        ):
             raise ValueError(f"{part.strip()!r} is neither a number nor a range such as 4-7")
         found |= set(range(int(first), int(last or first) + 1))
     return tuple(sorted(found))

@@ -35,7 +35,8 @@ def print_result(result: Result, console: Console | None = None) -> None:
         f"{parts}{skipped}{decoded}\n{result.machine.device}: {result.machine.cpu}, {result.machine.cores} cores{threads}"
         f"{'' if result.machine.delegate == 'xnnpack' else f' · delegate {result.machine.delegate}'}"
         f"{' · emulated: latency and memory withheld' if result.machine.emulated else ''}",
-        style="dim", markup=False,
+        style="dim",
+        markup=False,
     )
     if result.decoding:
         both = (("decoding", result.decoding.decode_ms), ("resize and crop", result.decoding.resize_ms))
@@ -51,14 +52,24 @@ def print_result(result: Result, console: Console | None = None) -> None:
             console.print(
                 f"energy of {variant.name}: {use.mj_per_inference:.3g} mJ an inference of the whole device{net} "
                 f"({use.watts:.2f} W by its {use.method}, {use.inferences:,} inferences in {use.seconds:.0f} s)",
-                style="dim", markup=False, soft_wrap=True,
+                style="dim",
+                markup=False,
+                soft_wrap=True,
             )
     for line in _galleries(result.variant(result.verdict.candidate)):
         console.print(line, style="dim", markup=False)
     for gate in result.verdict.gates:
-        value = "not measured" if gate.value is None else f"{gate.value:,.{4 if not gate.unit else 2}f} {gate.unit}".rstrip()
+        value = (
+            "not measured"
+            if gate.value is None
+            else f"{gate.value:,.{4 if not gate.unit else 2}f} {gate.unit}".rstrip()
+        )
         mark, style = ("✓", "green") if gate.passed else ("✗", "red")
-        console.print(f"{mark} {gate.name}: {value} ({'limit' if gate.kind == 'max' else 'at least'} {f'{gate.limit:g} {gate.unit}'.rstrip()})", style=style, markup=False)
+        console.print(
+            f"{mark} {gate.name}: {value} ({'limit' if gate.kind == 'max' else 'at least'} {f'{gate.limit:g} {gate.unit}'.rstrip()})",
+            style=style,
+            markup=False,
+        )
     for warning in result.verdict.warnings:
         console.print(f"! {warning}", style="yellow", markup=False, soft_wrap=True)
     style = "bold green" if result.verdict.passed else "bold red"
@@ -119,7 +130,9 @@ def _galleries(candidate: Variant) -> list[str]:
         parts = [f"{s.name} {s.bytes_per_image:,} bytes {percent(s.recall[1])}" for s in candidate.storage]
         lines.append(f"gallery of {candidate.name}, R@1 of an image kept as: {' · '.join(parts)}")
     if candidate.asymmetric:
-        parts = [f"{a.gallery} {percent(a.recall[1])} (drop {points(a.recall_drop.value)})" for a in candidate.asymmetric]
+        parts = [
+            f"{a.gallery} {percent(a.recall[1])} (drop {points(a.recall_drop.value)})" for a in candidate.asymmetric
+        ]
         lines.append(f"queries of {candidate.name}, R@1 on a gallery indexed by: {' · '.join(parts)}")
     return lines
 

@@ -52,7 +52,9 @@ def print_differences(
         words = ", ".join(f"{change.variant} {change.measure.name}" for change in failed)
         console.print(f"Worse than allowed: {words}.", style="bold red", markup=False, soft_wrap=True)
     elif worse:
-        console.print(f"{len(worse)} got worse; no limit was set for {'it' if len(worse) == 1 else 'them'}.", style="yellow")
+        console.print(
+            f"{len(worse)} got worse; no limit was set for {'it' if len(worse) == 1 else 'them'}.", style="yellow"
+        )
     else:
         console.print("Nothing got worse.", style="bold green")
 

@@ -25,7 +25,17 @@ import numpy as np
 
 from benchmark.system import vital_signs
 
-__all__ = ["DRIFT_LIMIT", "Conduct", "Plan", "Runner", "Samples", "interleave", "no_garbage", "timer_overhead_ns", "warm_up"]
+__all__ = [
+    "DRIFT_LIMIT",
+    "Conduct",
+    "Plan",
+    "Runner",
+    "Samples",
+    "interleave",
+    "no_garbage",
+    "timer_overhead_ns",
+    "warm_up",
+]
 
 DRIFT_LIMIT = 0.05
 Clock = Callable[[], int]  # nanoseconds, monotonic
@@ -222,8 +232,18 @@ def interleave(
         after = _control(runners[first], plan, clock)
     drift = after / before - 1 if before else 0.0
     return samples, Conduct(
-        threads=plan.threads, seed=plan.seed, rounds=rounds, seconds=round(elapsed, 3),
-        timer_overhead_ns=overhead, drift_variant=first, drift=round(drift, 4),
-        drift_flagged=abs(drift) > DRIFT_LIMIT, load_before=load_before, load_after=_load(),
-        cpus=list(plan.cpus) or None, rest_ms=plan.rest_ms, vitals_before=vitals_before, vitals_after=vital_signs(),
+        threads=plan.threads,
+        seed=plan.seed,
+        rounds=rounds,
+        seconds=round(elapsed, 3),
+        timer_overhead_ns=overhead,
+        drift_variant=first,
+        drift=round(drift, 4),
+        drift_flagged=abs(drift) > DRIFT_LIMIT,
+        load_before=load_before,
+        load_after=_load(),
+        cpus=list(plan.cpus) or None,
+        rest_ms=plan.rest_ms,
+        vitals_before=vitals_before,
+        vitals_after=vital_signs(),
     )

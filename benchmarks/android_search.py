@@ -66,7 +66,10 @@ def _measure(folder: Path, rows: int, dimension: int, k: int, rounds: int, seed:
     codes = int8_codes(_unit(rng.normal(size=(rows, dimension))))
     queries = int8_codes(_unit(rng.normal(size=(rounds + WARM_UP, dimension))))
     model = Model(
-        name="random", variant="none", sha256="0" * 64, source_id="none",
+        name="random",
+        variant="none",
+        sha256="0" * 64,
+        source_id="none",
         preprocessing=Preprocessing(input_size=8, resize_size=8),
     )
     ids = [str(row) for row in range(rows)]
@@ -77,7 +80,9 @@ def _measure(folder: Path, rows: int, dimension: int, k: int, rounds: int, seed:
     faiss.omp_set_num_threads(1)
     times: dict[str, list[int]] = {name: [] for name in (*WAYS, "faiss")}
     allocated, same = dict.fromkeys(WAYS, 0), dict.fromkeys(WAYS, 0)
-    with subprocess.Popen(_command(folder, dimension, k), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        _command(folder, dimension, k), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
         assert process.stdin and process.stdout
         with progress("searching", total=len(queries)) as bar:
             for number, query in enumerate(queries.astype(np.float32)):
@@ -104,11 +109,21 @@ def _measure(folder: Path, rows: int, dimension: int, k: int, rounds: int, seed:
     }
     for name in WAYS:
         found = same[name] / (k * rounds)
-        ways[name] |= {"same_rows": found == 1, "found": found, "allocated_bytes": allocated[name] // rounds if name != "c" else None}
+        ways[name] |= {
+            "same_rows": found == 1,
+            "found": found,
+            "allocated_bytes": allocated[name] // rounds if name != "c" else None,
+        }
     return {
-        "machine": platform.processor() or platform.machine(), "rows": rows, "dimension": dimension, "k": k, "rounds": rounds,
-        "load": os.getloadavg()[0], "ways": ways,
-        "ratio_to_c": typical["java"] / typical["c"], "ratio_to_faiss": typical["java"] / typical["faiss"],
+        "machine": platform.processor() or platform.machine(),
+        "rows": rows,
+        "dimension": dimension,
+        "k": k,
+        "rounds": rounds,
+        "load": os.getloadavg()[0],
+        "ways": ways,
+        "ratio_to_c": typical["java"] / typical["c"],
+        "ratio_to_faiss": typical["java"] / typical["faiss"],
     }
 
 
@@ -119,7 +134,20 @@ def _unit(rows: np.ndarray) -> np.ndarray:
 def _command(folder: Path, dimension: int, k: int) -> list[str]:
     library = folder / "libsearch.so"
     source = Path(__file__).with_suffix(".c")
-    _tool(["gcc", "-O3", "-march=native", f"-DDIMENSION={dimension}", "-shared", "-fPIC", "-o", str(library), str(source)], "apt-get install gcc")
+    _tool(
+        [
+            "gcc",
+            "-O3",
+            "-march=native",
+            f"-DDIMENSION={dimension}",
+            "-shared",
+            "-fPIC",
+            "-o",
+            str(library),
+            str(source),
+        ],
+        "apt-get install gcc",
+    )
     build = ["mvn", "-B", "-q", "-f", str(DEMO), "-pl", "core,tflite,runner,jvm", "process-classes"]
     _tool(build, "apt-get install maven default-jdk-headless")
     classpath = f"{DEMO / 'jvm/target/classes'}{os.pathsep}{(DEMO / 'jvm/target/classpath.txt').read_text().strip()}"
@@ -137,7 +165,9 @@ def _tool(command: list[str], cure: str) -> None:
 
 
 def _print(result: dict[str, Any]) -> None:
-    print(f"top-{result['k']} of {result['rows']:,} x {result['dimension']} int8, median of {result['rounds']} queries, load {result['load']:.1f}")
+    print(
+        f"top-{result['k']} of {result['rows']:,} x {result['dimension']} int8, median of {result['rounds']} queries, load {result['load']:.1f}"
+    )
     for name, way in result["ways"].items():
         found = f"  {100 * way['found']:.1f} % of the exact rows" if "found" in way else ""
         print(f"  {name:28} {way['median_ms']:7.3f} ms  (fastest {way['fastest_ms']:.3f}){found}")

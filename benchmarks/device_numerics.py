@@ -31,10 +31,16 @@ app = make_app(__doc__ or "", default_command="run")
 def run(
     bundle: Annotated[Path, typer.Argument(help="Folder made by distill-export.", show_default=False)],
     device: Annotated[str, typer.Option(help="As for distill-bench.", show_default=False)],
-    data: Annotated[str | None, typer.Option(help="Images. Default: what the model was trained on.", show_default=False)] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Images. Default: what the model was trained on.", show_default=False)
+    ] = None,
     part: Annotated[str, typer.Option(help="test, train or all.")] = "test",
-    limit: Annotated[int | None, typer.Option(min=2, help="About this many images, as whole classes.", show_default=False)] = None,
-    variant: Annotated[list[str] | None, typer.Option(help="Only this variant. Repeatable.", show_default=False)] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=2, help="About this many images, as whole classes.", show_default=False)
+    ] = None,
+    variant: Annotated[
+        list[str] | None, typer.Option(help="Only this variant. Repeatable.", show_default=False)
+    ] = None,
     remote_folder: Annotated[str | None, typer.Option(help="As for distill-bench.", show_default=False)] = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
@@ -62,11 +68,16 @@ def run(
         if a is None or b is None:
             rows.append({"variant": name, "error": here[name].error or there[name].error})
             continue
-        rows.append({
-            "variant": name, "equal": float((a == b).all(axis=1).mean()), "largest_difference": float(np.abs(a - b).max()),
-            "lowest_cosine": float(np.einsum("nd,nd->n", a, b, dtype=np.float64).min()),
-            "recall_here": score(a, labels).recall[1], "recall_there": score(b, labels).recall[1],
-        })
+        rows.append(
+            {
+                "variant": name,
+                "equal": float((a == b).all(axis=1).mean()),
+                "largest_difference": float(np.abs(a - b).max()),
+                "lowest_cosine": float(np.einsum("nd,nd->n", a, b, dtype=np.float64).min()),
+                "recall_here": score(a, labels).recall[1],
+                "recall_there": score(b, labels).recall[1],
+            }
+        )
     if as_json:
         print(json.dumps({"images": len(labels), "device": device, "variants": rows}, indent=2))
         return
@@ -78,8 +89,12 @@ def run(
             table.add_row(row["variant"], row["error"])
         else:
             table.add_row(
-                row["variant"], f"{row['equal']:.2%}", f"{row['largest_difference']:.2g}", f"{row['lowest_cosine']:.6f}",
-                f"{row['recall_here']:.2%}", f"{row['recall_there']:.2%}",
+                row["variant"],
+                f"{row['equal']:.2%}",
+                f"{row['largest_difference']:.2g}",
+                f"{row['lowest_cosine']:.6f}",
+                f"{row['recall_here']:.2%}",
+                f"{row['recall_there']:.2%}",
             )
     Console(highlight=False).print(table)
 

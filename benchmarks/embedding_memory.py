@@ -27,7 +27,9 @@ SIDES = {"kept": True, "C library's default": False}
 
 @app.command()
 def run(
-    arch: Annotated[str, typer.Option(help="Backbone; random weights, only its speed matters.")] = "timm:tf_efficientnet_lite2",
+    arch: Annotated[
+        str, typer.Option(help="Backbone; random weights, only its speed matters.")
+    ] = "timm:tf_efficientnet_lite2",
     size: Annotated[int, typer.Option(min=32, help="Input, pixels.")] = 240,
     images: Annotated[int, typer.Option(min=64, help="Images a turn, in batches of 32.")] = 192,
     turns: Annotated[int, typer.Option(min=1)] = 5,
@@ -53,7 +55,11 @@ def run(
     system = {name: statistics.median(t[1] for t in values) for name, values in times.items()}
     kept, default = SIDES
     if as_json:
-        print(json.dumps({"ms_per_image": wall, "system_ms_per_image": system, "ratio": wall[kept] / wall[default]}, indent=2))
+        print(
+            json.dumps(
+                {"ms_per_image": wall, "system_ms_per_image": system, "ratio": wall[kept] / wall[default]}, indent=2
+            )
+        )
         return
     for name in SIDES:
         print(f"{name:22} {wall[name]:7.2f} ms/image, {system[name]:6.2f} of it in the kernel (all cores)")

@@ -60,7 +60,9 @@ def run(
     print(json.dumps(result, indent=2)) if as_json else _print(result)
     ratio = result["variants"]["tflite-int8"]["ratio"]
     if ratio > limit:
-        raise Failure(f"TFLite int8 takes {ratio:.3f} of the yardstick's time, above {limit}", "run it on a quiet machine")
+        raise Failure(
+            f"TFLite int8 takes {ratio:.3f} of the yardstick's time, above {limit}", "run it on a quiet machine"
+        )
 
 
 def _build(
@@ -176,7 +178,11 @@ def _print(result: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), title=f"{result['side']} px, {result['threads']} thread, {result['rounds']} rounds")
+    table = Table(
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        title=f"{result['side']} px, {result['threads']} thread, {result['rounds']} rounds",
+    )
     for column in ("model", "kB", "ops", "p10 ms", "median", "p90", "ratio", "to"):
         table.add_column(column, justify="left" if column in ("model", "to") else "right", no_wrap=True)
     for name, row in sorted(result["variants"].items(), key=lambda item: (item[1]["yardstick"], item[0])):

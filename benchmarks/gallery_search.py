@@ -70,7 +70,11 @@ def embedded(folder: Path, variant: str) -> tuple[np.ndarray, np.ndarray]:
 
 def gallery_of(path: Path, rows: np.ndarray, bits: bool) -> Gallery:
     model = Model(
-        name="benchmark", variant="none", sha256="0" * 64, source_id="", preprocessing=Preprocessing(input_size=64, resize_size=64)
+        name="benchmark",
+        variant="none",
+        sha256="0" * 64,
+        source_id="",
+        preprocessing=Preprocessing(input_size=64, resize_size=64),
     )
     write_gallery(path, Content(model, [f"{row}" for row in range(len(rows))], rows, bits=bits))
     return open_gallery(path)
@@ -88,7 +92,9 @@ def timed(ways: dict[str, Callable[[np.ndarray], object]], queries: np.ndarray, 
     return {name: float(np.median(values)) for name, values in samples.items()}
 
 
-def losses(rows: np.ndarray, labels: np.ndarray, exact: Gallery, signs: Gallery, plain: Gallery, asked: np.ndarray) -> dict[str, float]:
+def losses(
+    rows: np.ndarray, labels: np.ndarray, exact: Gallery, signs: Gallery, plain: Gallery, asked: np.ndarray
+) -> dict[str, float]:
     """Recall of the prefilter against the exact int8 search; Recall@1 of float32, int8 and int8 without equal lengths."""
     queries = rows[asked]
     whole, quick = search(exact, queries, K + 1), search(signs, queries, K + 1)
@@ -98,7 +104,9 @@ def losses(rows: np.ndarray, labels: np.ndarray, exact: Gallery, signs: Gallery,
     _, true = flat.search(queries, K + 1)
 
     def first_right(found: np.ndarray) -> float:
-        others = [[row for row in line if row != own][0] for line, own in zip(found.tolist(), asked.tolist(), strict=True)]
+        others = [
+            [row for row in line if row != own][0] for line, own in zip(found.tolist(), asked.tolist(), strict=True)
+        ]
         return float((labels[others] == labels[asked]).mean())
 
     def shared(a: np.ndarray, b: np.ndarray) -> float:
@@ -155,7 +163,9 @@ def run(
     base = times["faiss IndexFlatIP, float32"]
     result = {
         "gallery": f"{count:,} x {dimension}, {bundle or 'synthetic'}",
-        "ratio": {name: value / base for name, value in times.items()}, "ms": times, "found": lost,
+        "ratio": {name: value / base for name, value in times.items()},
+        "ms": times,
+        "found": lost,
         "versions": {"numpy": np.__version__, "faiss": faiss.__version__, "machine": platform.machine()},
     }
     if as_json:

@@ -55,10 +55,18 @@ def run(
     found = {name: float(np.median(values)) for name, values in medians.items()}
     ratios = {name: found[OURS] / found[name] for name in (BARE, PROGRAM)}
     if as_json:
-        print(json.dumps({
-            "variant": variant, "median_ms": found, "ratio": ratios, "timer_overhead_ns": timer_overhead_ns(),
-            "turns": {name: list(values) for name, values in medians.items()},
-        }, indent=2))
+        print(
+            json.dumps(
+                {
+                    "variant": variant,
+                    "median_ms": found,
+                    "ratio": ratios,
+                    "timer_overhead_ns": timer_overhead_ns(),
+                    "turns": {name: list(values) for name, values in medians.items()},
+                },
+                indent=2,
+            )
+        )
     else:
         table = Table(box=None, pad_edge=False, header_style="bold", title=f"{variant}, {turns} turns of {runs} runs")
         for heading in ("clock", "median, ms", "ours / it"):
@@ -69,7 +77,9 @@ def run(
     off = {name: ratio for name, ratio in ratios.items() if abs(ratio - 1) > limit}
     if off:
         name, ratio = next(iter(off.items()))
-        raise Failure(f"distill-bench reports {ratio:.3f} of what {name} does, limit {limit:g}", "run it on a quiet machine")
+        raise Failure(
+            f"distill-bench reports {ratio:.3f} of what {name} does, limit {limit:g}", "run it on a quiet machine"
+        )
 
 
 def _measure(
@@ -120,8 +130,19 @@ def _program(path: Path, runs: int, threads: int, scratch: Path) -> float:
     program = Path(sys.executable).with_name("litert-benchmark")
     if not program.exists():
         raise Failure(f"{program}: not installed", "pip install 'ai-edge-litert>=2.3'")
-    command = [str(program), "--model", str(path), "--num_runs", str(runs), "--warmup_runs", str(runs // 5),
-               "--num_threads", str(threads), "--result_json", str(scratch)]
+    command = [
+        str(program),
+        "--model",
+        str(path),
+        "--num_runs",
+        str(runs),
+        "--warmup_runs",
+        str(runs // 5),
+        "--num_threads",
+        str(threads),
+        "--result_json",
+        str(scratch),
+    ]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise Failure(f"litert-benchmark failed: {done.stderr.strip().splitlines()[-1:]}", "run it by hand")
@@ -138,8 +159,13 @@ def _random_bundle(scratch: Path) -> Path:
     note("exporting a network of random weights")
     model = random_student("mobilenet_v1_025", 224, seed=0)
     preprocessing = model.backbone.default_preprocessing(224)
-    info = CheckpointInfo(kind="student", arch="mobilenet_v1_025", embedding_size=EMBEDDING, preprocessing=preprocessing,
-                          data={"spec": "glyphs:classes=8", "split": "half"})
+    info = CheckpointInfo(
+        kind="student",
+        arch="mobilenet_v1_025",
+        embedding_size=EMBEDDING,
+        preprocessing=preprocessing,
+        data={"spec": "glyphs:classes=8", "split": "half"},
+    )
     save_checkpoint(scratch / "student", model, info)
     options = Options(target="tflite", calibration_images=16, tolerances={"float32": Tolerance(), "int8": Tolerance()})
     export = export_bundle(scratch / "student", scratch / "bundle", options)

@@ -50,7 +50,9 @@ def run(
     images = images.select(np.unique(np.linspace(0, len(images) - 1, count).astype(int)))
     pixels = np.concatenate([batch for batch, _ in pixel_batches(images, info.preprocessing)])
     simulated = simulate(numbers, info.preprocessing.scale(pixels))
-    first = np.clip(np.rint(info.preprocessing.scale(pixels) / numbers.input.scale) + numbers.input.zero_point, -128, 127)
+    first = np.clip(
+        np.rint(info.preprocessing.scale(pixels) / numbers.input.scale) + numbers.input.zero_point, -128, 127
+    )
     rows = {}
     for name, delegates in (("XNNPACK", True), ("built-in kernels", False)):
         apart = np.abs(_levels(content, first.astype(np.int8), delegates) - simulated)

@@ -47,7 +47,9 @@ def run(
     test_images: Annotated[int, typer.Option(min=2, help="At most, whole classes.")] = 3000,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     repairs: Annotated[str, typer.Option(help="With commas; default: all.")] = ",".join(METHODS),
-    qat_steps: Annotated[int, typer.Option(min=1, help="Batches that the repairs which train see.")] = QatSettings().steps,
+    qat_steps: Annotated[
+        int, typer.Option(min=1, help="Batches that the repairs which train see.")
+    ] = QatSettings().steps,
     only: Annotated[str, typer.Option(help="as-is or rescaled; default: both students.")] = "",
     qat_lr: Annotated[float, typer.Option(min=1e-8, help="First step size of them.")] = QatSettings().lr,
     as_json: JsonOption = False,
@@ -72,7 +74,13 @@ def run(
     kept = float(cosines(exact, reference_embeddings(rescaled, pixels[:256], preprocessing)).min())
     if kept < 0.999:
         raise Failure(f"rescaling changed the function: cosine {kept:.5f}", "report it")
-    result = {"images": len(pixels), "target": target, "channels_moved": moved, "rescaled_min_cosine": kept, "rows": rows}
+    result = {
+        "images": len(pixels),
+        "target": target,
+        "channels_moved": moved,
+        "rescaled_min_cosine": kept,
+        "rows": rows,
+    }
     print(json.dumps(result, indent=2)) if as_json else _print(result)
 
 

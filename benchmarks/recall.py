@@ -142,8 +142,13 @@ def run(
 
     ratios = {ours: float(np.median(np.divide(seconds[ours], seconds[theirs]))) for ours, theirs in PAIRS}
     result: dict[str, Any] = {
-        "images": count, "dimensions": dimension, "threads": os.cpu_count(), "seconds": seconds,
-        "time_ratio": {f"{ours} / {theirs}": ratios[ours] for ours, theirs in PAIRS}, "peak_mb": peaks, "values": values,
+        "images": count,
+        "dimensions": dimension,
+        "threads": os.cpu_count(),
+        "seconds": seconds,
+        "time_ratio": {f"{ours} / {theirs}": ratios[ours] for ours, theirs in PAIRS},
+        "peak_mb": peaks,
+        "values": values,
     }
     print(json.dumps(result, indent=2)) if as_json else _show(result)
 
@@ -182,7 +187,10 @@ def _show(result: dict[str, Any]) -> None:
     for name, taken in result["seconds"].items():
         peak = result["peak_mb"].get(name)
         table.add_row(
-            name, f"{np.median(taken):.2f}", f"{peak['process']:.0f}" if peak else "–", f"{peak['added']:.0f}" if peak else "–"
+            name,
+            f"{np.median(taken):.2f}",
+            f"{peak['process']:.0f}" if peak else "–",
+            f"{peak['added']:.0f}" if peak else "–",
         )
     out = Console()
     out.print(table)

@@ -37,9 +37,7 @@ def load_student(
     return model, model.backbone.default_preprocessing(side), {"spec": data, "split": "half"}
 
 
-def read_test_images(
-    record: dict[str, Any], preprocessing: Preprocessing, most: int
-) -> tuple[np.ndarray, np.ndarray]:
+def read_test_images(record: dict[str, Any], preprocessing: Preprocessing, most: int) -> tuple[np.ndarray, np.ndarray]:
     """Pixels uint8 ``[n, side, side, 3]`` and labels of whole classes of the test part, about ``most`` images."""
     from distill.data.batches import pixel_batches
     from distill.data.spec import open_data

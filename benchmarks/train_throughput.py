@@ -88,7 +88,15 @@ def _epochs(scratch: Path, data: str, size: int, teacher_arch: str, batch_size: 
     def together(processes: int) -> Epoch:
         """Two epochs of a run of several processes; its log has the seconds of the second."""
         run = scratch / "together"
-        flags = {**common, "method": "absolute", "teacher": teacher, "teacher_crops": 1, "epochs": 2, "threads": 1, "out": run}
+        flags = {
+            **common,
+            "method": "absolute",
+            "teacher": teacher,
+            "teacher_crops": 1,
+            "epochs": 2,
+            "threads": 1,
+            "out": run,
+        }
         words = [word for name, value in flags.items() for word in (f"--{name.replace('_', '-')}", str(value))]
         launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
 
@@ -96,7 +104,10 @@ def _epochs(scratch: Path, data: str, size: int, teacher_arch: str, batch_size: 
             command = [*launch, "-m", "distill", "student", "--overwrite", *words]
             done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
             if done.returncode:
-                raise Failure(f"{processes} processes: {done.stderr.strip().splitlines()[-1]}", "run it by hand to see more: " + " ".join(command))
+                raise Failure(
+                    f"{processes} processes: {done.stderr.strip().splitlines()[-1]}",
+                    "run it by hand to see more: " + " ".join(command),
+                )
             with (run / "log.csv").open() as file:
                 return images, float(list(csv.DictReader(file))[-1]["seconds"])
 

@@ -84,7 +84,11 @@ def evaluate(
         Path | None, typer.Option("--gallery-model", help="Run that indexes the gallery (asymmetric search).")
     ] = None,
     degrade: Annotated[
-        str | None, typer.Option("--degrade", help="Make the pictures worse: lowres:4, blur:2 or jpeg:20, joined by +; beside --gallery-model the queries alone.")
+        str | None,
+        typer.Option(
+            "--degrade",
+            help="Make the pictures worse: lowres:4, blur:2 or jpeg:20, joined by +; beside --gallery-model the queries alone.",
+        ),
     ] = None,
     nmi: Annotated[bool, typer.Option("--nmi", help="Also cluster and report NMI (slow).")] = False,
     pairs: Annotated[
@@ -108,7 +112,8 @@ def evaluate(
     if pairs:
         if gallery_model or nmi or split or part != "test":
             raise UsageFailure(
-                "--pairs takes neither --gallery-model, --nmi, --split nor --part", "the list says which pictures are compared"
+                "--pairs takes neither --gallery-model, --nmi, --split nor --part",
+                "the list says which pictures are compared",
             )
         _print(str(run), _verify(run, data, pairs, threshold_pairs, degrade), as_json)
         return
@@ -123,11 +128,18 @@ def whiten(
     run: Annotated[Path, typer.Argument(help="Folder of a trained run.")],
     out: OutOption,
     by: Annotated[
-        Literal["classes", "pictures"], typer.Option("--by", help="classes: by how pictures of one class differ; pictures: by how all do, without labels.")
+        Literal["classes", "pictures"],
+        typer.Option(
+            "--by", help="classes: by how pictures of one class differ; pictures: by how all do, without labels."
+        ),
     ] = "classes",
     strength: Annotated[
         float | None,
-        typer.Option(min=0.0, max=1.0, help="0 changes nothing, 1 evens all directions out. Default: 0.75 by classes, 0.5 by pictures."),
+        typer.Option(
+            min=0.0,
+            max=1.0,
+            help="0 changes nothing, 1 evens all directions out. Default: 0.75 by classes, 0.5 by pictures.",
+        ),
     ] = None,
     data: Annotated[str | None, typer.Option("--data", help="Images. Default: what it was trained on.")] = None,
     split: Annotated[str | None, typer.Option("--split", help="As in training. Default: the run's.")] = None,
@@ -149,7 +161,9 @@ def whiten(
     _print(str(out), whiten_run(run, out, by, chosen, data, split, overwrite).metrics["test"], as_json)
 
 
-def _verify(run: Path, data: str | None, pairs: Path, threshold_pairs: Path | None, degrade: str | None) -> dict[str, float]:
+def _verify(
+    run: Path, data: str | None, pairs: Path, threshold_pairs: Path | None, degrade: str | None
+) -> dict[str, float]:
     from distill.training.degrade import degrade_rows
     from distill.verification import verify_run
 
@@ -159,7 +173,13 @@ def _verify(run: Path, data: str | None, pairs: Path, threshold_pairs: Path | No
 
 
 def _train(
-    kind: str, config_type: type[RunConfig], given: dict[str, Any], recipe: Path | None, out: Path, overwrite: bool, as_json: bool
+    kind: str,
+    config_type: type[RunConfig],
+    given: dict[str, Any],
+    recipe: Path | None,
+    out: Path,
+    overwrite: bool,
+    as_json: bool,
 ) -> None:
     values = read_recipe(recipe) if recipe else {}
     make_config(config_type, values, str(recipe))

@@ -14,7 +14,17 @@ from typing import Any
 
 from distill.console.errors import Failure, UsageFailure
 
-__all__ = ["atomic_dir", "atomic_path", "check_output", "check_output_folder", "named_errors", "read_json", "require_file", "sha256_file", "write_json"]
+__all__ = [
+    "atomic_dir",
+    "atomic_path",
+    "check_output",
+    "check_output_folder",
+    "named_errors",
+    "read_json",
+    "require_file",
+    "sha256_file",
+    "write_json",
+]
 
 
 @contextmanager

@@ -58,7 +58,9 @@ def _flag(name: str, field: Any) -> Any:
     names = [f"{flag}/--no-{name.replace('_', '-')}"] if kind is bool else [flag]
     shown = None if field.default is None else str(field.default)
     extra = field.json_schema_extra or {}
-    option = typer.Option(*names, help=field.description, show_default=shown or False, rich_help_panel=extra.get("panel"))
+    option = typer.Option(
+        *names, help=field.description, show_default=shown or False, rich_help_panel=extra.get("panel")
+    )
     return Annotated[kind | None, option]
 
 

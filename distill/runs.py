@@ -22,7 +22,9 @@ from distill.versions import versions
 __all__ = ["data_of", "evaluate_run", "train_run"]
 
 
-def train_run(kind: Literal["teacher", "student"], config: RunConfig, out: Path, overwrite: bool = False) -> CheckpointInfo:
+def train_run(
+    kind: Literal["teacher", "student"], config: RunConfig, out: Path, overwrite: bool = False
+) -> CheckpointInfo:
     """Train, evaluate on the test classes once, and save the checkpoint in ``out``.
 
     An unfinished run of the same configuration in ``out`` goes on where it stopped and ends as
@@ -86,7 +88,11 @@ def data_of(run: Path, info: CheckpointInfo, data: str | None, split_rule: str |
     if not spec:
         raise UsageFailure(f"{run} does not say what it was trained on", "add --data")
     own = spec == info.data.get("spec")
-    return spec, split_rule or (info.data.get("split", "half") if own else "half"), float(info.data.get("validation", 0.0))
+    return (
+        spec,
+        split_rule or (info.data.get("split", "half") if own else "half"),
+        float(info.data.get("validation", 0.0)),
+    )
 
 
 def evaluate_run(

@@ -20,7 +20,10 @@ __all__ = ["verify_run"]
 
 
 def verify_run(
-    run: Path, data: str | None, pairs_file: Path, threshold_file: Path | None = None,
+    run: Path,
+    data: str | None,
+    pairs_file: Path,
+    threshold_file: Path | None = None,
     degrade: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> Verification:
     """Accuracy of a checkpoint on pairs.
@@ -54,7 +57,9 @@ def verify_run(
     found = embed_images(model, info.preprocessing, images.select(needed), degrade=degrade)
     if len(found.indices) != len(needed):
         missing = images.keys[needed[np.setdiff1d(np.arange(len(needed)), found.indices)[0]]]
-        raise Failure(f"{spec}: {missing} of the pairs cannot be read", "copy the data set again: a figure needs all of its pairs")
+        raise Failure(
+            f"{spec}: {missing} of the pairs cannot be read", "copy the data set again: a figure needs all of its pairs"
+        )
 
     def similarities(pairs: Pairs) -> np.ndarray:
         return pair_similarities(found.rows, np.searchsorted(needed, pairs.left), np.searchsorted(needed, pairs.right))

@@ -7,7 +7,16 @@ from importlib import metadata
 
 __all__ = ["versions"]
 
-_PACKAGES = ("torch", "torchvision", "timm", "pytorch-metric-learning", "accelerate", "numpy", "pillow", "distill-to-phone")
+_PACKAGES = (
+    "torch",
+    "torchvision",
+    "timm",
+    "pytorch-metric-learning",
+    "accelerate",
+    "numpy",
+    "pillow",
+    "distill-to-phone",
+)
 
 
 def versions() -> dict[str, str]:

@@ -27,7 +27,13 @@ By = Literal["classes", "pictures"]
 
 
 def whiten_run(
-    run: Path, out: Path, by: By, strength: float, data: str | None = None, split_rule: str | None = None, overwrite: bool = False
+    run: Path,
+    out: Path,
+    by: By,
+    strength: float,
+    data: str | None = None,
+    split_rule: str | None = None,
+    overwrite: bool = False,
 ) -> CheckpointInfo:
     """Whiten the embeddings of ``run`` by its training pictures, evaluate on the test classes, save in ``out``.
 
@@ -60,13 +66,18 @@ def whiten_run(
     found = embed_images(model, info.preprocessing, seen, label="embedding the training pictures")
     moment = within_class_covariance(found.rows, found.labels) if by == "classes" else second_moment(found.rows)
     if len(found.rows) < 10 * found.rows.shape[1]:
-        warn(f"{len(found.rows)} pictures say little of {found.rows.shape[1]} directions: compare both with `distill-train evaluate`")
+        warn(
+            f"{len(found.rows)} pictures say little of {found.rows.shape[1]} directions: compare both with `distill-train evaluate`"
+        )
     model = composed(model, whitening_matrix(moment, strength), np.zeros(model.embedding_size))
-    metrics = {"test": score(embed_images(model, info.preprocessing, split(images, rule, "test"), label="evaluating on test classes"))}
+    metrics = {
+        "test": score(
+            embed_images(model, info.preprocessing, split(images, rule, "test"), label="evaluating on test classes")
+        )
+    }
     record = {"by": by, "strength": strength, "images": len(found.rows), "data": spec, "of": info.id}
     if overwrite:
         shutil.rmtree(out, ignore_errors=True)  # the log of another run must not stand beside
     # Places change, so a gallery that the teacher indexed is no longer one to search.
     update = {"space": None, "metrics": metrics, "training": info.training | {"whitened": record}}
     return save_checkpoint(out, model, info.model_copy(update=update))
-

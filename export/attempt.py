@@ -198,7 +198,11 @@ def _fine_tuning(job: Job) -> FineTuning:
     before, after = job.repaired().cosines
     images = job.training.images
     return FineTuning(
-        data=plain_text(images.spec), images=len(job.training), cosine_before=before, cosine_after=after, **asdict(job.qat)
+        data=plain_text(images.spec),
+        images=len(job.training),
+        cosine_before=before,
+        cosine_after=after,
+        **asdict(job.qat),
     )
 
 

@@ -89,8 +89,12 @@ app = make_app(HELP, default_command="run")
 def run(
     checkpoint: Annotated[Path, typer.Argument(metavar="DIR", help="Checkpoint folder of distill-train.")],
     out: Annotated[Path, typer.Option("--out", metavar="BUNDLE", help="Folder to write.")],
-    target: Annotated[str, typer.Option(help="tflite, onnx, executorch (only by name), all, or several with commas.")] = "all",
-    quantize: Annotated[str, typer.Option(help="none, float16, int8, int16x8, all, or several with commas.")] = "none,int8",
+    target: Annotated[
+        str, typer.Option(help="tflite, onnx, executorch (only by name), all, or several with commas.")
+    ] = "all",
+    quantize: Annotated[
+        str, typer.Option(help="none, float16, int8, int16x8, all, or several with commas.")
+    ] = "none,int8",
     io: Annotated[
         str,
         typer.Option(
@@ -115,8 +119,12 @@ def run(
             "rounding, no labels needed), cle+qat, cle+bias+qat, auto."
         ),
     ] = "none",
-    qat_steps: Annotated[int, typer.Option(min=1, max=1_000_000, help="Batches of 32 crops that qat trains on.")] = QAT.steps,
-    qat_lr: Annotated[float, typer.Option(min=1e-8, max=1, help="First step size of qat, relative to weights.")] = QAT.lr,
+    qat_steps: Annotated[
+        int, typer.Option(min=1, max=1_000_000, help="Batches of 32 crops that qat trains on.")
+    ] = QAT.steps,
+    qat_lr: Annotated[
+        float, typer.Option(min=1e-8, max=1, help="First step size of qat, relative to weights.")
+    ] = QAT.lr,
     calibration_range: Annotated[
         str,
         typer.Option(

@@ -75,7 +75,11 @@ def convert_module(model: Embedder, side: int, debug: bool = False) -> bytes:
 
 
 def quantize_generic(
-    content: bytes, calibration: CalibrationImages, rule: RangeRule = MINMAX, int8_input: bool = True, debug: bool = False
+    content: bytes,
+    calibration: CalibrationImages,
+    rule: RangeRule = MINMAX,
+    int8_input: bool = True,
+    debug: bool = False,
 ) -> tuple[bytes, list[dict[str, Any]]]:
     """Weights int8 per channel, activations int8; output float32.
 
@@ -117,9 +121,7 @@ def quantize_generic(
             result = worker.quantize(found, enable_progress_bar=False)
     except Exception as error:  # it raises all kinds of types
         first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise Failure(
-            f"ai-edge-quantizer gave up: {first_line}", "run again with --debug and report it"
-        ) from error
+        raise Failure(f"ai-edge-quantizer gave up: {first_line}", "run again with --debug and report it") from error
     return bytes(result.quantized_model), json.loads(json.dumps(result.recipe))
 
 
@@ -129,9 +131,7 @@ def _signature(content: bytes) -> str:
     return next(iter(Interpreter(model_content=content).get_signature_list()))
 
 
-def _activation_ranges(
-    content: bytes, calibration: CalibrationImages, rule: RangeRule
-) -> tuple[str, dict[str, Range]]:
+def _activation_ranges(content: bytes, calibration: CalibrationImages, rule: RangeRule) -> tuple[str, dict[str, Range]]:
     """The input's name in the signature, and the range of every float tensor that depends on the image."""
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 

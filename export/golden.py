@@ -145,7 +145,9 @@ def _plain_jpeg(content: bytes) -> bool:
         return False
     # APP0: JFIF without a thumbnail, 14 bytes. APP14: Adobe's colour transform. Nothing after the end marker,
     # where some phones put a film.
-    known = all((name == "APP0" and len(data) <= 14) or (name == "APP14" and len(data) <= 12) for name, data in segments)
+    known = all(
+        (name == "APP0" and len(data) <= 14) or (name == "APP14" and len(data) <= 12) for name, data in segments
+    )
     return plain and known and content.endswith(b"\xff\xd9") and content.count(b"\xff\xd9") == 1
 
 

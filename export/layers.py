@@ -178,7 +178,9 @@ def _plot(variant: str, errors: list[LayerError]) -> Any:
     upper.set_title(f"{variant}: int8 against float, layer by layer")
     lower.plot(places, [error.range_use for error in errors], "o-", label="whole tensor", color="#888888")
     lower.plot(places, [error.channel_use for error in errors], "o-", label="median channel", color="#4878a8")
-    lower.bar(places, [error.low_channels for error in errors], label="channels under 8 levels", color="#d08060", alpha=0.6)
+    lower.bar(
+        places, [error.low_channels for error in errors], label="channels under 8 levels", color="#d08060", alpha=0.6
+    )
     lower.set_ylabel("share of 255 levels, of channels")
     lower.set_ylim(0, 1.05)
     lower.legend()

@@ -127,7 +127,6 @@ def _union(builder: flatbuffers.Builder, kind: int, value: int) -> int:
     return builder.EndObject()
 
 
-
 def _enum(builder: flatbuffers.Builder, value: int) -> int:
     builder.StartObject(2)
     builder.PrependInt8Slot(0, value, 0)

@@ -70,9 +70,7 @@ def graph_to_onnx(graph: FoldedGraph) -> onnx.ModelProto:
         constants,
     )
     opsets = [helper.make_opsetid("", OPSET)]
-    return helper.make_model(
-        onnx_graph, producer_name="distill-export", ir_version=IR_VERSION, opset_imports=opsets
-    )
+    return helper.make_model(onnx_graph, producer_name="distill-export", ir_version=IR_VERSION, opset_imports=opsets)
 
 
 def _node(

@@ -65,7 +65,9 @@ def parse_rule(text: str) -> RangeRule:
     except ValueError:
         percent = math.nan
     if not 50 <= percent <= 100:
-        raise UsageFailure(f"--calibration-range {text}", "write percentile:P with P from 50 to 100, e.g. percentile:99.99")
+        raise UsageFailure(
+            f"--calibration-range {text}", "write percentile:P with P from 50 to 100, e.g. percentile:99.99"
+        )
     return RangeRule(kind, percent)
 
 

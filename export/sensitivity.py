@@ -49,7 +49,9 @@ def parse_exclusion(text: str) -> Exclusion:
     words = [word.strip() for word in text.split(",") if word.strip()]
     numbers = [word for word in words if word.lstrip("-").isdigit()]
     if len(numbers) > 1 or any(int(number) < 0 for number in numbers) or (text and not words):
-        raise UsageFailure(f"--exclude-layers {text}", "write how many, or names with commas, e.g. 3 or conv1,conv_dw_1")
+        raise UsageFailure(
+            f"--exclude-layers {text}", "write how many, or names with commas, e.g. 3 or conv1,conv_dw_1"
+        )
     return Exclusion(int(numbers[0]) if numbers else 0, tuple(word for word in words if word not in numbers))
 
 

@@ -128,7 +128,9 @@ def select_targets(formats: str, precisions: str, borders: str = AUTO_IO) -> lis
     usual = [target.format for target in TARGETS.values() if not target.optional]
     wanted_formats = _words("--target", formats, [target.format for target in TARGETS.values()], usual)
     wanted_precisions = _words("--quantize", precisions, [target.quantize for target in TARGETS.values()])
-    wanted_borders = _words("--io", borders, [AUTO_IO, *(target.border for target in TARGETS.values() if target.border)])
+    wanted_borders = _words(
+        "--io", borders, [AUTO_IO, *(target.border for target in TARGETS.values() if target.border)]
+    )
     found = {(target.format, target.quantize) for target in TARGETS.values()}
     pairs = [(form, precision) for form in wanted_formats for precision in wanted_precisions]
     missing = [f"{form} {precision}" for form, precision in pairs if (form, precision) not in found]

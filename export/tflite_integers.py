@@ -40,7 +40,9 @@ def write_integers(content: bytes, numbers: QuantizedGraph) -> bytes:
         before = integers.output
         output = file.tensor(operator.outputs[0])
         if output.type != _int8():
-            raise Failure(f"{layer.name}: not int8 in the file", "training settles every layer: keep all, or do not train")
+            raise Failure(
+                f"{layer.name}: not int8 in the file", "training settles every layer: keep all, or do not train"
+            )
         _set_grid(output, integers.output)
         if integers.weights is not None:
             _set_weights(file, operator, layer, integers.weights)

@@ -51,7 +51,8 @@ def layer_operators(
     wanted = operator_names(graph)
     if [name(operator) for operator in inner] != [one for names in wanted for one in names]:
         raise Failure(
-            f"{len(inner)} operators are not those of {len(wanted)} layers one by one", "this works on our own files only"
+            f"{len(inner)} operators are not those of {len(wanted)} layers one by one",
+            "this works on our own files only",
         )
     rest = iter(inner)
     return [tuple(next(rest) for _ in names) for names in wanted]

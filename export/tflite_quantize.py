@@ -54,7 +54,10 @@ def quantize_tflite(
     with contextlib.redirect_stdout(io.StringIO()):
         return bytes(
             mlir_quantize(
-                pack_model(model, len(content)), input_data_type=kind, output_data_type=kind, denylisted_nodes=held or None
+                pack_model(model, len(content)),
+                input_data_type=kind,
+                output_data_type=kind,
+                denylisted_nodes=held or None,
             )
         )
 

@@ -88,7 +88,9 @@ class TrainingImages:
             cuts = []
             for place, view in places[step]:
                 pixels = store[int(rows[place])]
-                cuts.append(cut(pixels, rule.box(int(rows[place]), int(view), *pixels.shape[:2]), side).permute(1, 2, 0))
+                cuts.append(
+                    cut(pixels, rule.box(int(rows[place]), int(view), *pixels.shape[:2]), side).permute(1, 2, 0)
+                )
             return np.stack(cuts)
 
         yield from read_ahead(crops, range(steps), workers=1, ahead=3)

@@ -87,7 +87,11 @@ def _block(name: str, block: Any) -> Iterator[Step]:
         DepthwiseSeparableConv: (("conv_dw", "bn1"), ("conv_pw", "bn2")),
         InvertedResidual: (("conv_pw", "bn1"), ("conv_dw", "bn2"), ("conv_pwl", "bn3")),
     }.get(type(block))
-    if parts is None or block.conv_s2d is not None or any(type(part) is not nn.Identity for part in (block.aa, block.se)):
+    if (
+        parts is None
+        or block.conv_s2d is not None
+        or any(type(part) is not nn.Identity for part in (block.aa, block.se))
+    ):
         raise _Unknown(name)
     for conv, bn in parts:
         yield _step(f"{name}.{conv}", getattr(block, conv), getattr(block, bn))

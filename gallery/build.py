@@ -175,12 +175,22 @@ def _noted(journal: Journal, key: str, mark: tuple[int, int]) -> bool:
 
 
 def _binding(model: Model, options: Options) -> dict[str, Any]:
-    return {"journal": 1, "model": model.model_dump(mode="json"), "dtype": options.dtype, "thumbnails": options.thumbnails}
+    return {
+        "journal": 1,
+        "model": model.model_dump(mode="json"),
+        "dtype": options.dtype,
+        "thumbnails": options.thumbnails,
+    }
 
 
 def _embed(
-    bundle: Bundle, variant: str, images: ImageSet, todo: Sequence[int], marks: Sequence[tuple[int, int]],
-    journal: Journal, options: Options,
+    bundle: Bundle,
+    variant: str,
+    images: ImageSet,
+    todo: Sequence[int],
+    marks: Sequence[tuple[int, int]],
+    journal: Journal,
+    options: Options,
 ) -> list[UnreadableImage]:
     """Embed pictures into the journal, a batch a worker, each with its own copy of the model on one thread.
 
@@ -210,7 +220,11 @@ def _embed(
 
 
 def _one_batch(
-    runner: VariantRunner, bundle: Bundle, images: ImageSet, batch: Sequence[int], marks: Sequence[tuple[int, int]],
+    runner: VariantRunner,
+    bundle: Bundle,
+    images: ImageSet,
+    batch: Sequence[int],
+    marks: Sequence[tuple[int, int]],
     options: Options,
 ) -> tuple[list[Record], list[UnreadableImage]]:
     found: list[tuple[int, bytes]] = []
@@ -254,13 +268,21 @@ def _content(
     except ValueError:  # another drive
         where = None
     return {
-        "model": model, "ids": ids, "bits": options.bits, "bundle": where,
-        "stamps": np.array(marks, np.uint64).reshape(-1, 2), "thumbnail_side": options.thumbnails or None,
+        "model": model,
+        "ids": ids,
+        "bits": options.bits,
+        "bundle": where,
+        "stamps": np.array(marks, np.uint64).reshape(-1, 2),
+        "thumbnail_side": options.thumbnails or None,
     }
 
 
 def _write(
-    out: Path, journal: Journal, content: dict[str, Any], places: Sequence[int | Entry], old: Gallery | None,
+    out: Path,
+    journal: Journal,
+    content: dict[str, Any],
+    places: Sequence[int | Entry],
+    old: Gallery | None,
     kind: tuple[int, np.dtype],
 ) -> None:
     reader = journal.read()

@@ -51,28 +51,66 @@ GALLERY = typer.Argument(metavar="GALLERY", help="A file that distill-index wrot
 
 @app.command(help=BUILD_HELP)
 def build(
-    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder made by distill-export.", show_default=False)],
+    bundle: Annotated[
+        Path, typer.Argument(metavar="BUNDLE", help="Folder made by distill-export.", show_default=False)
+    ],
     images: Annotated[str, typer.Argument(metavar="IMAGES", help="A folder, or a data spec.", show_default=False)],
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="GALLERY", help="File to write or bring up to date.", show_default=False)],
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", metavar="GALLERY", help="File to write or bring up to date.", show_default=False),
+    ],
     part: Annotated[str, typer.Option(help="test, train or all of a data spec.", rich_help_panel=WHAT)] = "all",
-    split: Annotated[str, typer.Option(
-        help="Which classes are for training: half, a number, a fraction, official.", rich_help_panel=WHAT)] = "half",
-    limit: Annotated[int | None, typer.Option(
-        min=1, help="At most so many pictures, evenly spread.", rich_help_panel=WHAT, show_default=False)] = None,
-    variant: Annotated[str | None, typer.Option(
-        help="Which model of the bundle embeds. Default: tflite-int8, which phones run, else the first.",
-        rich_help_panel=HOW, show_default=False)] = None,
-    dtype: Annotated[str, typer.Option(
-        help="int8 (a quarter of the size; ranks as well, see docs/gallery.md) or float32.", rich_help_panel=HOW)] = "int8",
-    thumbnails: Annotated[int, typer.Option(
-        min=0, max=1024, help="Longer side of the thumbnails in pixels; 0: none.", rich_help_panel=HOW)] = 128,
-    bits: Annotated[bool | None, typer.Option(
-        "--bits/--no-bits", help="Sign bits for a quicker search. Default: from 100,000 pictures up.",
-        rich_help_panel=HOW, show_default=False)] = None,
-    workers: Annotated[int | None, typer.Option(
-        min=1, max=256, help="Batches embedded at once. Default: one for every core.", rich_help_panel=HOW, show_default=False)] = None,
-    overwrite: Annotated[bool, typer.Option(
-        "--overwrite", help="Embed everything anew, whatever gallery --out holds.", rich_help_panel=HOW)] = False,
+    split: Annotated[
+        str,
+        typer.Option(
+            help="Which classes are for training: half, a number, a fraction, official.", rich_help_panel=WHAT
+        ),
+    ] = "half",
+    limit: Annotated[
+        int | None,
+        typer.Option(min=1, help="At most so many pictures, evenly spread.", rich_help_panel=WHAT, show_default=False),
+    ] = None,
+    variant: Annotated[
+        str | None,
+        typer.Option(
+            help="Which model of the bundle embeds. Default: tflite-int8, which phones run, else the first.",
+            rich_help_panel=HOW,
+            show_default=False,
+        ),
+    ] = None,
+    dtype: Annotated[
+        str,
+        typer.Option(
+            help="int8 (a quarter of the size; ranks as well, see docs/gallery.md) or float32.", rich_help_panel=HOW
+        ),
+    ] = "int8",
+    thumbnails: Annotated[
+        int,
+        typer.Option(min=0, max=1024, help="Longer side of the thumbnails in pixels; 0: none.", rich_help_panel=HOW),
+    ] = 128,
+    bits: Annotated[
+        bool | None,
+        typer.Option(
+            "--bits/--no-bits",
+            help="Sign bits for a quicker search. Default: from 100,000 pictures up.",
+            rich_help_panel=HOW,
+            show_default=False,
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=256,
+            help="Batches embedded at once. Default: one for every core.",
+            rich_help_panel=HOW,
+            show_default=False,
+        ),
+    ] = None,
+    overwrite: Annotated[
+        bool,
+        typer.Option("--overwrite", help="Embed everything anew, whatever gallery --out holds.", rich_help_panel=HOW),
+    ] = False,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
@@ -98,24 +136,60 @@ def build(
 @app.command()
 def search(
     gallery: Annotated[Path, GALLERY],
-    photos: Annotated[list[Path] | None, typer.Argument(metavar="[PHOTO]...", help="Pictures to look up.", show_default=False)] = None,
-    bundle: Annotated[Path | None, typer.Option(
-        help="The bundle that embeds the photos. Default: where it lay when the gallery was made.",
-        rich_help_panel=QUERY, show_default=False)] = None,
-    variant: Annotated[str | None, typer.Option(
-        help="Which of its models. Default: the one that made the gallery.", rich_help_panel=QUERY, show_default=False)] = None,
-    asymmetric: Annotated[bool, typer.Option(
-        "--asymmetric", help="Allow another model of the same space: another variant of the checkpoint, or teacher and student.",
-        rich_help_panel=QUERY)] = False,
-    picture: Annotated[list[str] | None, typer.Option(
-        "--id", help="Look up a picture of the gallery itself. Repeatable; needs no model.", rich_help_panel=QUERY, show_default=False)] = None,
-    sample: Annotated[int | None, typer.Option(
-        min=1, help="Look up so many pictures of the gallery, drawn at random.", rich_help_panel=QUERY, show_default=False)] = None,
+    photos: Annotated[
+        list[Path] | None, typer.Argument(metavar="[PHOTO]...", help="Pictures to look up.", show_default=False)
+    ] = None,
+    bundle: Annotated[
+        Path | None,
+        typer.Option(
+            help="The bundle that embeds the photos. Default: where it lay when the gallery was made.",
+            rich_help_panel=QUERY,
+            show_default=False,
+        ),
+    ] = None,
+    variant: Annotated[
+        str | None,
+        typer.Option(
+            help="Which of its models. Default: the one that made the gallery.",
+            rich_help_panel=QUERY,
+            show_default=False,
+        ),
+    ] = None,
+    asymmetric: Annotated[
+        bool,
+        typer.Option(
+            "--asymmetric",
+            help="Allow another model of the same space: another variant of the checkpoint, or teacher and student.",
+            rich_help_panel=QUERY,
+        ),
+    ] = False,
+    picture: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--id",
+            help="Look up a picture of the gallery itself. Repeatable; needs no model.",
+            rich_help_panel=QUERY,
+            show_default=False,
+        ),
+    ] = None,
+    sample: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Look up so many pictures of the gallery, drawn at random.",
+            rich_help_panel=QUERY,
+            show_default=False,
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of --sample.", rich_help_panel=QUERY)] = 0,
     k: Annotated[int, typer.Option("-k", min=1, help="Neighbours of each query.")] = 20,
-    exact: Annotated[bool, typer.Option("--exact", help="Compare with every picture, also where there are sign bits.")] = False,
-    html_file: Annotated[Path | None, typer.Option(
-        "--html", help="Write a contact sheet here: one file, works offline.", show_default=False)] = None,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="Compare with every picture, also where there are sign bits.")
+    ] = False,
+    html_file: Annotated[
+        Path | None,
+        typer.Option("--html", help="Write a contact sheet here: one file, works offline.", show_default=False),
+    ] = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
@@ -131,8 +205,10 @@ def search(
     """
     given = [bool(photos), bool(picture), sample is not None]
     if sum(given) != 1:
-        raise UsageFailure("search: nothing to look up" if not any(given) else "search: photos, --id and --sample exclude each other",
-                           "name photos, or give --id ID, or --sample 12")
+        raise UsageFailure(
+            "search: nothing to look up" if not any(given) else "search: photos, --id and --sample exclude each other",
+            "name photos, or give --id ID, or --sample 12",
+        )
     check_output(html_file, [gallery, *(photos or []), *([bundle] if bundle else [])])
     import numpy as np
 
@@ -150,16 +226,25 @@ def search(
         relation = asker.relation
         answers = ask_photos(opened, asker, photos, k, way)
     else:
-        rows = find_rows(opened, picture) if picture else np.sort(
-            np.random.default_rng(seed).permutation(len(opened))[:sample]).tolist()
+        rows = (
+            find_rows(opened, picture)
+            if picture
+            else np.sort(np.random.default_rng(seed).permutation(len(opened))[:sample]).tolist()
+        )
         answers = ask_rows(opened, rows, k, way)
     how = how_searched(opened, k, exact)
     reason = relation.reason if relation and relation.kind == "asymmetric" else ""
     if as_json:
-        typer.echo(json.dumps({
-            "gallery": str(gallery), "search": how,
-            "relation": relation._asdict() if relation else None, "queries": [answer.as_json() for answer in answers],
-        }))
+        typer.echo(
+            json.dumps(
+                {
+                    "gallery": str(gallery),
+                    "search": how,
+                    "relation": relation._asdict() if relation else None,
+                    "queries": [answer.as_json() for answer in answers],
+                }
+            )
+        )
     elif not html_file or photos:
         print_answers(answers)
     if reason:

@@ -44,7 +44,9 @@ def open_images(text: str, part: str = "all", rule: str = "half", limit: int | N
         images = split(open_data(text), rule, part)  # type: ignore[arg-type]
     elif folder.is_dir():
         if part != "all":
-            raise UsageFailure(f"--part {part}: {text} is a folder of pictures, without classes to split", f"write folder:{text}")
+            raise UsageFailure(
+                f"--part {part}: {text} is a folder of pictures, without classes to split", f"write folder:{text}"
+            )
         images = _open_folder(text, folder)
     elif folder.exists():
         raise UsageFailure(f"{text}: is a file", "give a folder of pictures, or a data spec such as csv:FILE")
@@ -69,14 +71,18 @@ def _open_folder(text: str, folder: Path) -> ImageSet:
         there = f", but {_named(others)}" if others else ""
         raise Failure(f"{folder}: no pictures in it ({', '.join(sorted(IMAGE_SUFFIXES))}){there}", "check the folder")
     if others:
-        warn(f"{folder}: {_named(others)} left out: these formats are not read here; convert them to JPEG to index them")
+        warn(
+            f"{folder}: {_named(others)} left out: these formats are not read here; convert them to JPEG to index them"
+        )
     return FileImageSet(text, "photos", folder, keys, [key.rpartition("/")[0] for key in keys])
 
 
 def _count_others(folder: Path) -> Counter[str]:
     found: Counter[str] = Counter()
     for _, _, names in os.walk(folder):
-        found.update(s for name in names if (s := os.path.splitext(name)[1].lower()) in _OTHER_SUFFIXES and name[0] != ".")
+        found.update(
+            s for name in names if (s := os.path.splitext(name)[1].lower()) in _OTHER_SUFFIXES and name[0] != "."
+        )
     return found
 
 

@@ -19,7 +19,9 @@ class Merged:
         places: for each row of the new gallery its row in ``old``, or its entry in the journal.
     """
 
-    def __init__(self, places: Sequence[int | Entry], old: Gallery | None, new: Reader, dimension: int, dtype: np.dtype) -> None:
+    def __init__(
+        self, places: Sequence[int | Entry], old: Gallery | None, new: Reader, dimension: int, dtype: np.dtype
+    ) -> None:
         self._places = places
         self._old = old
         self._new = new

@@ -25,8 +25,12 @@ def model_of(bundle: Bundle, variant: Variant) -> Model:
     """What a gallery records of its model."""
     manifest = bundle.manifest
     return Model(
-        name=manifest.name, variant=variant.name, sha256=variant.sha256, source_id=manifest.provenance.source.id,
-        space=manifest.provenance.source.space, preprocessing=manifest.preprocessing,
+        name=manifest.name,
+        variant=variant.name,
+        sha256=variant.sha256,
+        source_id=manifest.provenance.source.id,
+        space=manifest.provenance.source.space,
+        preprocessing=manifest.preprocessing,
     )
 
 
@@ -62,5 +66,7 @@ def relation(query: Model, gallery: Model) -> Relation:
     if gallery.space and gallery.space == query.source_id:
         return Relation("asymmetric", f"the gallery's model, {theirs}, was distilled into the space of {ours}")
     if query.space and query.space == gallery.space:
-        return Relation("asymmetric", f"{ours} and {theirs} were distilled into the space of one teacher, {query.space}")
+        return Relation(
+            "asymmetric", f"{ours} and {theirs} were distilled into the space of one teacher, {query.space}"
+        )
     return Relation("none", f"{ours} and {theirs} share no space")

@@ -128,7 +128,9 @@ def ask_photos(gallery: Gallery, asker: Asker, photos: Sequence[Path], k: int, e
                 continue
             row = runner.embed(prepare.pixels(image)[None])
             if not np.isfinite(row).all() or not row.any():
-                raise Failure(f"{name}: its embedding has no direction", "the model is broken: export or train it again")
+                raise Failure(
+                    f"{name}: its embedding has no direction", "the model is broken: export or train it again"
+                )
             names.append(name)
             rows.append(row)
             small.append(thumbnail(image, gallery.header.thumbnail_side or _SIDE))

@@ -125,7 +125,9 @@ def search_rows(gallery: Kept, queries: np.ndarray, k: int = 20, exact: bool | N
         parts = [_by_signs(gallery, query, k) for query in queries]
     else:
         step = max(1, _SCORES // count)
-        parts = [_best(_scores(gallery.embeddings, queries[i : i + step], gallery), k) for i in range(0, len(queries), step)]
+        parts = [
+            _best(_scores(gallery.embeddings, queries[i : i + step], gallery), k) for i in range(0, len(queries), step)
+        ]
     rows = np.concatenate([part[0] for part in parts]) if parts else np.zeros((0, k), np.int64)
     values = np.concatenate([part[1] for part in parts]) if parts else np.zeros((0, k))
     factor = INT8_SCALE**2 if kind == np.int8 else 1.0

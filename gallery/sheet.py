@@ -32,8 +32,14 @@ def render_sheet(gallery: Gallery, answers: Sequence[Answer], how: str, reason: 
         for answer in answers
     ]
     return page(
-        "distill-index", Path(__file__).parent, "sheet.html",
-        title=gallery.path.name, header=gallery.header, entries=entries, how=how, reason=reason,
+        "distill-index",
+        Path(__file__).parent,
+        "sheet.html",
+        title=gallery.path.name,
+        header=gallery.header,
+        entries=entries,
+        how=how,
+        reason=reason,
     )
 
 

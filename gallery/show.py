@@ -29,8 +29,11 @@ def built_json(built: Built) -> dict[str, Any]:
     names = ("count", "added", "changed", "kept", "dropped", "resumed", "skipped", "bytes")
     facts: dict[str, Any] = {name: getattr(built, name) for name in names}
     return {
-        "gallery": str(built.path), "model": f"{built.model.name}/{built.model.variant}", **facts,
-        "seconds": round(built.seconds, 2), "written": built.written,
+        "gallery": str(built.path),
+        "model": f"{built.model.name}/{built.model.variant}",
+        **facts,
+        "seconds": round(built.seconds, 2),
+        "written": built.written,
         "unreadable": [{"id": _plain(p.key), "reason": p.reason} for p in built.problems],
     }
 
@@ -39,7 +42,12 @@ def print_built(built: Built) -> None:
     """One line."""
     facts = [f"{built.count:,} pictures", f"{built.bytes / 1e6:,.1f} MB"]
     if built.kept or built.dropped or built.changed:
-        facts += [f"{built.added:,} added", f"{built.changed:,} changed", f"{built.dropped:,} dropped", f"{built.kept:,} kept"]
+        facts += [
+            f"{built.added:,} added",
+            f"{built.changed:,} changed",
+            f"{built.dropped:,} dropped",
+            f"{built.kept:,} kept",
+        ]
     if built.resumed:
         facts.append(f"{built.resumed:,} from the interrupted run")
     if not built.written:
@@ -47,7 +55,8 @@ def print_built(built: Built) -> None:
     if built.skipped:
         facts.append(f"{built.skipped:,} skipped")
     Console(highlight=False, soft_wrap=True).print(
-        f"{built.path}: {', '.join(facts)}, {built.seconds:.1f} s ({built.model.name}/{built.model.variant})", markup=False
+        f"{built.path}: {', '.join(facts)}, {built.seconds:.1f} s ({built.model.name}/{built.model.variant})",
+        markup=False,
     )
 
 

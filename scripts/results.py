@@ -31,7 +31,19 @@ from distill.versions import versions
 
 app = make_app(__doc__ or "")
 METRICS = ("recall@1", "recall@2", "recall@4", "recall@8", "map@r")
-COLUMNS = ("row", "group", "measured", "seed", *METRICS, "epochs", "train_seconds", "command", "versions", "machine", "date")
+COLUMNS = (
+    "row",
+    "group",
+    "measured",
+    "seed",
+    *METRICS,
+    "epochs",
+    "train_seconds",
+    "command",
+    "versions",
+    "machine",
+    "date",
+)
 TEACHER, REDUCED = "teacher", "teacher, reduced to the student's dimension"
 GROUPS = {"alone": "#8a8a8a", "paper": "#2a6fbb", "later": "#c8641e", "setting": "#3d8b4f", "teacher": "#222222"}
 
@@ -45,7 +57,9 @@ class Row(BaseModel):
     options: dict[str, Any]
     seeds: list[int] | None = None
     measured_seeds: list[int] | None = None  # of ``measure``; None: all
-    measure: dict[str, str] = {}  # label -> options of `distill-train evaluate`; {teacher} is the reduced teacher's folder
+    measure: dict[
+        str, str
+    ] = {}  # label -> options of `distill-train evaluate`; {teacher} is the reduced teacher's folder
     whiten: dict[str, str] = {}  # label -> options of `distill-train whiten`
 
 
@@ -82,7 +96,9 @@ def read_plan(path: Path) -> Plan:
             raise UsageFailure(f"{path}: {row.name}: group {row.group}", suggest(row.group, GROUPS))
         # ``run`` goes through the plan's seeds: others would never be trained.
         if more := sorted({*(row.seeds or ()), *(row.measured_seeds or ())} - set(plan.seeds)):
-            raise UsageFailure(f"{path}: {row.name}: seed {more[0]} is none of the plan's", f"add {more[0]} to seeds at its head")
+            raise UsageFailure(
+                f"{path}: {row.name}: seed {more[0]} is none of the plan's", f"add {more[0]} to seeds at its head"
+            )
     return plan
 
 
@@ -122,7 +138,9 @@ def run(
     teacher_weights: Annotated[Path, typer.Option(exists=True, help="The teacher's weights.")],
     out: Annotated[Path, typer.Option(help="Where the runs and their cache lie.")] = Path("runs/results"),
     only: Annotated[list[str] | None, typer.Option(help="Rows of this name; may be given again.")] = None,
-    skip: Annotated[list[str] | None, typer.Option(help="Leave rows of this name out for now; may be given again.")] = None,
+    skip: Annotated[
+        list[str] | None, typer.Option(help="Leave rows of this name out for now; may be given again.")
+    ] = None,
     seeds: Annotated[int, typer.Option(help="The first so many of the plan's seeds; 0 takes all.")] = 0,
     threads: Annotated[int, typer.Option(help="As in training; 0 takes all cores.")] = 0,
     debug: DebugOption = False,
@@ -139,14 +157,23 @@ def run(
     common = {"data": data, "threads": threads, "workers": 0, "cache_dir": base / "cache"}
     teacher = base / "teacher"
 
-    def record(row: str, group: str, measured: str, seed: int, metrics: dict, epochs: int, seconds: float, command: list[str]) -> None:
+    def record(
+        row: str, group: str, measured: str, seed: int, metrics: dict, epochs: int, seconds: float, command: list[str]
+    ) -> None:
         said = shlex.join(command)
         for long, short in shown.items():
             said = said.replace(long, short)
         line = {key: f"{metrics[key]:.5f}" for key in METRICS}
         line |= {"row": row, "group": group, "measured": measured, "seed": seed, "epochs": epochs}
-        line |= {"train_seconds": round(seconds), "command": said.replace(str(base), "runs"), "versions": json.dumps(versions())}
-        add_lines(path, [line | {"machine": "{cpu}, {cores} cores".format_map(machine_facts()), "date": date.today().isoformat()}])
+        line |= {
+            "train_seconds": round(seconds),
+            "command": said.replace(str(base), "runs"),
+            "versions": json.dumps(versions()),
+        }
+        add_lines(
+            path,
+            [line | {"machine": "{cpu}, {cores} cores".format_map(machine_facts()), "date": date.today().isoformat()}],
+        )
 
     def present(row: str, measured: str, seed: int) -> bool:
         return any((x["row"], x["measured"], x["seed"]) == (row, measured, str(seed)) for x in read_lines(path))
@@ -234,7 +261,11 @@ def figure(
 
 def summary(plan: Plan, lines: list[dict[str, str]]) -> list[dict[str, Any]]:
     """Rows in the plan's order, teacher first, each thing measured once."""
-    order = [(TEACHER, "test"), (REDUCED, "test"), *((row.name, label) for row in plan.rows for label in ("test", *row.measure, *row.whiten))]
+    order = [
+        (TEACHER, "test"),
+        (REDUCED, "test"),
+        *((row.name, label) for row in plan.rows for label in ("test", *row.measure, *row.whiten)),
+    ]
     found = []
     for name, measured in order:
         own = [line for line in lines if (line["row"], line["measured"]) == (name, measured)]
@@ -242,7 +273,11 @@ def summary(plan: Plan, lines: list[dict[str, str]]) -> list[dict[str, Any]]:
             continue
         values = [float(line["recall@1"]) for line in own]
         row: dict[str, Any] = {key: statistics.fmean(float(line[key]) for line in own) for key in METRICS}
-        row |= {"name": name if measured == "test" else f"{name}, {measured}", "group": own[0]["group"], "seeds": len(own)}
+        row |= {
+            "name": name if measured == "test" else f"{name}, {measured}",
+            "group": own[0]["group"],
+            "seeds": len(own),
+        }
         found.append(row | {"values": values, "lowest": min(values), "highest": max(values)})
     if not found:
         raise Failure("no results yet", "python scripts/results.py run …")

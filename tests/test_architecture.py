@@ -42,7 +42,9 @@ def test_a_stage_knows_only_what_stands_before_it(stage):
 @pytest.mark.parametrize("stage", ["benchmark", "gallery"])
 def test_bundles_are_read_without_knowing_how_they_are_made(stage):
     for path in (ROOT / stage).rglob("*.py"):
-        assert all(name.startswith("export.bundle") for name in imported(path) if name.partition(".")[0] == "export"), path
+        assert all(name.startswith("export.bundle") for name in imported(path) if name.partition(".")[0] == "export"), (
+            path
+        )
 
 
 def test_benchmark_knows_what_a_gallery_keeps_and_how_it_is_searched_nothing_more():
@@ -59,7 +61,13 @@ def test_a_gallery_knows_only_images_metrics_and_files_of_distill():
 
 @pytest.mark.parametrize(
     "modules",
-    ["distill.cli", "export.cli", "benchmark.cli", "gallery.cli", "distill.data.spec, distill.metrics, export.bundle.runtime, benchmark.run, gallery.build, gallery.sheet"],
+    [
+        "distill.cli",
+        "export.cli",
+        "benchmark.cli",
+        "gallery.cli",
+        "distill.data.spec, distill.metrics, export.bundle.runtime, benchmark.run, gallery.build, gallery.sheet",
+    ],
 )
 def test_starting_a_command_imports_nothing_heavy(modules):
     code = f"import sys, {modules}; print([name for name in {HEAVY!r} if name in sys.modules])"
@@ -92,7 +100,9 @@ print(*[name for name in {heavy!r} if name in sys.modules], file=sys.stderr)
     ids=lambda value: value if isinstance(value, str) else " ".join(value[:2]).rpartition("/")[2],
 )
 def test_what_only_prints_imports_no_engine_and_no_plots_either(module, words):
-    code = STARTED.format(module=module, heavy=(*HEAVY, "scipy", "matplotlib", "jinja2", "onnx", "onnxruntime", "ai_edge_litert", "jax"))
+    code = STARTED.format(
+        module=module, heavy=(*HEAVY, "scipy", "matplotlib", "jinja2", "onnx", "onnxruntime", "ai_edge_litert", "jax")
+    )
     # PATH: adb, where it is installed, would start its server.
     done = subprocess.run(
         [sys.executable, "-c", code, *words], capture_output=True, text=True, cwd=ROOT, check=True, env={**os.environ, "PATH": ""}

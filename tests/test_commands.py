@@ -22,8 +22,15 @@ import typer
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([ROOT / "README.md", ROOT / "android_demo" / "README.md", *(ROOT / "docs").glob("*.md")])
 SCRIPTS = sorted(path for path in (ROOT / "benchmarks").glob("*.py") if "__main__" in path.read_text(encoding="utf-8"))
-APPS = {"distill-train": "distill.cli", "distill-export": "export.cli", "distill-bench": "benchmark.cli", "distill-index": "gallery.cli"}
-COMMAND = re.compile(r"(distill-(?:train|export|bench|index)|(?:\S*/)?python (?:benchmarks|scripts|android_demo)/\w+\.py)(?= |$)")
+APPS = {
+    "distill-train": "distill.cli",
+    "distill-export": "export.cli",
+    "distill-bench": "benchmark.cli",
+    "distill-index": "gallery.cli",
+}
+COMMAND = re.compile(
+    r"(distill-(?:train|export|bench|index)|(?:\S*/)?python (?:benchmarks|scripts|android_demo)/\w+\.py)(?= |$)"
+)
 CUT_SHORT = re.compile(r"…|\.\.\.|\[|=FOLDER\b")  # "distill-train student … --method relative"
 
 # In a process of its own: benchmarks set thread counts and search paths as they start.
@@ -77,7 +84,9 @@ def problem(app: typer.Typer, line: str, partly: bool = False) -> str:
             if not words and (partly or context is None):
                 return ""
             if partly and not hasattr(command, "commands"):
-                known = {option for parameter in command.params for option in [*parameter.opts, *parameter.secondary_opts]} | {"--help"}
+                known = {
+                    option for parameter in command.params for option in [*parameter.opts, *parameter.secondary_opts]
+                } | {"--help"}
                 unknown = {word.partition("=")[0] for word in words if word.startswith("--")} - known
                 return f"no such option: {sorted(unknown)}" if unknown else ""
             context = command.make_context("command", list(words), parent=context)
@@ -101,7 +110,9 @@ def every_line() -> list[tuple[str, str, bool]]:
     found = []
     for path in DOCUMENTS:
         text = path.read_text(encoding="utf-8")
-        found += [(path.name, line, False) for line in shown(text)] + [(path.name, line, True) for line in mentioned(text)]
+        found += [(path.name, line, False) for line in shown(text)] + [
+            (path.name, line, True) for line in mentioned(text)
+        ]
     for name, module in APPS.items():
         command = typer.main.get_command(import_module(module).app)
         for each in [command, *command.commands.values()]:

@@ -17,7 +17,8 @@ ROOT = Path(__file__).parents[1]
 def test_from_pictures_to_a_report(tmp_path):
     out = tmp_path / "demo"
     arguments = [
-        str(out), "glyphs:classes=40,faces=6",
+        str(out),
+        "glyphs:classes=40,faces=6",
         f"--recipe {ROOT}/recipes/glyphs-teacher.yaml --batch-size 24 --epochs 15",
         f"--recipe {ROOT}/recipes/glyphs-student.yaml --batch-size 24 --epochs 40",
     ]

@@ -79,7 +79,12 @@ def test_what_is_read_is_not_overwritten(tmp_path):
     (tmp_path / "link").symlink_to(source)
     check_output(tmp_path / "new" / "sheet.html", [source, folder])
     check_output(None, [source])
-    for bad, why in {source: "overwritten", tmp_path / "link": "overwritten", folder: "a folder", folder / "a.html": "lies in"}.items():
+    for bad, why in {
+        source: "overwritten",
+        tmp_path / "link": "overwritten",
+        folder: "a folder",
+        folder / "a.html": "lies in",
+    }.items():
         with pytest.raises(UsageFailure, match=why):
             check_output(bad, [source, folder])
 

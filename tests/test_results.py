@@ -36,7 +36,9 @@ def test_training_takes_every_row_of_a_plan(path):
     make_config(StudentConfig, plan.student | plan.reduced | {"epochs": 0})
     assert len({row.name for row in plan.rows}) == len(plan.rows)
     for row in plan.rows:
-        options = plan.student | (plan.taught if parse_method(row.options["method"]).needs_teacher else {}) | row.options
+        options = (
+            plan.student | (plan.taught if parse_method(row.options["method"]).needs_teacher else {}) | row.options
+        )
         parse_method(make_config(StudentConfig, options).method)
 
 
@@ -44,9 +46,13 @@ def test_training_takes_every_row_of_a_plan(path):
 def test_the_commands_know_what_else_a_plan_measures(path, tmp_path, capsys):
     for row in results.read_plan(path).rows:
         asked = [["evaluate", "none", *shlex.split(extra.format(teacher="none"))] for extra in row.measure.values()]
-        asked += [["whiten", "none", *shlex.split(extra), "--out", str(tmp_path / "o")] for extra in row.whiten.values()]
+        asked += [
+            ["whiten", "none", *shlex.split(extra), "--out", str(tmp_path / "o")] for extra in row.whiten.values()
+        ]
         for command in asked:  # understood, but there is no such run
-            assert results.run_app(training, command) == 1 and "none: no such checkpoint folder" in capsys.readouterr().err
+            assert (
+                results.run_app(training, command) == 1 and "none: no such checkpoint folder" in capsys.readouterr().err
+            )
 
 
 @pytest.mark.parametrize("path", PLANS, ids=lambda path: path.stem)
@@ -61,20 +67,32 @@ def test_committed_results_belong_to_the_plan(path):
         assert (line["row"], line["measured"]) in known
         recalls = [float(line[f"recall@{k}"]) for k in (1, 2, 4, 8)]
         assert 0 <= float(line["map@r"]) <= recalls[0] and recalls == sorted(recalls) and recalls[-1] <= 1
-        assert line["command"].startswith("distill-train ") and " /" not in line["command"] and ":/" not in line["command"]
+        assert (
+            line["command"].startswith("distill-train ") and " /" not in line["command"] and ":/" not in line["command"]
+        )
 
 
 def test_switches_of_a_plan_are_flags():
     words = results._command("student", {"lr": 4e-3, "teacher_mirror": True, "flip": False}, Path("runs/x"))
     assert words == [
-        "distill-train", "student", "--lr", "0.004", "--teacher-mirror", "--no-flip", "--json", "--out", "runs/x"
+        "distill-train",
+        "student",
+        "--lr",
+        "0.004",
+        "--teacher-mirror",
+        "--no-flip",
+        "--json",
+        "--out",
+        "runs/x",
     ]
 
 
 def _line(row: str, seed: int, recall: float) -> dict[str, object]:
-    return dict.fromkeys(results.COLUMNS, "x") | dict.fromkeys(results.METRICS, recall) | {
-        "row": row, "group": "alone", "measured": "test", "seed": seed
-    }
+    return (
+        dict.fromkeys(results.COLUMNS, "x")
+        | dict.fromkeys(results.METRICS, recall)
+        | {"row": row, "group": "alone", "measured": "test", "seed": seed}
+    )
 
 
 def _plan(tmp_path: Path, text: str = "") -> Path:

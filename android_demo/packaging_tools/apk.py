@@ -30,11 +30,15 @@ class ApkWriter:
         if stored:
             alignment = LIBRARY_ALIGNMENT if name.endswith(".so") else FILE_ALIGNMENT
             start = self._zip.fp.tell() + zipfile.sizeFileHeader + len(name.encode()) + 6
-            entry.extra = struct.pack("<HHH", PADDING_TAG, 2 + -start % alignment, alignment) + bytes(-start % alignment)
+            entry.extra = struct.pack("<HHH", PADDING_TAG, 2 + -start % alignment, alignment) + bytes(
+                -start % alignment
+            )
         self._zip.writestr(entry, data)
 
     def __enter__(self) -> ApkWriter:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._zip.close()

@@ -56,14 +56,22 @@ def _adb(name: str, options: DeviceOptions) -> Device:
 
     folder = options.remote_folder or FOLDER
     if not folder.startswith("/"):
-        raise UsageFailure(f"--remote-folder {folder}: a phone's shell has no home folder", f"an absolute path, for example {FOLDER}")
+        raise UsageFailure(
+            f"--remote-folder {folder}: a phone's shell has no home folder", f"an absolute path, for example {FOLDER}"
+        )
     transport = Adb(choose(name, attached()).serial)
-    return Remote(f"adb:{transport.where}", AndroidSide(transport, folder, options.android_runner or RUNNER, options.delegate == "gpu"))
+    return Remote(
+        f"adb:{transport.where}",
+        AndroidSide(transport, folder, options.android_runner or RUNNER, options.delegate == "gpu"),
+    )
 
 
 # By the word before the first colon.
 DEVICES: dict[str, Callable[[str, DeviceOptions], Device]] = {
-    "host": _host, "adb": _adb, "ssh": _ssh, "emulated-arm64": _emulated_arm64,
+    "host": _host,
+    "adb": _adb,
+    "ssh": _ssh,
+    "emulated-arm64": _emulated_arm64,
 }
 
 

@@ -36,7 +36,17 @@ CURES = {
     "sideload": "start Android on it: adb reboot",
     "bootloader": "start Android on it: fastboot reboot",
 }
-GONE = ("not found", "device offline", "closed", "no devices", "connect failed", "connection reset", "protocol fault", "broken pipe", "eof")
+GONE = (
+    "not found",
+    "device offline",
+    "closed",
+    "no devices",
+    "connect failed",
+    "connection reset",
+    "protocol fault",
+    "broken pipe",
+    "eof",
+)
 
 
 @dataclass(frozen=True)
@@ -88,7 +98,11 @@ def choose(name: str, devices: Sequence[Attached]) -> Attached:
     if serial:
         found = [device for device in devices if device.serial == serial]
         if not found:
-            cure = suggest(serial, [device.serial for device in devices]) if devices else "plug it in, with USB debugging on"
+            cure = (
+                suggest(serial, [device.serial for device in devices])
+                if devices
+                else "plug it in, with USB debugging on"
+            )
             if re.fullmatch(r"[^:]+:\d+", serial):
                 cure = f"over Wi-Fi first: adb connect {serial}"
             raise UsageFailure(f"--device {name}: adb sees no such device", cure)
@@ -101,7 +115,9 @@ def choose(name: str, devices: Sequence[Attached]) -> Attached:
                 "plug the phone in and switch on USB debugging (Settings, Developer options); over Wi-Fi: adb connect HOST:PORT",
             )
         if len(found) > 1:
-            raise UsageFailure(f"--device {name}: {len(found)} devices", f"name one: {', '.join(f'adb:{d.serial}' for d in found)}")
+            raise UsageFailure(
+                f"--device {name}: {len(found)} devices", f"name one: {', '.join(f'adb:{d.serial}' for d in found)}"
+            )
     device = found[0]
     if device.cure:
         raise Failure(f"--device {name}: {device.serial} is {device.state}", device.cure)
@@ -138,7 +154,7 @@ class Adb(Transport):
         def heard(line: str) -> None:
             nonlocal code
             if line.startswith(END):
-                code = int(line[len(END):])
+                code = int(line[len(END) :])
                 return
             lines.append(line)
             if on_line:
@@ -217,7 +233,9 @@ def _adb(arguments: Sequence[str], stdin: bytes = b"", on_line: Callable[[str], 
         given.seek(0)
         lines: list[str] = []
         if on_line is None:
-            code = subprocess.run([program, *arguments], stdin=given, stdout=stdout, stderr=stderr, check=False).returncode
+            code = subprocess.run(
+                [program, *arguments], stdin=given, stdout=stdout, stderr=stderr, check=False
+            ).returncode
             lines = _text(stdout).splitlines()
         else:
             process = subprocess.Popen([program, *arguments], stdin=given, stdout=subprocess.PIPE, stderr=stderr)

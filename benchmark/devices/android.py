@@ -29,7 +29,7 @@ def sections(text: str) -> dict[str, list[str]]:
     lines: list[str] = []
     for line in text.splitlines():
         if line.startswith(MARK):
-            lines = found.setdefault(line[len(MARK):].strip(), [])
+            lines = found.setdefault(line[len(MARK) :].strip(), [])
         else:
             lines.append(line)
     return found
@@ -44,24 +44,37 @@ def parse_facts(text: str) -> dict[str, Any]:
     vitals = parse_vitals(text)
     memory = re.search(r"^MemTotal:\s*(\d+) kB", "\n".join(parts.get("memory", [])), re.MULTILINE)
     # "SM8550" since Android 12, "qcom kalama" and the like before.
-    soc = " ".join(filter(None, (get("ro.soc.manufacturer"), get("ro.soc.model")))) or get("ro.board.platform", "ro.hardware")
+    soc = " ".join(filter(None, (get("ro.soc.manufacturer"), get("ro.soc.model")))) or get(
+        "ro.board.platform", "ro.hardware"
+    )
     model = " ".join(dict.fromkeys(filter(None, (get("ro.product.manufacturer"), get("ro.product.model")))))
     max_mhz = _megahertz(parts.get("max_khz", []))
     tenths = _whole(battery.get("temperature"))
     plugged = [battery[name] == "true" for name in ("AC powered", "USB powered", "Wireless powered") if name in battery]
     phone = {
-        "model": model or None, "soc": soc, "abi": get("ro.product.cpu.abi"), "sdk": _whole(get("ro.build.version.sdk")),
+        "model": model or None,
+        "soc": soc,
+        "abi": get("ro.product.cpu.abi"),
+        "sdk": _whole(get("ro.build.version.sdk")),
         "fingerprint": get("ro.build.fingerprint"),
-        "battery_percent": _whole(battery.get("level")), "battery_celsius": None if tenths is None else tenths / 10,
-        "plugged_in": any(plugged) if plugged else None, "max_mhz": max_mhz,
+        "battery_percent": _whole(battery.get("level")),
+        "battery_celsius": None if tenths is None else tenths / 10,
+        "plugged_in": any(plugged) if plugged else None,
+        "max_mhz": max_mhz,
     }
     return {
-        "cpu": soc or "not told", "cores": _count(parts.get("cores", [])) or len(max_mhz) or 1, "virtual": None,
-        "governor": ", ".join(vitals["governors"]) or None, "max_mhz": max(max_mhz, default=None),
+        "cpu": soc or "not told",
+        "cores": _count(parts.get("cores", [])) or len(max_mhz) or 1,
+        "virtual": None,
+        "governor": ", ".join(vitals["governors"]) or None,
+        "max_mhz": max(max_mhz, default=None),
         "ram_bytes": int(memory[1]) * 1024 if memory else None,
-        "os": f"Android {get('ro.build.version.release') or 'of unknown version'}", "python": None, "packages": {},
+        "os": f"Android {get('ro.build.version.release') or 'of unknown version'}",
+        "python": None,
+        "packages": {},
         # Android's own emulator, and Google's virtual phones.
-        "emulated": get("ro.boot.qemu", "ro.kernel.qemu") == "1" or get("ro.hardware") in ("ranchu", "goldfish", "cutf_cvm"),
+        "emulated": get("ro.boot.qemu", "ro.kernel.qemu") == "1"
+        or get("ro.hardware") in ("ranchu", "goldfish", "cutf_cvm"),
         "phone": phone,
     }
 
@@ -80,7 +93,9 @@ def parse_vitals(text: str) -> dict[str, Any]:
     }
     return {
         "governors": sorted({line.strip() for line in parts.get("governors", []) if line.strip()}),
-        "mhz": _megahertz(parts.get("khz", [])), "celsius": celsius, "throttled": None,
+        "mhz": _megahertz(parts.get("khz", [])),
+        "celsius": celsius,
+        "throttled": None,
         "thermal_status": int(status[1]) if status else None,
     }
 

@@ -82,7 +82,9 @@ class AndroidSide(FarSide):
             files.append(library.with_name(GPU_LIBRARY))
         self._names = [path.name for path in files]
         self._program = {sha256_file(path): path for path in files}
-        self._shell(f"cd / && mkdir -p {' '.join(shlex.quote(f'{self.folder}/{part}') for part in ('incoming', 'files', 'results'))}")
+        self._shell(
+            f"cd / && mkdir -p {' '.join(shlex.quote(f'{self.folder}/{part}') for part in ('incoming', 'files', 'results'))}"
+        )
 
     def settle(self) -> Settled:
         parts = sections(self._shell(SETTLE.format(folder=shlex.quote(self.folder))))
@@ -91,8 +93,10 @@ class AndroidSide(FarSide):
         if len(free) < 4 or not free[3].isdecimal():
             raise Failure(f"{self.where}: df there says {' '.join(free) or 'nothing'}", "report it with --debug")
         return Settled(
-            damaged=parts.get("damaged", []), files=[line.strip() for line in parts.get("files", []) if line.strip()],
-            results={name.removeprefix("results/"): sha256 for sha256, name in sums}, free_bytes=int(free[3]) * 1024,
+            damaged=parts.get("damaged", []),
+            files=[line.strip() for line in parts.get("files", []) if line.strip()],
+            results={name.removeprefix("results/"): sha256 for sha256, name in sums},
+            free_bytes=int(free[3]) * 1024,
         )
 
     def drop(self, names: Iterable[str]) -> None:
@@ -119,8 +123,13 @@ class AndroidSide(FarSide):
             for sha256, name in zip(self._program, self._names, strict=True)
         )
         script = START.format(
-            program=program, copy=" && ".join(copies), jar_name=JAR, main=MAIN, command=command,
-            folder=shlex.quote(self.folder), pin=f"taskset {sum(1 << cpu for cpu in cpus):x} " if cpus else "",
+            program=program,
+            copy=" && ".join(copies),
+            jar_name=JAR,
+            main=MAIN,
+            command=command,
+            folder=shlex.quote(self.folder),
+            pin=f"taskset {sum(1 << cpu for cpu in cpus):x} " if cpus else "",
         )
         return ["sh", "-c", script]
 

@@ -34,9 +34,13 @@ class Device(ABC):
     """One place where bundles run."""
 
     name: str
-    delegate: str = DEFAULT_DELEGATE  # that TFLite variants run with; one that a device lacks makes them results with an error
+    delegate: str = (
+        DEFAULT_DELEGATE  # that TFLite variants run with; one that a device lacks makes them results with an error
+    )
     emulated: bool = False  # True: numerics are reported, latency is withheld
-    picture_ms: np.ndarray | None = None  # float32 [N, 2]: decoding and resizing of each picture of the last ``embed`` of files
+    picture_ms: np.ndarray | None = (
+        None  # float32 [N, 2]: decoding and resizing of each picture of the last ``embed`` of files
+    )
 
     @abstractmethod
     def describe(self) -> Machine:

@@ -45,7 +45,12 @@ def probe(folder):
                 packages.append(name)
         except (ImportError, ValueError):
             pass
-    return {"python": list(sys.version_info[:3]), "executable": sys.executable, "packages": packages, "uid": os.getuid()}
+    return {
+        "python": list(sys.version_info[:3]),
+        "executable": sys.executable,
+        "packages": packages,
+        "uid": os.getuid(),
+    }
 
 
 def settle(folder):

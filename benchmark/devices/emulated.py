@@ -33,7 +33,9 @@ class EmulatedArm64(Remote):
     def __init__(self, name: str, folder: Path) -> None:
         _, _, text = name.partition(":")
         if not text:
-            raise UsageFailure(f"--device {name}: in which folder?", "emulated-arm64:FOLDER, made by scripts/arm64-root.sh")
+            raise UsageFailure(
+                f"--device {name}: in which folder?", "emulated-arm64:FOLDER, made by scripts/arm64-root.sh"
+            )
         try:
             command, environment = arm64_python(Path(text))
         except Failure as failure:
@@ -46,8 +48,12 @@ class EmulatedArm64(Remote):
         # /proc/cpuinfo shows the processor that emulates.
         machine = super().describe()
         update = {
-            "device": "emulated-arm64", "emulated": True, "cpu": f"arm64, emulated by qemu on {machine.cpu}",
-            "virtual": None, "governor": None, "max_mhz": None,
+            "device": "emulated-arm64",
+            "emulated": True,
+            "cpu": f"arm64, emulated by qemu on {machine.cpu}",
+            "virtual": None,
+            "governor": None,
+            "max_mhz": None,
         }
         return machine.model_copy(update=update)
 
@@ -66,5 +72,9 @@ def arm64_python(folder: Path) -> tuple[list[str], dict[str, str]]:
     found = [str(own)] if own.is_file() else [path for path in map(shutil.which, QEMU) if path]
     if not found:
         raise Failure(f"no {QEMU[0]} here", f"install qemu-user-static, or {PREPARE.format(root=folder)}")
-    environment = {"PATH": os.environ.get("PATH", ""), "PYTHONHOME": str(root / "usr"), "PYTHONPATH": str(root / "site")}
+    environment = {
+        "PATH": os.environ.get("PATH", ""),
+        "PYTHONHOME": str(root / "usr"),
+        "PYTHONPATH": str(root / "site"),
+    }
     return [found[0], "-L", str(root), str(python)], environment

@@ -31,10 +31,13 @@ def job_for(bundle: Bundle, variants: Sequence[str], threads: int, delegate: str
         "threads": threads,
         "variants": {
             variant.name: {
-                "model": variant.sha256, "format": variant.format, "table": sha256(_table(bundle, variant.name)),
+                "model": variant.sha256,
+                "format": variant.format,
+                "table": sha256(_table(bundle, variant.name)),
                 "input": variant.input.model_dump(mode="json") | {"hwc": variant.input.hwc},
                 "output": variant.output.model_dump(mode="json"),
-            } | (other if variant.format == "tflite" else {})
+            }
+            | (other if variant.format == "tflite" else {})
             for variant in map(bundle.variant, variants)
         },
     }
@@ -64,7 +67,12 @@ def memory_on(
 
 
 def energy_on(
-    session: Session, bundle: Bundle, variants: Sequence[str], plan: Plan, seconds: float, delegate: str = DEFAULT_DELEGATE
+    session: Session,
+    bundle: Bundle,
+    variants: Sequence[str],
+    plan: Plan,
+    seconds: float,
+    delegate: str = DEFAULT_DELEGATE,
 ) -> dict[str, Energy]:
     """Energy of each variant, one after the other, each after a stretch of idling; those that fail are left out.
 
@@ -82,7 +90,10 @@ def energy_on(
             job = job_for(bundle, [name], plan.threads, delegate)
             job |= {"seconds": seconds, "plan": {"cpus": list(plan.cpus)}}
             messages = session.work(
-                "sustain", job, contents_of(bundle, [name]), lambda message: None,
+                "sustain",
+                job,
+                contents_of(bundle, [name]),
+                lambda message: None,
                 lambda words: watched(words, session.folder, IDLE_SECONDS, seconds + SLACK_SECONDS, android),
             )
             ran = next((message for message in messages if "ran" in message), None)

@@ -17,7 +17,8 @@ def list_devices() -> list[dict[str, str]]:
         {"name": "host", "status": "ready", "what": f"{machine.cpu}, {machine.cores} cores, {machine.os}"},
         *_phones(),
         {
-            "name": "ssh://[user@]host[:port]", "status": "name one",
+            "name": "ssh://[user@]host[:port]",
+            "status": "name one",
             "what": "a Linux board with Python 3.9, numpy and ai-edge-litert or onnxruntime",
         },
         _emulated(),
@@ -38,7 +39,8 @@ def _phones() -> list[dict[str, str]]:
         return [{"name": "adb[:serial]", "status": "none attached", "what": what}]
     return [
         {
-            "name": f"adb:{device.serial}", "status": "ready" if device.cure is None else device.state,
+            "name": f"adb:{device.serial}",
+            "status": "ready" if device.cure is None else device.state,
             "what": device.cure or (device.model or "").replace("_", " ") or "a phone",
         }
         for device in found
@@ -50,6 +52,8 @@ def _emulated() -> dict[str, str]:
 
     qemu = any(shutil.which(name) for name in QEMU)
     return {
-        "name": "emulated-arm64:FOLDER", "status": "name one" if qemu else "no qemu here",
-        "what": "arm64 numerics, no latency; scripts/arm64-root.sh makes the folder" + ("" if qemu else " and brings qemu"),
+        "name": "emulated-arm64:FOLDER",
+        "status": "name one" if qemu else "no qemu here",
+        "what": "arm64 numerics, no latency; scripts/arm64-root.sh makes the folder"
+        + ("" if qemu else " and brings qemu"),
     }

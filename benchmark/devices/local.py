@@ -48,7 +48,9 @@ class Local(Transport):
                 code = process.wait()
             stderr.seek(0)
             # As a shell counts: death by signal n is 128 + n.
-            return Finished(code if code >= 0 else 128 - code, "\n".join(lines), stderr.read().decode("utf-8", "replace"))
+            return Finished(
+                code if code >= 0 else 128 - code, "\n".join(lines), stderr.read().decode("utf-8", "replace")
+            )
 
     def push(self, files: Mapping[str, Path]) -> None:
         for there, here in files.items():

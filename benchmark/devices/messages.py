@@ -35,5 +35,7 @@ def refused(side: FarSide, why: str) -> Failure:
     elif why.startswith("processors"):
         cure = "name others: --cpus"
     elif "cannot be decoded there" in why:
-        cure = "Pillow is needed there: pip install pillow" if "PIL" in why else "--from pixels decodes on this computer"
+        cure = (
+            "Pillow is needed there: pip install pillow" if "PIL" in why else "--from pixels decodes on this computer"
+        )
     return Failure(f"{side.where}: {why}", cure)

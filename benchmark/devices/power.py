@@ -118,7 +118,11 @@ def watched(words: Sequence[str], folder: str, idle: float, seconds: float, andr
         seconds: that they take at most; the readings end then, whatever becomes of the connection.
     """
     script = AROUND.format(
-        count=int((idle + seconds) / PERIOD) + 1, tick=tick(android), period=PERIOD, file=shlex.quote(f"{folder}/.power"), idle=idle,
+        count=int((idle + seconds) / PERIOD) + 1,
+        tick=tick(android),
+        period=PERIOD,
+        file=shlex.quote(f"{folder}/.power"),
+        idle=idle,
         words=shlex.join(words),
     )
     return ["sh", "-c", script]
@@ -129,7 +133,12 @@ def read(messages: Iterable[dict[str, Any]]) -> list[Reading]:
     found = []
     for message in messages:
         told = message.get("power") or message.get("dumpsys")
-        if isinstance(told, list) and told and all(isinstance(word, str) for word in told) and _number(told[0]) is not None:
+        if (
+            isinstance(told, list)
+            and told
+            and all(isinstance(word, str) for word in told)
+            and _number(told[0]) is not None
+        ):
             reading = _sysfs(told) if "power" in message and len(told) == 1 + len(FIELDS) else _dumpsys(told)
             found += [reading] if reading else []
     return found
@@ -147,12 +156,17 @@ def _dumpsys(told: list[str]) -> Reading | None:
         return None
     lines = dict(re.findall(r"([A-Za-z][A-Za-z ]*): ([^;]*)", told[1]))
     # android.os.BatteryManager
-    status = {"2": "Charging", "3": "Discharging", "4": "Not charging", "5": "Full"}.get(lines.get("status", "").strip(), "Unknown")
+    status = {"2": "Charging", "3": "Discharging", "4": "Not charging", "5": "Full"}.get(
+        lines.get("status", "").strip(), "Unknown"
+    )
     if any(lines.get(f"{source} powered", "").strip() == "true" for source in ("AC", "USB", "Wireless", "Dock")):
         status = "Charging"
     volts, charge = _number(lines.get("voltage", "")), _number(lines.get("Charge counter", ""))
     return Reading(
-        float(told[0]), status, volts=None if volts is None else volts / 1e3, charge=None if charge is None else charge / 1e6
+        float(told[0]),
+        status,
+        volts=None if volts is None else volts / 1e3,
+        charge=None if charge is None else charge / 1e6,
     )
 
 
@@ -170,8 +184,13 @@ def check(readings: Sequence[Reading]) -> None:
         raise Unmeasurable("no battery tells of itself: the device is fed by a supply, or hides it")
     odd = next((reading.status for reading in readings if reading.status != "Discharging"), None)
     if odd:
-        raise Unmeasurable(f"the battery is not what feeds the device (status {odd!r}): unplug it; a phone is reached over Wi-Fi then")
-    if not any(reading.watts or (reading.amperes and reading.volts) or (reading.charge and reading.volts) for reading in readings):
+        raise Unmeasurable(
+            f"the battery is not what feeds the device (status {odd!r}): unplug it; a phone is reached over Wi-Fi then"
+        )
+    if not any(
+        reading.watts or (reading.amperes and reading.volts) or (reading.charge and reading.volts)
+        for reading in readings
+    ):
         raise Unmeasurable("the battery counts neither current nor charge")
 
 
@@ -191,17 +210,27 @@ def energy(readings: Sequence[Reading], begun: float, ended: float, inferences: 
     idle = [reading for reading in readings if start <= reading.at < begun]
     found = _mean(running)
     if found is None or inferences < 1:
-        raise Unmeasurable(f"{len(running)} readings in {ended - begun:.0f} s, too few or too coarse: give it more --energy-seconds")
+        raise Unmeasurable(
+            f"{len(running)} readings in {ended - begun:.0f} s, too few or too coarse: give it more --energy-seconds"
+        )
     method, watts = found
     before = _mean(idle)
     idle_watts = before[1] if before and before[0] == method else None
     if not PLAUSIBLE[0] <= watts <= PLAUSIBLE[1]:
-        raise Unmeasurable(f"{watts:.3g} W by its {method} is no device's power: it does not count in the units of Linux")
+        raise Unmeasurable(
+            f"{watts:.3g} W by its {method} is no device's power: it does not count in the units of Linux"
+        )
     seconds = ended - begun
     each = 1e3 * seconds / inferences
     return Energy(
-        method, round(seconds, 3), inferences, watts, idle_watts, watts * each,
-        None if idle_watts is None else (watts - idle_watts) * each, len(running),
+        method,
+        round(seconds, 3),
+        inferences,
+        watts,
+        idle_watts,
+        watts * each,
+        None if idle_watts is None else (watts - idle_watts) * each,
+        len(running),
     )
 
 

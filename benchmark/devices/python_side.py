@@ -86,10 +86,11 @@ class PythonSide(FarSide):
         answers = marked(done.stdout.splitlines())
         if not answers:
             if done.code == 127 or "not found" in done.stderr or "No such file" in done.stderr:
-                raise Failure(f"{self.where}: no {self.python} there", "install it, or name another: --remote-python PATH")
+                raise Failure(
+                    f"{self.where}: no {self.python} there", "install it, or name another: --remote-python PATH"
+                )
             said = (done.stderr.strip().splitlines() or [f"exit status {done.code}"])[-1]
             raise Failure(f"{self.where}: {self.python}: {said}", "is it a Python 3? --remote-python PATH")
         if "error" in answers[-1]:
             raise refused(self, answers[-1]["error"])
         return answers[-1]
-

@@ -91,7 +91,9 @@ class Remote(Device):
         contents = {**contents_of(bundle, able), job["pixels"]: data}
         before = self._side.vitals()
         with still_bar(f"latency on {self._session.where}") as show:
-            self._session.work("latency", job, contents, lambda message: show(message["share"]) if "share" in message else None)
+            self._session.work(
+                "latency", job, contents, lambda message: show(message["share"]) if "share" in message else None
+            )
         after = self._side.vitals()
         answer = json.loads(self._session.fetch([job["key"]])[job["key"]])
         conduct = answer["conduct"]
@@ -109,17 +111,25 @@ class Remote(Device):
         rows: dict[str, list[np.ndarray]] = {name: [] for name in able}
         self._times: list[np.ndarray] = []
         if able:
-            job = job_for(bundle, able, threads, self.delegate) | {"preprocessing": bundle.manifest.preprocessing.model_dump(mode="json")}
+            job = job_for(bundle, able, threads, self.delegate) | {
+                "preprocessing": bundle.manifest.preprocessing.model_dump(mode="json")
+            }
             self._embed(job, contents_of(bundle, able), batches, rows, errors)
         self.picture_ms = np.concatenate(self._times) if self._times and not self.emulated else None
         return {
-            name: Embedded(error=errors.get(name, "no images")) if name in errors or not rows[name] else joined(rows[name])
+            name: Embedded(error=errors.get(name, "no images"))
+            if name in errors or not rows[name]
+            else joined(rows[name])
             for name in variants
         }
 
     def _embed(
-        self, job: Message, contents: Mapping[str, Content], batches: Iterable[Batch],
-        rows: dict[str, list[np.ndarray]], errors: dict[str, str],
+        self,
+        job: Message,
+        contents: Mapping[str, Content],
+        batches: Iterable[Batch],
+        rows: dict[str, list[np.ndarray]],
+        errors: dict[str, str],
     ) -> None:
         with ExitStack() as stack:
             kept = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
@@ -153,7 +163,10 @@ class Remote(Device):
 
     def energy(self, bundle: Bundle, variants: Sequence[str], plan: Plan, seconds: float) -> dict[str, Energy]:
         if self.emulated:
-            raise Failure(f"{self._session.where} is emulated: its energy would be this computer's", "measure on the device itself")
+            raise Failure(
+                f"{self._session.where} is emulated: its energy would be this computer's",
+                "measure on the device itself",
+            )
         return energy_on(self._session, bundle, self._able(bundle, variants)[0], plan, seconds, self.delegate)
 
     def close(self, done: bool) -> None:
@@ -168,25 +181,41 @@ class Remote(Device):
     # ---- one window of batches
 
     def _window(
-        self, job: Message, contents: Mapping[str, Content], kept: Path, window: Mapping[str, Sent],
-        rows: dict[str, list[np.ndarray]], errors: dict[str, str], heard: Callable[[Message], None],
+        self,
+        job: Message,
+        contents: Mapping[str, Content],
+        kept: Path,
+        window: Mapping[str, Sent],
+        rows: dict[str, list[np.ndarray]],
+        errors: dict[str, str],
+        heard: Callable[[Message], None],
     ) -> None:
         """Embed the batches of ``window`` and add to ``rows``, in their order."""
         keys = {
             (name, pixels): f"{_key(variant, pixels, window[pixels], job, self._session.identity)}.npy"
-            for name, variant in job["variants"].items() if name not in errors for pixels in window
+            for name, variant in job["variants"].items()
+            if name not in errors
+            for pixels in window
         }
         times = {
-            pixels: f"{_key({'times': 1}, pixels, sent, job, self._session.identity)}.npy" for pixels, sent in window.items() if sent.sizes
+            pixels: f"{_key({'times': 1}, pixels, sent, job, self._session.identity)}.npy"
+            for pixels, sent in window.items()
+            if sent.sizes
         }
         chunks = []
         for pixels, sent in window.items():
-            missing = {name: key for (name, batch), key in keys.items() if batch == pixels and key not in self._session.results}
+            missing = {
+                name: key for (name, batch), key in keys.items() if batch == pixels and key not in self._session.results
+            }
             if missing or times.get(pixels, "") not in {"", *self._session.results}:
-                chunks.append({"pixels": pixels, "keys": missing} | ({"sizes": sent.sizes, "times": times[pixels]} if sent.sizes else {}))
+                chunks.append(
+                    {"pixels": pixels, "keys": missing}
+                    | ({"sizes": sent.sizes, "times": times[pixels]} if sent.sizes else {})
+                )
             else:
                 heard({"step": 1})
         if chunks:
+
             def listen(message: Message) -> None:
                 if "failed" in message:
                     errors[message["failed"]] = message["error"]
@@ -211,7 +240,10 @@ class Remote(Device):
         """A result as float32 [images, D]."""
         batch = np.load(io.BytesIO(data), allow_pickle=False)
         if batch.dtype != np.float32 or batch.ndim != 2 or len(batch) != images:
-            raise Failure(f"{self._session.where}: {name} gave {batch.dtype} {batch.shape} for {images} images", "report it with --debug")
+            raise Failure(
+                f"{self._session.where}: {name} gave {batch.dtype} {batch.shape} for {images} images",
+                "report it with --debug",
+            )
         return batch
 
     def _able(self, bundle: Bundle, variants: Sequence[str]) -> tuple[list[str], dict[str, str]]:

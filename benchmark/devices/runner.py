@@ -99,8 +99,8 @@ def openers(store: Store, job: dict[str, Any]) -> dict[str, Callable[[], Any]]:
         path = store.folder / "files" / variant["model"]
         border = SimpleNamespace(**variant["input"]), SimpleNamespace(**variant["output"])
         delegate = variant.get("delegate", "xnnpack")
-        found[name] = lambda path=path, form=variant["format"], border=border, table=table, delegate=delegate: open_engine(
-            path, form, border[0], border[1], table, job["threads"], delegate
+        found[name] = lambda path=path, form=variant["format"], border=border, table=table, delegate=delegate: (
+            open_engine(path, form, border[0], border[1], table, job["threads"], delegate)
         )
     return found
 

@@ -90,7 +90,11 @@ class Session:
             raise Failure(f"{self.where}: files arrive damaged", "check the disk there and the network")
 
     def work(
-        self, command: str, job: Message, contents: Mapping[str, Content], heard: Callable[[Message], None],
+        self,
+        command: str,
+        job: Message,
+        contents: Mapping[str, Content],
+        heard: Callable[[Message], None],
         around: Callable[[Sequence[str]], Sequence[str]] = lambda words: words,
     ) -> list[Message]:
         """Run a job, and all that the runner said; a file that proves damaged there is sent again once.
@@ -114,7 +118,10 @@ class Session:
         raise Failure(f"{self.where}: files are damaged there again and again", "check the disk there")
 
     def _messages(
-        self, command: str, job: Message | None = None, heard: Callable[[Message], None] = lambda message: None,
+        self,
+        command: str,
+        job: Message | None = None,
+        heard: Callable[[Message], None] = lambda message: None,
         around: Callable[[Sequence[str]], Sequence[str]] = lambda words: words,
     ) -> list[Message]:
         """All that the runner said.
@@ -124,6 +131,7 @@ class Session:
             Died: it ended in the middle.
             Undecodable: because of one picture.
         """
+
         def listen(line: str) -> None:
             for message in marked([line]):
                 if "result" in message:
@@ -140,7 +148,11 @@ class Session:
             raise refused(self.side, told["error"])
         if done.code != 0 and not any("damaged" in message for message in messages):
             said = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-            ended = f"was killed (status {done.code}): out of memory?" if done.code > 128 else f"ended with status {done.code}: {said}"
+            ended = (
+                f"was killed (status {done.code}): out of memory?"
+                if done.code > 128
+                else f"ended with status {done.code}: {said}"
+            )
             raise Died(f"{self.where}: our program there {ended}", "run again; --variant NAME tries one variant alone")
         return messages
 

@@ -24,8 +24,14 @@ KEEP_ALIVE = {"ServerAliveInterval": "5", "ServerAliveCountMax": "4"}  # a pulle
 
 # What the client says -> what can be done about it.
 CURES = (
-    ("host key verification failed", "connect once by hand and compare the fingerprint: ssh {where}; or give --ssh-known-hosts FILE"),
-    ("identification has changed", "the device was reinstalled, or it is another one: ssh-keygen -R {host} if you are sure"),
+    (
+        "host key verification failed",
+        "connect once by hand and compare the fingerprint: ssh {where}; or give --ssh-known-hosts FILE",
+    ),
+    (
+        "identification has changed",
+        "the device was reinstalled, or it is another one: ssh-keygen -R {host} if you are sure",
+    ),
     ("permission denied", "it must let you in without a password: ssh-copy-id {where}, or give --ssh-identity FILE"),
     ("too many authentication failures", "name the key: --ssh-identity FILE"),
     ("could not resolve hostname", "check the name, or use the address of the device"),
@@ -85,7 +91,9 @@ class Ssh(Transport):
         self._host = address.host
         for program in ("ssh", "sftp"):
             if shutil.which(program) is None:
-                raise Failure(f"--device ssh: no {program} on this computer", "install the OpenSSH client (openssh-client)")
+                raise Failure(
+                    f"--device ssh: no {program} on this computer", "install the OpenSSH client (openssh-client)"
+                )
         for file in (address.identity, address.known_hosts, address.config):
             if file is not None and not file.is_file():
                 raise Failure(f"{file}: no such file", "check the path")
@@ -111,7 +119,18 @@ class Ssh(Transport):
     def _connect(self) -> None:
         # The master outlives this call and keeps its stderr open: a file, for a pipe would never end.
         with tempfile.TemporaryFile() as stderr:
-            command = ["ssh", *self._options, "-o", "ControlMaster=yes", "-o", "ControlPersist=yes", "-f", "-N", "--", self._host]
+            command = [
+                "ssh",
+                *self._options,
+                "-o",
+                "ControlMaster=yes",
+                "-o",
+                "ControlPersist=yes",
+                "-f",
+                "-N",
+                "--",
+                self._host,
+            ]
             done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=stderr, stderr=stderr, check=False)
             if done.returncode != 0:
                 raise self._failure(_text(stderr), "no connection")
@@ -159,13 +178,18 @@ class Ssh(Transport):
             said = _text(stderr)
             if done.returncode == BROKEN or "connection closed" in said.lower() or "lost connection" in said.lower():
                 raise self._failure(said, "the connection was lost")
-            raise Failure(f"{self.where}: a file could not be copied: {_last(said)}", "check the disk and the folder there")
+            raise Failure(
+                f"{self.where}: a file could not be copied: {_last(said)}", "check the disk and the folder there"
+            )
 
     def close(self) -> None:
         if (self._folder / "c").exists():
             subprocess.run(
                 ["ssh", *self._options, "-O", "exit", "--", self._host],
-                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                check=False,
             )
         shutil.rmtree(self._folder, ignore_errors=True)
 

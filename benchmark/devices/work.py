@@ -16,7 +16,17 @@ import numpy as np
 from benchmark.system import memory_bytes, pinned, reset_peak_memory
 from benchmark.timing import Conduct, Plan, Samples, interleave
 
-__all__ = ["Embedded", "Embedders", "Memory", "Openers", "Timing", "joined", "measure_memory", "reason", "time_variants"]
+__all__ = [
+    "Embedded",
+    "Embedders",
+    "Memory",
+    "Openers",
+    "Timing",
+    "joined",
+    "measure_memory",
+    "reason",
+    "time_variants",
+]
 
 Openers = Mapping[str, Callable[[], Any]]  # variant -> a new VariantRunner
 

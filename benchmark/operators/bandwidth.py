@@ -40,7 +40,10 @@ def _together(each: int, threads: int, seconds: float) -> float:
         source, target = np.ones(half, np.uint8), np.zeros(half, np.uint8)
         # A large working set is gone through piece by piece: in a stretch too long the thread loses its processor.
         piece = min(half, STRETCH_BYTES // 2)
-        pieces = [(target[start : start + piece], source[start : start + piece]) for start in range(0, half - piece + 1, piece)]
+        pieces = [
+            (target[start : start + piece], source[start : start + piece])
+            for start in range(0, half - piece + 1, piece)
+        ]
         repeats, copy, clock = STRETCH_BYTES // (2 * piece), np.copyto, time.perf_counter
         ready.wait()
         best, runs, until = float("inf"), 0, clock() + seconds

@@ -19,12 +19,19 @@ PIPED_WIDTH = 130
 
 def operators(
     bundle: Annotated[Path, typer.Argument(help="Folder made by distill-export.", show_default=False)],
-    variant: Annotated[str | None, typer.Option(
-        help="Which one. Default: tflite-int8 where there is one.", show_default=False)] = None,
+    variant: Annotated[
+        str | None, typer.Option(help="Which one. Default: tflite-int8 where there is one.", show_default=False)
+    ] = None,
     threads: Annotated[int, typer.Option(min=1, max=256, help="CPU threads.")] = 1,
     seconds: Annotated[float, typer.Option(min=0, help="Time for it; every operator gets 100 samples at least.")] = 5.0,
-    html_file: Annotated[Path | None, typer.Option(
-        "--html", help="Write it as a page too, with the roofline drawn: one file, works offline.", show_default=False)] = None,
+    html_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--html",
+            help="Write it as a page too, with the roofline drawn: one file, works offline.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
@@ -59,7 +66,11 @@ def operators(
 
     check_output(html_file, [bundle])
     opened = load_bundle(bundle)
-    name = opened.variant(variant).name if variant else choose_candidate([found.name for found in opened.manifest.variants])
+    name = (
+        opened.variant(variant).name
+        if variant
+        else choose_candidate([found.name for found in opened.manifest.variants])
+    )
     chosen = opened.variant(name)
     if chosen.format not in ("tflite", "onnx"):
         raise UsageFailure(f"--variant {name}: {chosen.format} has no profile", "tflite and onnx variants have one")
@@ -70,7 +81,10 @@ def operators(
             found = profile_tflite(content, values, Plan(threads=threads, seconds=seconds), show)
         else:
             found = profile_onnx(content, values, threads, runs=300)
-    peaks = {integer: measured_peak(integer, threads) for integer in {operator.integer for operator in found if operator.macs}}
+    peaks = {
+        integer: measured_peak(integer, threads)
+        for integer in {operator.integer for operator in found if operator.macs}
+    }
     value = roofline.as_json(name, threads, found, peaks, measured_bandwidth(threads))
     if html_file:
         write_page(html_file, render_operators(value))
@@ -83,9 +97,14 @@ def operators(
         table.add_column(heading, justify="left" if heading in ("operator", "output", "limit") else "right")
     for row in value["operators"]:
         table.add_row(
-            row["operator"], " × ".join(map(str, row["output"])), f"{row['ms']:.4f}", f"{row['share']:.1%}",
-            f"{row['macs'] / 1e6:.2f}" if row["macs"] else "", f"{row['bytes'] / 1e3:.1f}" if row["bytes"] else "",
-            f"{row['of_peak']:.0%}" if row["of_peak"] is not None else "", f"{row['of_roof']:.0%}" if row["of_roof"] is not None else "",
+            row["operator"],
+            " × ".join(map(str, row["output"])),
+            f"{row['ms']:.4f}",
+            f"{row['share']:.1%}",
+            f"{row['macs'] / 1e6:.2f}" if row["macs"] else "",
+            f"{row['bytes'] / 1e3:.1f}" if row["bytes"] else "",
+            f"{row['of_peak']:.0%}" if row["of_peak"] is not None else "",
+            f"{row['of_roof']:.0%}" if row["of_roof"] is not None else "",
             row["bound"] or "",
         )
     console = Console(highlight=False, width=None if sys.stdout.isatty() else PIPED_WIDTH)
@@ -93,9 +112,16 @@ def operators(
     total, moved = sum(operator.macs for operator in found), sum(operator.bytes for operator in found)
     console.print(
         f"{name}: {value['ms']:.3f} ms, {total / 1e6:.1f} million MACs, {moved / 1e3:,.0f} kB moved, {threads} thread{'s' if threads > 1 else ''}; "
-        f"at the roof it would take {value['roof_ms']:.3f} ms", soft_wrap=True,
+        f"at the roof it would take {value['roof_ms']:.3f} ms",
+        soft_wrap=True,
     )
     for kind, peak in value["peak_macs_per_second"].items():
         console.print(f"peak measured here, {kind}: {peak / 1e9:.1f} billion MACs a second", style="dim")
-    rates = [value["bytes_per_second"][key] / 1e9 for key in (min(value["bytes_per_second"], key=int), max(value["bytes_per_second"], key=int))]
-    console.print(f"memory measured here: {rates[0]:.0f} GB/s in the nearest cache, {rates[1]:.0f} GB/s beyond the caches", style="dim")
+    rates = [
+        value["bytes_per_second"][key] / 1e9
+        for key in (min(value["bytes_per_second"], key=int), max(value["bytes_per_second"], key=int))
+    ]
+    console.print(
+        f"memory measured here: {rates[0]:.0f} GB/s in the nearest cache, {rates[1]:.0f} GB/s beyond the caches",
+        style="dim",
+    )

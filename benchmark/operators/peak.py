@@ -22,8 +22,10 @@ def pointwise_model(integer: bool) -> bytes:
 
     random = np.random.default_rng(0)
     kind = schema.TensorType.INT8 if integer else schema.TensorType.FLOAT32
-    weights = random.integers(-127, 128, (CHANNELS, 1, 1, CHANNELS), np.int8) if integer else (
-        random.normal(0, 0.05, (CHANNELS, 1, 1, CHANNELS)).astype("<f4")
+    weights = (
+        random.integers(-127, 128, (CHANNELS, 1, 1, CHANNELS), np.int8)
+        if integer
+        else (random.normal(0, 0.05, (CHANNELS, 1, 1, CHANNELS)).astype("<f4"))
     )
     bias = np.zeros(CHANNELS, "<i4" if integer else "<f4")
     model = schema.ModelT()

@@ -47,7 +47,9 @@ def as_json(
     rows = []
     for operator in found:
         roof = roof_of(operator, peaks, bandwidth)
-        of_peak = operator.macs / (operator.ms / 1e3) / peaks[operator.integer] if operator.macs and operator.ms > 0 else None
+        of_peak = (
+            operator.macs / (operator.ms / 1e3) / peaks[operator.integer] if operator.macs and operator.ms > 0 else None
+        )
         rows.append({
             "operator": operator.kind, "output": list(operator.shape), "ms": operator.ms, "share": operator.ms / whole if whole else 0.0,
             "macs": operator.macs, "bytes": operator.bytes, "integer": operator.integer, "of_peak": of_peak,

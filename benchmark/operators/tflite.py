@@ -46,13 +46,19 @@ def cuts(content: bytes) -> list[tuple[Operator, bytes]]:
         kind = names.get(max(code.builtinCode, code.deprecatedBuiltinCode), "CUSTOM")
         output = graph.tensors[operator.outputs[0]]
         shape = tuple(int(side) for side in output.shape)
-        found.append((
-            Operator(
-                kind, shape, _macs(kind, operator, graph.tensors, shape), output.type == schema.TensorType.INT8, 0.0,
-                _bytes(operator, graph.tensors),
-            ),
-            bytes(builder.Output()),
-        ))
+        found.append(
+            (
+                Operator(
+                    kind,
+                    shape,
+                    _macs(kind, operator, graph.tensors, shape),
+                    output.type == schema.TensorType.INT8,
+                    0.0,
+                    _bytes(operator, graph.tensors),
+                ),
+                bytes(builder.Output()),
+            )
+        )
     return found
 
 
@@ -72,7 +78,11 @@ _SIZES = {0: 4, 1: 2, 2: 4, 3: 1, 4: 8, 6: 1, 7: 2, 9: 1, 10: 8}
 def _bytes(operator: Any, tensors: list[Any]) -> int:
     """What it reads and writes; -1 among the inputs is one that is left out."""
     moved = [tensors[index] for index in (*operator.inputs, *operator.outputs) if index >= 0]
-    return sum(_SIZES.get(tensor.type, 0) * math.prod(int(side) for side in tensor.shape) for tensor in moved if tensor.shape is not None)
+    return sum(
+        _SIZES.get(tensor.type, 0) * math.prod(int(side) for side in tensor.shape)
+        for tensor in moved
+        if tensor.shape is not None
+    )
 
 
 class _Cut:

@@ -11,8 +11,22 @@ import numpy as np
 from benchmark.gates import DROP_GATE
 from benchmark.result import Result, Variant
 
-__all__ = ["Bar", "Bubble", "Distribution", "Drawing", "Interval", "Ridge", "Scatter", "Tick", "bars", "distribution",
-           "intervals", "nice_ticks", "place_labels", "scatter"]
+__all__ = [
+    "Bar",
+    "Bubble",
+    "Distribution",
+    "Drawing",
+    "Interval",
+    "Ridge",
+    "Scatter",
+    "Tick",
+    "bars",
+    "distribution",
+    "intervals",
+    "nice_ticks",
+    "place_labels",
+    "scatter",
+]
 
 BINS = 72
 
@@ -69,11 +83,19 @@ def distribution(result: Result) -> Distribution | None:
     for variant, latency in zip(measured, latencies, strict=True):
         counts, _ = np.histogram(latency.raw, bins=edges)
         heights = 28 * counts / max(counts.max(), 1)
-        points = [f"{100 * i / BINS:.2f},{30 - h:.2f} {100 * (i + 1) / BINS:.2f},{30 - h:.2f}" for i, h in enumerate(heights)]
+        points = [
+            f"{100 * i / BINS:.2f},{30 - h:.2f} {100 * (i + 1) / BINS:.2f},{30 - h:.2f}" for i, h in enumerate(heights)
+        ]
         marks = (latency.p50, latency.p90, latency.p99)
         place = [round(100 * value / end, 3) if value <= end else None for value in marks]
         ridges.append(
-            Ridge(variant.name, variant.name == result.verdict.candidate, f"M0,30 L{' '.join(points)} L100,30 Z", *place, variant)
+            Ridge(
+                variant.name,
+                variant.name == result.verdict.candidate,
+                f"M0,30 L{' '.join(points)} L100,30 Z",
+                *place,
+                variant,
+            )
         )
     ticks = [Tick(round(100 * value / end, 3), f"{value:g}") for value in nice_ticks(0, end, 5)]
     beyond = sum(value > end for latency in latencies for value in latency.raw)
@@ -95,19 +117,38 @@ class Bar:
 def bars(result: Result) -> list[Bar]:
     """References, the model in PyTorch, then the variants, in this order."""
     rows = [
-        Bar(reference.name, f"{reference.arch}, {_million(reference.parameters)} parameters", reference.recall[1],
-            (reference.recall_ci95 or {}).get(1), "reference")
+        Bar(
+            reference.name,
+            f"{reference.arch}, {_million(reference.parameters)} parameters",
+            reference.recall[1],
+            (reference.recall_ci95 or {}).get(1),
+            "reference",
+        )
         for reference in result.references
     ]
     if result.pytorch:
         own = result.pytorch
-        rows.append(Bar("This model in PyTorch", f"{own.arch}, {_million(own.parameters)} parameters", own.recall[1],
-                        (own.recall_ci95 or {}).get(1), "pytorch"))
+        rows.append(
+            Bar(
+                "This model in PyTorch",
+                f"{own.arch}, {_million(own.parameters)} parameters",
+                own.recall[1],
+                (own.recall_ci95 or {}).get(1),
+                "pytorch",
+            )
+        )
     for variant in result.variants:
         if variant.recall:
             kind = "candidate" if variant.name == result.verdict.candidate else "variant"
-            rows.append(Bar(variant.name, f"{variant.size_bytes / 1000:,.0f} kB", variant.recall[1],
-                            (variant.recall_ci95 or {}).get(1), kind))
+            rows.append(
+                Bar(
+                    variant.name,
+                    f"{variant.size_bytes / 1000:,.0f} kB",
+                    variant.recall[1],
+                    (variant.recall_ci95 or {}).get(1),
+                    kind,
+                )
+            )
     return rows
 
 
@@ -131,7 +172,9 @@ def intervals(result: Result) -> tuple[list[Interval], float, float | None, list
     """(rows, position of zero, position of the gate's limit, ticks); all positions in percent."""
     measured = [variant for variant in result.variants if variant.recall_drop]
     limit = next((gate.limit for gate in result.verdict.gates if gate.name == DROP_GATE), None)
-    bounds = [100 * bound for v in measured if v.recall_drop for bound in (*v.recall_drop[1].ci95, v.recall_drop[1].value)]
+    bounds = [
+        100 * bound for v in measured if v.recall_drop for bound in (*v.recall_drop[1].ci95, v.recall_drop[1].value)
+    ]
     low, high = min([0.0, *bounds]), max([0.0, *bounds, *([limit] if limit is not None else [])])
     pad = max(0.08 * (high - low), 0.25)
     low, high = low - pad, high + pad
@@ -143,8 +186,15 @@ def intervals(result: Result) -> tuple[list[Interval], float, float | None, list
     for variant in measured:
         drop = variant.recall_drop[1] if variant.recall_drop else None
         assert drop is not None
-        rows.append(Interval(variant, variant.name == result.verdict.candidate,
-                             place(100 * drop.ci95[0]), place(100 * drop.ci95[1]), place(100 * drop.value)))
+        rows.append(
+            Interval(
+                variant,
+                variant.name == result.verdict.candidate,
+                place(100 * drop.ci95[0]),
+                place(100 * drop.ci95[1]),
+                place(100 * drop.value),
+            )
+        )
     ticks = [Tick(place(value), f"{value:g}") for value in nice_ticks(low, high, 5)]
     return rows, place(0), None if limit is None else place(limit), ticks
 
@@ -216,15 +266,33 @@ def scatter(result: Result, width: int, height: int) -> Scatter | None:
     bubbles = []
     for variant, milliseconds, recall in zip(measured, times, recalls, strict=True):
         radius = max(4.0, 0.055 * min(width, 1.4 * height) * math.sqrt(variant.size_bytes / largest))
-        bubbles.append(Bubble(variant.name, f"{variant.size_bytes / 1000:,.0f} kB",
-                              variant.name == result.verdict.candidate, across(milliseconds), down(recall), round(radius, 2)))
-    words = [(left, line - 20, left + 60, line) for recall in (pytorch,) if recall is not None for line in (down(recall),)]
-    words += [(left, line, left + 90, line + 18) for recall in (limit,) if recall is not None for line in (down(recall),)]
+        bubbles.append(
+            Bubble(
+                variant.name,
+                f"{variant.size_bytes / 1000:,.0f} kB",
+                variant.name == result.verdict.candidate,
+                across(milliseconds),
+                down(recall),
+                round(radius, 2),
+            )
+        )
+    words = [
+        (left, line - 20, left + 60, line) for recall in (pytorch,) if recall is not None for line in (down(recall),)
+    ]
+    words += [
+        (left, line, left + 90, line + 18) for recall in (limit,) if recall is not None for line in (down(recall),)
+    ]
     place_labels(bubbles, words, left, right, top, bottom)
     bubbles.sort(key=lambda bubble: -bubble.radius)
     digits = 0 if high - low > 0.1 else 1
     return Scatter(
-        width, height, left, right, top, bottom, bubbles,
+        width,
+        height,
+        left,
+        right,
+        top,
+        bottom,
+        bubbles,
         [Tick(across(value), f"{value:g}") for value in nice_ticks(0, slow, 6 if width > 500 else 4)],
         [Tick(down(value), f"{100 * value:.{digits}f}") for value in nice_ticks(low, min(high, 1.0), 5)],
         down(pytorch) if pytorch is not None else None,

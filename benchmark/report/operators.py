@@ -53,16 +53,33 @@ def draw(value: Mapping[str, Any], width: int, height: int) -> Roofline | None:
         return f"M{across(start)},{down(start * rate)} L{across(ridge)},{down(min(peak, ridge * rate))} H{right}"
 
     bubbles = [
-        Bubble(f"{row['operator']} {'×'.join(map(str, row['output'][1:]))}", "", False, across(x), down(y), 3 + 14 * math.sqrt(max(row["share"], 0)))
+        Bubble(
+            f"{row['operator']} {'×'.join(map(str, row['output'][1:]))}",
+            "",
+            False,
+            across(x),
+            down(y),
+            3 + 14 * math.sqrt(max(row["share"], 0)),
+        )
         for row, x, y in zip(shown, xs, ys, strict=True)
     ]
     longest = sorted(zip(shown, bubbles, strict=True), key=lambda pair: -pair[0]["ms"])
     place_labels([bubble for _, bubble in longest[:NAMED]], [], left, right, top, bottom)
     return Roofline(
-        width, height, left, right, top, bottom, bubbles,
+        width,
+        height,
+        left,
+        right,
+        top,
+        bottom,
+        bubbles,
         [Tick(across(10.0**power), f"{10.0**power:g}") for power in range(x_low, x_high + 1)],
         [Tick(down(10.0**power), f"{10.0 ** (power - 9):g}") for power in range(y_low, y_high + 1)],
-        {f"{kind}, {where}": roof(peak, rate) for kind, peak in peaks.items() for where, rate in (("caches", near), ("main memory", far))},
+        {
+            f"{kind}, {where}": roof(peak, rate)
+            for kind, peak in peaks.items()
+            for where, rate in (("caches", near), ("main memory", far))
+        },
     )
 
 
@@ -74,5 +91,9 @@ def _decades(low: float, high: float) -> tuple[int, int]:
 
 def render_operators(value: Mapping[str, Any]) -> str:
     """The page as text; see :func:`benchmark.report.html.page`."""
-    charts = [{"class": name, "chart": drawn} for name, wide, high in (("wide", 980, 460), ("narrow", 360, 360)) if (drawn := draw(value, wide, high))]
+    charts = [
+        {"class": name, "chart": drawn}
+        for name, wide, high in (("wide", 980, 460), ("narrow", 360, 360))
+        if (drawn := draw(value, wide, high))
+    ]
     return page("operators.html", value=value, charts=charts)

@@ -50,8 +50,16 @@ def front(values: np.ndarray) -> np.ndarray:
 def points(results: Sequence[tuple[str, Result]]) -> list[Point]:
     """All variants that have a Recall; those without latency lose to any latency."""
     rows = [
-        (source, variant.name, variant.recall[1], variant.latency_ms.p50 if variant.latency_ms else None, variant.size_bytes)
-        for source, result in results for variant in result.variants if variant.recall
+        (
+            source,
+            variant.name,
+            variant.recall[1],
+            variant.latency_ms.p50 if variant.latency_ms else None,
+            variant.size_bytes,
+        )
+        for source, result in results
+        for variant in result.variants
+        if variant.recall
     ]
     if not rows:
         return []
@@ -68,7 +76,9 @@ class Panel(Drawing):
     line: str  # SVG path of the front: what the best Recall is at each cost
 
 
-def panel(found: Sequence[Point], costs: Sequence[float | None], title: str, axis: str, width: int, height: int) -> Panel | None:
+def panel(
+    found: Sequence[Point], costs: Sequence[float | None], title: str, axis: str, width: int, height: int
+) -> Panel | None:
     """Recall@1 against a cost; ``None`` where nothing has that cost."""
     shown = [(point, cost) for point, cost in zip(found, costs, strict=True) if cost is not None]
     if not shown:
@@ -97,9 +107,18 @@ def panel(found: Sequence[Point], costs: Sequence[float | None], title: str, axi
     place_labels(named, [], left, right, top, bottom)
     digits = 0 if high - low > 0.1 else 1
     return Panel(
-        width, height, left, right, top, bottom, bubbles,
+        width,
+        height,
+        left,
+        right,
+        top,
+        bottom,
+        bubbles,
         [Tick(across(value), f"{value:g}") for value in nice_ticks(0, end, 6 if width > 500 else 4)],
-        [Tick(down(value), f"{100 * value:.{digits}f}") for value in nice_ticks(low, min(high, 1.0), 5)], title, axis, line,
+        [Tick(down(value), f"{100 * value:.{digits}f}") for value in nice_ticks(low, min(high, 1.0), 5)],
+        title,
+        axis,
+        line,
     )
 
 

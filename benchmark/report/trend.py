@@ -41,8 +41,11 @@ def line(entry: Series, measure: Measure) -> Line | None:
     low = middle - span / 2
     across = 96 / max(len(entry.results) - 1, 1)
     dots = [
-        (round(2 + across * index, 2), round(100 - 100 * (value - low) / span, 2),
-         f"{datetime.fromisoformat(result.created):%Y-%m-%d %H:%M}: {value:.{measure.digits}f} {measure.unit}")
+        (
+            round(2 + across * index, 2),
+            round(100 - 100 * (value - low) / span, 2),
+            f"{datetime.fromisoformat(result.created):%Y-%m-%d %H:%M}: {value:.{measure.digits}f} {measure.unit}",
+        )
         for index, value, result in found
     ]
     path = "M" + " L".join(f"{x},{y}" for x, y, _ in dots)
@@ -54,8 +57,12 @@ def render_trend(entries: Sequence[Series]) -> str:
     """The page as text; see :func:`benchmark.report.html.page`."""
     shown = [measure for measure in MEASURES if measure.name != "latency p90"]
     drawn = [
-        {"series": entry, "lines": [found for measure in shown if (found := line(entry, measure))],
-         "first": entry.results[0].created[:10], "last": entry.results[-1].created[:10]}
+        {
+            "series": entry,
+            "lines": [found for measure in shown if (found := line(entry, measure))],
+            "first": entry.results[0].created[:10],
+            "last": entry.results[-1].created[:10],
+        }
         for entry in entries
     ]
     return page("trend.html", entries=drawn)

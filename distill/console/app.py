@@ -40,7 +40,10 @@ def _set_debug(value: bool) -> bool:
 DebugOption = Annotated[
     bool,
     typer.Option(
-        "--debug", "-v", callback=_set_debug, is_eager=True,
+        "--debug",
+        "-v",
+        callback=_set_debug,
+        is_eager=True,
         help="Show tracebacks and the libraries' own messages.",
     ),
 ]
@@ -61,7 +64,9 @@ class AppGroup(TyperGroup):
         if self.default_command and first and first[0] != "-" and not own and not os.path.lexists(first):
             # Otherwise it would be taken for the default command's argument, and what that lacks be asked for.
             if difflib.get_close_matches(first, self.commands, n=1, cutoff=_NEAR):
-                raise UsageFailure(f"{first}: no such command, nor anything of that name here", suggest(first, self.commands))
+                raise UsageFailure(
+                    f"{first}: no such command, nor anything of that name here", suggest(first, self.commands)
+                )
         if self.default_command and args and not own:
             args = [self.default_command, *args]
         return super().parse_args(ctx, args)
@@ -131,7 +136,9 @@ def run_app(app: typer.Typer, args: list[str] | None = None) -> int:
             raise
         console.print(
             f"error: {type(error).__name__}: {error} (unexpected: run again with --debug and report it)",
-            style="red", markup=False, soft_wrap=True,
+            style="red",
+            markup=False,
+            soft_wrap=True,
         )
         return 1
 

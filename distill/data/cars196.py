@@ -34,9 +34,7 @@ CARS196 = Published(
 _TRAIN_CLASSES = 98
 
 
-def open_cars196(
-    spec: str, root: Path, flip: bool = True, counts: Literal["strict", "any"] = "strict"
-) -> FileImageSet:
+def open_cars196(spec: str, root: Path, flip: bool = True, counts: Literal["strict", "any"] = "strict") -> FileImageSet:
     """Open Cars-196; ``root`` is the folder that holds one of the layouts above.
 
     Raises:
@@ -76,7 +74,11 @@ def _devkit(root: Path) -> dict[str, str]:
     devkit = root / "devkit"
     names = _class_names(devkit / "cars_meta.mat", _load_mat(devkit / "cars_meta.mat"))
     test = next(
-        (p for p in (devkit / "cars_test_annos_withlabels.mat", root / "cars_test_annos_withlabels.mat") if p.is_file()),
+        (
+            p
+            for p in (devkit / "cars_test_annos_withlabels.mat", root / "cars_test_annos_withlabels.mat")
+            if p.is_file()
+        ),
         devkit / "cars_test_annos_withlabels.mat",
     )
     listed = {}
@@ -102,8 +104,9 @@ def _load_mat(path: Path) -> dict[str, Any]:
     try:
         from scipy.io import loadmat
     except ImportError:
-        raise Failure(f"{path}: reading .mat files needs SciPy",
-                      "pip install scipy, or arrange the images in one folder a class") from None
+        raise Failure(
+            f"{path}: reading .mat files needs SciPy", "pip install scipy, or arrange the images in one folder a class"
+        ) from None
     try:
         return loadmat(path, squeeze_me=True)
     except OSError as error:

@@ -62,8 +62,10 @@ def open_csv(spec: str, file: Path, flip: bool = True) -> FileImageSet:
         raise Failure(f"{file}: lists no image", _CURE)
     images = FileImageSet(spec, "csv", file.parent, keys, class_names, flip, official or None)
     if not any(images.path(i).is_file() for i in range(len(images))):
-        raise Failure(f"{file}: none of its {len(keys)} images exists, e.g. {images.path(0)}",
-                      "paths are relative to the CSV file's folder")
+        raise Failure(
+            f"{file}: none of its {len(keys)} images exists, e.g. {images.path(0)}",
+            "paths are relative to the CSV file's folder",
+        )
     return images
 
 
@@ -97,5 +99,7 @@ def _note_part(file: Path, line: int, name: str, part: str, official: dict[str, 
     if part not in ("train", "test"):
         raise Failure(f"{file}: line {line}: split is '{part}'", "write train or test")
     if official.setdefault(name, part) != part:
-        raise Failure(f"{file}: line {line}: class {name} is both in train and in test",
-                      "give all images of a class the same split: retrieval is measured on unseen classes")
+        raise Failure(
+            f"{file}: line {line}: class {name} is both in train and in test",
+            "give all images of a class the same split: retrieval is measured on unseen classes",
+        )

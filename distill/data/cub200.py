@@ -27,9 +27,7 @@ CUB200 = Published(
 _TRAIN_CLASSES = 100
 
 
-def open_cub200(
-    spec: str, root: Path, flip: bool = True, counts: Literal["strict", "any"] = "strict"
-) -> FileImageSet:
+def open_cub200(spec: str, root: Path, flip: bool = True, counts: Literal["strict", "any"] = "strict") -> FileImageSet:
     """Open CUB-200-2011; ``root`` is the folder of ``images.txt`` or the one above.
 
     Raises:

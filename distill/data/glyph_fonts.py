@@ -14,10 +14,18 @@ __all__ = ["FACES", "font_path", "load_font"]
 
 # Sorted by file name would mix weights; this order makes ``faces=N`` take upright text faces first.
 FACES = (
-    "DejaVuSans", "DejaVuSerif", "DejaVuSansMono",
-    "DejaVuSans-Bold", "DejaVuSerif-Bold", "DejaVuSansMono-Bold",
-    "DejaVuSans-Oblique", "DejaVuSerif-Italic", "DejaVuSansMono-Oblique",
-    "DejaVuSans-BoldOblique", "DejaVuSerif-BoldItalic", "DejaVuSansMono-BoldOblique",
+    "DejaVuSans",
+    "DejaVuSerif",
+    "DejaVuSansMono",
+    "DejaVuSans-Bold",
+    "DejaVuSerif-Bold",
+    "DejaVuSansMono-Bold",
+    "DejaVuSans-Oblique",
+    "DejaVuSerif-Italic",
+    "DejaVuSansMono-Oblique",
+    "DejaVuSans-BoldOblique",
+    "DejaVuSerif-BoldItalic",
+    "DejaVuSansMono-BoldOblique",
 )
 
 _local = threading.local()
@@ -49,7 +57,5 @@ def load_font(face: str, em: int) -> PIL.ImageFont.FreeTypeFont:
     fonts = _local.__dict__.setdefault("fonts", {})
     if (face, em) not in fonts:
         # The basic layout engine: the result must not depend on whether libraqm is installed.
-        fonts[face, em] = PIL.ImageFont.truetype(
-            str(font_path(face)), em, layout_engine=PIL.ImageFont.Layout.BASIC
-        )
+        fonts[face, em] = PIL.ImageFont.truetype(str(font_path(face)), em, layout_engine=PIL.ImageFont.Layout.BASIC)
     return fonts[face, em]

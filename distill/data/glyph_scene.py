@@ -44,7 +44,9 @@ def photograph(ink: PIL.Image.Image, key: str) -> PIL.Image.Image:
     # Pillow asks where each output pixel comes from: the inverse transform about the centre.
     x0 = centre - cos * (centre + shift[0]) + sin * (centre + shift[1])
     y0 = centre - sin * (centre + shift[0]) - cos * (centre + shift[1])
-    moved = ink.transform(ink.size, PIL.Image.Transform.AFFINE, (cos, -sin, x0, sin, cos, y0), PIL.Image.Resampling.BILINEAR)
+    moved = ink.transform(
+        ink.size, PIL.Image.Transform.AFFINE, (cos, -sin, x0, sin, cos, y0), PIL.Image.Resampling.BILINEAR
+    )
     moved = moved.filter(PIL.ImageFilter.GaussianBlur(random.uniform(0, _BLUR) * size))
     cover = np.asarray(moved, np.float32)[..., None] / 255
     paper = (random.uniform(200, 245) + random.uniform(-10, 10, 3)).astype(np.float32)

@@ -56,9 +56,7 @@ class Pairs:
         return len(self.same)
 
 
-def open_lfw(
-    spec: str, root: Path, flip: bool = True, counts: Literal["strict", "any"] = "strict"
-) -> FileImageSet:
+def open_lfw(spec: str, root: Path, flip: bool = True, counts: Literal["strict", "any"] = "strict") -> FileImageSet:
     """Open LFW; class = person. 4,069 of them have one image: distractors, never queries.
 
     The official split is known only where both lists of view 1 are found.

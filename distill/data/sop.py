@@ -26,9 +26,7 @@ SOP = Published(
 _HEADER = ["image_id", "class_id", "super_class_id", "path"]
 
 
-def open_sop(
-    spec: str, root: Path, flip: bool = True, counts: Literal["strict", "any"] = "strict"
-) -> FileImageSet:
+def open_sop(spec: str, root: Path, flip: bool = True, counts: Literal["strict", "any"] = "strict") -> FileImageSet:
     """Open Stanford Online Products; ``root`` is the folder of the lists or the one above.
 
     Class names are the class ids, padded to five digits.

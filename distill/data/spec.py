@@ -56,7 +56,8 @@ _PUBLISHED = {**_FILES, "counts": _one_of({"strict": "strict", "any": "any"})}
 
 KINDS: dict[str, Kind] = {
     "glyphs": Kind(
-        "distill.data.glyphs:open_glyphs", "",
+        "distill.data.glyphs:open_glyphs",
+        "",
         {"classes": _whole(2, 1929), "faces": _whole(1, 12), "size": _whole(16, 1024), "clean": _yes_no},
         "characters in 12 typefaces, rendered on the fly (no download)",
     ),
@@ -104,7 +105,9 @@ def _take_apart(spec: str, kind: Kind, name: str, colon: str, rest: str) -> tupl
     """Path and options, both as written."""
     if not kind.path:
         if colon and not rest:
-            raise UsageFailure(f"'{spec}': nothing after the colon", f"write {name}, or {name}:{next(iter(kind.options))}=…")
+            raise UsageFailure(
+                f"'{spec}': nothing after the colon", f"write {name}, or {name}:{next(iter(kind.options))}=…"
+            )
         return "", rest
     path, mark, options = rest, "", ""
     if "?" in rest and not os.path.exists(os.path.expanduser(rest)):
@@ -121,7 +124,9 @@ def _parse_options(spec: str, kind: Kind, text: str) -> dict[str, object]:
     for item in text.split(",") if text else ():
         key, equals, value = (part.strip() for part in item.partition("="))
         if not equals:
-            raise UsageFailure(f"'{spec}': '{item}' is not an option", f"write name=value; options: {', '.join(kind.options)}")
+            raise UsageFailure(
+                f"'{spec}': '{item}' is not an option", f"write name=value; options: {', '.join(kind.options)}"
+            )
         if key not in kind.options:
             raise UsageFailure(f"'{spec}': unknown option '{key}'", suggest(key, kind.options))
         if key in values:

@@ -104,6 +104,8 @@ def _official(images: ImageSet) -> tuple[np.ndarray, np.ndarray]:
     parts = np.array([images.official.get(name, "") for name in images.classes])
     train, test = np.flatnonzero(parts == "train"), np.flatnonzero(parts == "test")
     if not len(train) or not len(test):
-        raise Failure(f"{images.spec}: its official split leaves no {'test' if len(train) else 'train'} class",
-                      "use 'half', a number of classes or a fraction")
+        raise Failure(
+            f"{images.spec}: its official split leaves no {'test' if len(train) else 'train'} class",
+            "use 'half', a number of classes or a fraction",
+        )
     return train, test

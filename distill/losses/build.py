@@ -82,7 +82,8 @@ def build_losses(
             check_same_size(embedding_size, teacher_size, term.name)
         if term.name == "hint":
             modules[term.name] = HintLoss(
-                [student_stage_channels[s - 1] for s in term.stages], [teacher_stage_channels[s - 1] for s in term.stages]
+                [student_stage_channels[s - 1] for s in term.stages],
+                [teacher_stage_channels[s - 1] for s in term.stages],
             )
         elif term.name == "hint_relative":
             modules[term.name] = RelativeHintLoss()
@@ -143,7 +144,12 @@ class DistillationLoss(nn.Module):
         Raises:
             Failure: something that a term needs is missing, or shapes do not match.
         """
-        given = {"teacher embeddings": teacher, "labels": labels, "student maps": student_stages, "teacher maps": teacher_stages}
+        given = {
+            "teacher embeddings": teacher,
+            "labels": labels,
+            "student maps": student_stages,
+            "teacher maps": teacher_stages,
+        }
         wanted = self._wanted()
         for name, value in given.items():
             if value is None and name in wanted:

@@ -50,9 +50,21 @@ METHODS: MappingProxyType[str, MethodSpec] = MappingProxyType(
         "relative": MethodSpec("the teacher's distances between images (Frobenius norm, as published)", 0.3),
         # 0.3 at the paper's batch of 32: weight of the RMS form = n · weight of the Frobenius form.
         "relative_rms": MethodSpec("the same, independent of the batch size", 9.6),
-        "hint": MethodSpec("the teacher's stage maps, through a learned 1×1 adaptor", stages="maps", default_stages=(2, 3, 4), teacher_map="grid"),
-        "hint_relative": MethodSpec("the distances between the teacher's stage maps", stages="maps", default_stages=(2, 3, 4), teacher_map="grid"),
-        "attention": MethodSpec("where the teacher's stages are active", stages="maps", default_stages=(2, 3, 4), teacher_map="attention"),
+        "hint": MethodSpec(
+            "the teacher's stage maps, through a learned 1×1 adaptor",
+            stages="maps",
+            default_stages=(2, 3, 4),
+            teacher_map="grid",
+        ),
+        "hint_relative": MethodSpec(
+            "the distances between the teacher's stage maps",
+            stages="maps",
+            default_stages=(2, 3, 4),
+            teacher_map="grid",
+        ),
+        "attention": MethodSpec(
+            "where the teacher's stages are active", stages="maps", default_stages=(2, 3, 4), teacher_map="attention"
+        ),
         "rkd": MethodSpec("the teacher's distances (up to scale) and angles: rkd_distance + 2·rkd_angle"),
         "rkd_distance": MethodSpec("the teacher's distances up to scale"),
         "rkd_angle": MethodSpec("the teacher's angles between triples of images", 2.0),

@@ -61,7 +61,9 @@ class HintLoss(nn.Module):
     def forward(self, student: list[Tensor], teacher: list[Tensor]) -> Tensor:
         pairs = checked_maps(student, teacher)
         if len(pairs) != len(self.adaptors):
-            raise Failure(f"hint: {len(pairs)} maps for {len(self.adaptors)} adaptors", "pass the stages it was built for")
+            raise Failure(
+                f"hint: {len(pairs)} maps for {len(self.adaptors)} adaptors", "pass the stages it was built for"
+            )
         losses = []
         for adaptor, (own, other) in zip(self.adaptors, pairs, strict=True):
             # Pooling and a 1×1 convolution commute; pooled first, the convolution costs less.

@@ -112,7 +112,9 @@ def parse_method(text: str) -> Method:
     for part in _PLUS.split(squeezed):
         term = _parse_term(part, text)
         if any(term.name == other.name for other in terms):
-            raise UsageFailure(f"--method {text}: '{term.name}' appears twice", "name it once, with the sum of the weights")
+            raise UsageFailure(
+                f"--method {text}: '{term.name}' appears twice", "name it once, with the sum of the weights"
+            )
         terms.append(term)
     return Method(tuple(terms))
 
@@ -138,7 +140,8 @@ def _weight(text: str | None, default: float, name: str) -> float:
         weight = math.nan
     if not (math.isfinite(weight) and weight > 0):
         raise UsageFailure(
-            f"--method: weight '{text}' of {name} is not a number above 0", f"write {name}:{default:g}, or leave the term out"
+            f"--method: weight '{text}' of {name} is not a number above 0",
+            f"write {name}:{default:g}, or leave the term out",
         )
     return weight
 
@@ -148,7 +151,9 @@ def _stages(text: str | None, spec: MethodSpec, name: str) -> tuple[int, ...]:
         return spec.default_stages
     if spec.stages == "none":
         takers = ", ".join(other for other, its in METHODS.items() if its.stages != "none")
-        raise UsageFailure(f"--method: {name} works on embeddings, not on stages", f"drop '@{text}'; stages go with {takers}")
+        raise UsageFailure(
+            f"--method: {name} works on embeddings, not on stages", f"drop '@{text}'; stages go with {takers}"
+        )
     words = text.split(",")
     if any(word not in map(str, STAGES) for word in words):
         raise UsageFailure(f"--method: stages '{text}' of {name} are not among 1, 2, 3, 4", f"write {name}@2,3,4")

@@ -88,7 +88,8 @@ class MetricLoss(nn.Module):
             raise UsageFailure(f"unknown metric loss '{name}'", suggest(name, METRIC_LOSSES))
         if name == "proxy_anchor" and (num_classes < 1 or embedding_size < 1):
             raise Failure(
-                f"proxy_anchor: {num_classes} classes, {embedding_size} dimensions", "train on labelled images, or use triplet"
+                f"proxy_anchor: {num_classes} classes, {embedding_size} dimensions",
+                "train on labelled images, or use triplet",
             )
         self.name = name
         self.num_classes = num_classes

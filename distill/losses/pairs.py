@@ -8,7 +8,15 @@ from torch.nn import functional
 
 from distill.console.errors import Failure
 
-__all__ = ["checked_maps", "checked_pair", "off_diagonal_mean", "pairwise_distances", "safe_sqrt", "same_grid", "upcast"]
+__all__ = [
+    "checked_maps",
+    "checked_pair",
+    "off_diagonal_mean",
+    "pairwise_distances",
+    "safe_sqrt",
+    "same_grid",
+    "upcast",
+]
 
 
 def upcast(tensor: Tensor) -> Tensor:
@@ -38,7 +46,9 @@ def checked_maps(student: list[Tensor], teacher: list[Tensor]) -> list[tuple[Ten
         Failure: lists of different length, or maps that are not ``[N, C, h, w]`` of one batch.
     """
     if len(student) != len(teacher) or not student:
-        raise Failure(f"stage maps: {len(student)} of the student, {len(teacher)} of the teacher", "pass the same stages of both")
+        raise Failure(
+            f"stage maps: {len(student)} of the student, {len(teacher)} of the teacher", "pass the same stages of both"
+        )
     pairs = []
     for own, other in zip(student, teacher, strict=True):
         if own.ndim != 4 or other.ndim != 4 or len(own) != len(other):

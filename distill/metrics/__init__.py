@@ -15,7 +15,13 @@ from distill.metrics.neighbours import nearest
 from distill.metrics.nmi import nmi
 from distill.metrics.ranking import RetrievalScores, map_at_r, r_precision, ranked_scores, retrieval_scores
 from distill.metrics.recall import hits_at_k, recall_at_k
-from distill.metrics.verification import Verification, accuracy_at, best_threshold, pair_similarities, verification_accuracy
+from distill.metrics.verification import (
+    Verification,
+    accuracy_at,
+    best_threshold,
+    pair_similarities,
+    verification_accuracy,
+)
 
 __all__ = [
     "Drop",

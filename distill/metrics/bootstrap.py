@@ -116,7 +116,9 @@ def paired_drop_ci(
     else:
         keep = np.asarray(counted, dtype=bool)
         if keep.shape != before.shape:
-            raise Failure(f"paired drop: mask of shape {keep.shape} for {before.shape} queries", "pass one flag per query")
+            raise Failure(
+                f"paired drop: mask of shape {keep.shape} for {before.shape} queries", "pass one flag per query"
+            )
     difference = (before - after)[keep]
     interval = bootstrap_ci(difference, classes[keep], resamples, seed)
     return Drop(float(difference.mean()), interval)

@@ -40,7 +40,9 @@ def unit_rows(embeddings: ArrayLike, name: str = "embeddings") -> np.ndarray:
         norms = np.sqrt(np.einsum("ij,ij->i", part, part))
         if not np.isfinite(norms).all():
             bad = start + int(np.flatnonzero(~np.isfinite(norms))[0])
-            raise Failure(f"{name}: row {bad} holds NaN or infinity", "the model diverged or is broken: train or export it again")
+            raise Failure(
+                f"{name}: row {bad} holds NaN or infinity", "the model diverged or is broken: train or export it again"
+            )
         part /= np.where(norms > 0, norms, 1.0)[:, None]
         rows[start : start + _ROWS] = part
     return rows
@@ -74,7 +76,9 @@ def labels_pair(
     """
     own = np.asarray(labels)
     if own.shape != (queries,):
-        raise Failure(f"labels: expected {queries}, one per embedding, got shape {own.shape}", "pass one label per image")
+        raise Failure(
+            f"labels: expected {queries}, one per embedding, got shape {own.shape}", "pass one label per image"
+        )
     if (gallery is None) != (gallery_labels is None):
         raise Failure("gallery: embeddings and labels go together, only one was given", "pass both or neither")
     if gallery is None:
@@ -83,7 +87,8 @@ def labels_pair(
     others = np.asarray(gallery_labels)
     if others.shape != (gallery,):
         raise Failure(
-            f"gallery labels: expected {gallery}, one per embedding, got shape {others.shape}", "pass one label per image"
+            f"gallery labels: expected {gallery}, one per embedding, got shape {others.shape}",
+            "pass one label per image",
         )
     if (own.dtype.kind in "iub") != (others.dtype.kind in "iub"):
         raise Failure(

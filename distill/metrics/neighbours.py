@@ -78,7 +78,8 @@ def nearest_chunks(
     shelf = rows if gallery is None else unit_rows(gallery, "gallery")
     if rows.shape[1] != shelf.shape[1]:
         raise Failure(
-            f"queries have {rows.shape[1]} dimensions, the gallery {shelf.shape[1]}", "embed both with models of one space"
+            f"queries have {rows.shape[1]} dimensions, the gallery {shelf.shape[1]}",
+            "embed both with models of one space",
         )
     exclude_self = gallery is None if exclude_self is None else exclude_self
     if exclude_self and len(rows) > len(shelf):

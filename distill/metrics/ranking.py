@@ -85,11 +85,17 @@ def ranked_scores(
 
 
 def _scores(
-    ranked: Iterable[tuple[int, np.ndarray]], own: np.ndarray, others: np.ndarray, relevant: np.ndarray, ks: Sequence[int]
+    ranked: Iterable[tuple[int, np.ndarray]],
+    own: np.ndarray,
+    others: np.ndarray,
+    relevant: np.ndarray,
+    ks: Sequence[int],
 ) -> RetrievalScores:
     count, counted = len(own), relevant > 0
     if count and not counted.any():
-        raise Failure("retrieval: no query has another image of its class in the gallery", "use classes of two images or more")
+        raise Failure(
+            "retrieval: no query has another image of its class in the gallery", "use classes of two images or more"
+        )
     hits = {k: np.zeros(count, dtype=bool) for k in ks}
     average = np.zeros(count)
     precision = np.zeros(count)

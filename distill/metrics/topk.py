@@ -15,7 +15,9 @@ def block_suffices(width: int, k: int) -> bool:
     return width // _BLOCK >= _BLOCKS_PER_ANSWER * k
 
 
-def candidates(scores: np.ndarray, k: int, floor: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def candidates(
+    scores: np.ndarray, k: int, floor: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Cells that can be among the ``k`` largest of their row, ties by lower column.
 
     Args:

@@ -106,7 +106,8 @@ def verification_accuracy(similarities: ArrayLike, same: ArrayLike, fold: ArrayL
     numbers = np.unique(sets)
     if len(numbers) < 2:
         raise Failure(
-            "verification: one set of pairs, no other to choose the threshold on", "use a list of several sets such as pairs.txt"
+            "verification: one set of pairs, no other to choose the threshold on",
+            "use a list of several sets such as pairs.txt",
         )
     thresholds = [best_threshold(values[sets != number], labels[sets != number]) for number in numbers]
     found = [
@@ -139,9 +140,13 @@ def accuracy_at(similarities: ArrayLike, same: ArrayLike, threshold: float) -> V
 def _checked(similarities: ArrayLike, same: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     values, labels = np.asarray(similarities, np.float64), np.asarray(same, bool)
     if values.ndim != 1 or values.shape != labels.shape or not len(values):
-        raise Failure(f"verification: {values.shape} similarities, {labels.shape} labels", "pass one of each for every pair")
+        raise Failure(
+            f"verification: {values.shape} similarities, {labels.shape} labels", "pass one of each for every pair"
+        )
     if not np.isfinite(values).all():
-        raise Failure("verification: a similarity is NaN or infinite", "the model diverged or is broken: train or export it again")
+        raise Failure(
+            "verification: a similarity is NaN or infinite", "the model diverged or is broken: train or export it again"
+        )
     return values, labels
 
 

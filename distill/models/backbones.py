@@ -104,7 +104,11 @@ def _load_file(backbone: Backbone, path: Path) -> None:
             if foreign is not None:
                 layout = foreign.name
                 backbone.mean, backbone.std = foreign.mean, foreign.std
-        elif whole is not None and "stem.weight" in state and state["stem.weight"].shape[1:] == whole.stem.weight.shape[1:]:
+        elif (
+            whole is not None
+            and "stem.weight" in state
+            and state["stem.weight"].shape[1:] == whole.stem.weight.shape[1:]
+        ):
             network = whole  # by the stem's window: a head of its own, or another width, makes no whole network
     load_matching(network, state, str(path))
     if network is whole:

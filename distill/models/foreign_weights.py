@@ -67,8 +67,11 @@ def adopt(
 
 
 def _rename_by_rules(
-    keys: Iterable[str], block: re.Pattern[str], inside: Callable[[int, str, set[str]], str | None],
-    outside: dict[str, str], blocks: list[str],
+    keys: Iterable[str],
+    block: re.Pattern[str],
+    inside: Callable[[int, str, set[str]], str | None],
+    outside: dict[str, str],
+    blocks: list[str],
 ) -> dict[str, str]:
     keys = list(keys)
     parts: dict[int, set[str]] = {}
@@ -119,9 +122,7 @@ def _mobilenet_v2(keys: Iterable[str], blocks: list[str]) -> dict[str, str]:
     def inside(_: int, part: str, parts: set[str]) -> str | None:
         return (expanded if "conv.3" in parts else plain).get(part)
 
-    outside = {
-        "features.0.0": "conv_stem", "features.0.1": "bn1", "features.18.0": "conv_head", "features.18.1": "bn2"
-    }
+    outside = {"features.0.0": "conv_stem", "features.0.1": "bn1", "features.18.0": "conv_head", "features.18.1": "bn2"}
     return _rename_by_rules(keys, re.compile(r"features\.(\d+)\.(conv\..+)$"), inside, outside, blocks)
 
 

@@ -67,7 +67,9 @@ def keras_state_dict(path: str | Path, model: MobileNetV1) -> dict[str, Tensor]:
             for variable, ours in BN_NAMES.items():
                 state[f"{bn}.{ours}"] = _tensor(arrays.take(f"{layer.name}_bn", (variable,), (out,)))
             if (state[f"{bn}.running_var"] < 0).any():
-                raise Failure(f"{path}: layer {layer.name}_bn has a negative variance", "the file is damaged: get it again")
+                raise Failure(
+                    f"{path}: layer {layer.name}_bn has a negative variance", "the file is damaged: get it again"
+                )
             state[f"{bn}.num_batches_tracked"] = torch.tensor(0)
     return state
 
@@ -144,8 +146,7 @@ class _Arrays:
             raise self._damaged(error) from None
         if found != shape:
             raise Failure(
-                f"{self.path}: {layer}/{variables[0]} has shape {list(found)}, "
-                f"the network needs {list(shape)}",
+                f"{self.path}: {layer}/{variables[0]} has shape {list(found)}, the network needs {list(shape)}",
                 "is the width (alpha) right? mobilenet_v1_025 needs weights with alpha 0.25, and so on",
             )
         if not plain:

@@ -105,7 +105,9 @@ def load_matching(network: nn.Module, state: Mapping[str, Tensor], where: str) -
     counters = {key for key in wanted if key.endswith("num_batches_tracked")}
     missing = [key for key in wanted if key not in state and key not in counters]
     unexpected = [
-        key for key in state if key not in wanted and not _is_classifier(key) and not key.endswith("num_batches_tracked")
+        key
+        for key in state
+        if key not in wanted and not _is_classifier(key) and not key.endswith("num_batches_tracked")
     ]
     cure = "is --arch the architecture of these weights?"
     if missing or unexpected:
@@ -126,7 +128,9 @@ def load_matching(network: nn.Module, state: Mapping[str, Tensor], where: str) -
         and (state[key].layout != torch.strided or state[key].is_floating_point() != value.is_floating_point())
     ]
     if strange:
-        raise Failure(f"{where}: not plain numbers of the right kind in {_first(strange)}", "save it unquantized, in float")
+        raise Failure(
+            f"{where}: not plain numbers of the right kind in {_first(strange)}", "save it unquantized, in float"
+        )
     broken = [key for key in wanted if key in state and not torch.isfinite(state[key]).all()]
     if broken:
         raise Failure(f"{where}: NaN or infinite values in {_first(broken)}", "get the file again")

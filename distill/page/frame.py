@@ -34,8 +34,11 @@ def page(
     except ImportError:
         raise Failure("--html needs jinja2", "pip install 'distill-to-phone[run]'") from None
     environment = Environment(
-        loader=FileSystemLoader([folder, HERE]), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
+        loader=FileSystemLoader([folder, HERE]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters |= dict(filters or {})
     sheets = [HERE / "frame.css", folder / "style.css"]

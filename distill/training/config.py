@@ -28,10 +28,16 @@ class RunConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    data: str = _option("glyphs", "Images: glyphs, folder:PATH, csv:FILE, cub200:PATH, cars196:PATH, sop:PATH, lfw:PATH.", DATA)
-    split: str = _option("half", "Which classes train: half (first half of the sorted names), a number, a fraction, official.", DATA)
+    data: str = _option(
+        "glyphs", "Images: glyphs, folder:PATH, csv:FILE, cub200:PATH, cars196:PATH, sop:PATH, lfw:PATH.", DATA
+    )
+    split: str = _option(
+        "half", "Which classes train: half (first half of the sorted names), a number, a fraction, official.", DATA
+    )
     validation: float = _option(0.0, "Share of the train classes held out to choose the best epoch.", DATA, ge=0, lt=1)
-    cache_dir: Path | None = _option(None, "Where decoded images and teacher embeddings are kept. Default: CACHE beside --out.", DATA)
+    cache_dir: Path | None = _option(
+        None, "Where decoded images and teacher embeddings are kept. Default: CACHE beside --out.", DATA
+    )
     stored_size: int | None = _option(
         None,
         "Shorter side in pixels to which decoded images are reduced before crops are cut from them (smaller ones stay as they are). "
@@ -41,19 +47,32 @@ class RunConfig(BaseModel):
         le=4096,
     )
     crop_scale: float | None = _option(
-        None, "Smallest share of the image area in a random training crop; 1 takes the centre crop. Default: 0.25, glyphs 0.7.",
-        DATA, gt=0, le=1,
+        None,
+        "Smallest share of the image area in a random training crop; 1 takes the centre crop. Default: 0.25, glyphs 0.7.",
+        DATA,
+        gt=0,
+        le=1,
     )
     flip: bool | None = _option(None, "Mirror half of the training crops. Default: where the data set allows it.", DATA)
 
-    input_size: int | None = _option(None, "Side of the network's input in pixels. Default: 224, glyphs 64.", MODEL, ge=16, le=1024)
-    embedding_size: int = _option(128, "Dimension of the embedding; 0 takes the pooled features without a linear layer.", MODEL, ge=0, le=4096)
-    weights: str | None = _option(None, "Start from: a file (.h5, .safetensors, .pth) or imagenet. Default: random.", MODEL)
-    batch_norm: Literal["train", "frozen"] = _option("train", "Batch statistics, or the stored ones (for small batches).", MODEL)
+    input_size: int | None = _option(
+        None, "Side of the network's input in pixels. Default: 224, glyphs 64.", MODEL, ge=16, le=1024
+    )
+    embedding_size: int = _option(
+        128, "Dimension of the embedding; 0 takes the pooled features without a linear layer.", MODEL, ge=0, le=4096
+    )
+    weights: str | None = _option(
+        None, "Start from: a file (.h5, .safetensors, .pth) or imagenet. Default: random.", MODEL
+    )
+    batch_norm: Literal["train", "frozen"] = _option(
+        "train", "Batch statistics, or the stored ones (for small batches).", MODEL
+    )
 
     epochs: int = _option(20, "Passes over the training images; 0 saves the network as it starts.", OPTIMISER, ge=0)
     batch_size: int = _option(128, "Images a step (over all devices).", OPTIMISER, ge=2)
-    images_per_class: int = _option(4, "Images of one class in a batch; 1 draws images whatever their class.", OPTIMISER, ge=1)
+    images_per_class: int = _option(
+        4, "Images of one class in a batch; 1 draws images whatever their class.", OPTIMISER, ge=1
+    )
     optimizer: Literal["adamw", "adam", "sgd"] = _option("adamw", "adamw, adam or sgd (momentum 0.9).", OPTIMISER)
     lr: float = _option(1e-3, "Highest learning rate.", OPTIMISER, gt=0)
     head_lr: float = _option(1.0, "Factor on the learning rate of the embedding layer.", OPTIMISER, gt=0)
@@ -61,17 +80,34 @@ class RunConfig(BaseModel):
     schedule: Literal["cosine", "constant"] = _option("cosine", "cosine (to zero) or constant.", OPTIMISER)
     warmup: float = _option(0.05, "Share of all steps over which the learning rate rises.", OPTIMISER, ge=0, lt=1)
     clip: float = _option(0.0, "Largest gradient norm; 0 does not clip.", OPTIMISER, ge=0)
-    ema: float = _option(0.0, "Decay of the exponential moving average of the weights (0.999, say); 0 for none.", OPTIMISER, ge=0, lt=1)
-    patience: int = _option(0, "Stop after this many epochs without a better validation Recall@1; 0 never stops. Needs --validation.", OPTIMISER, ge=0)
+    ema: float = _option(
+        0.0, "Decay of the exponential moving average of the weights (0.999, say); 0 for none.", OPTIMISER, ge=0, lt=1
+    )
+    patience: int = _option(
+        0,
+        "Stop after this many epochs without a better validation Recall@1; 0 never stops. Needs --validation.",
+        OPTIMISER,
+        ge=0,
+    )
 
-    precision: Literal["auto", "float32", "bfloat16"] = _option("auto", "auto takes bfloat16 where the processor computes it natively and it is faster.", RUN)
+    precision: Literal["auto", "float32", "bfloat16"] = _option(
+        "auto", "auto takes bfloat16 where the processor computes it natively and it is faster.", RUN
+    )
     seed: int = _option(0, "Seed of everything random.", RUN, ge=0, lt=2**32)
     crop_seed: int | None = _option(
-        None, "Seed of the crops alone; runs that share it share the teacher's stored embeddings. Default: --seed.", RUN, ge=0, lt=2**32
+        None,
+        "Seed of the crops alone; runs that share it share the teacher's stored embeddings. Default: --seed.",
+        RUN,
+        ge=0,
+        lt=2**32,
     )
     threads: int = _option(0, "CPU threads; 0 takes the cores that --workers leave.", RUN, ge=0, le=256)
     workers: int | None = _option(
-        None, "Processes that cut crops ahead of the training; 0 cuts them in between. Default: one for every four cores.", RUN, ge=0, le=64
+        None,
+        "Processes that cut crops ahead of the training; 0 cuts them in between. Default: one for every four cores.",
+        RUN,
+        ge=0,
+        le=64,
     )
 
 
@@ -79,13 +115,19 @@ class TeacherConfig(RunConfig):
     """``distill-train teacher``."""
 
     arch: str = _option("resnet18", "resnet18, resnet50, resnet101, mobilenet_v1_025 or timm:NAME.", MODEL)
-    method: str = _option("multi_similarity", "Metric loss, or a sum: triplet, multi_similarity, proxy_anchor, contrastive.", METHOD)
+    method: str = _option(
+        "multi_similarity", "Metric loss, or a sum: triplet, multi_similarity, proxy_anchor, contrastive.", METHOD
+    )
 
 
 class StudentConfig(RunConfig):
     """``distill-train student``."""
 
-    arch: str = _option("mobilenet_v1_025", "mobilenet_v1_025 (also _050, _075, _100), mobilenet_v1_025_patch (2.4 times as fast in int8), resnet18 or timm:NAME.", MODEL)
+    arch: str = _option(
+        "mobilenet_v1_025",
+        "mobilenet_v1_025 (also _050, _075, _100), mobilenet_v1_025_patch (2.4 times as fast in int8), resnet18 or timm:NAME.",
+        MODEL,
+    )
     teacher: Path | None = _option(None, "Folder of the trained teacher; without it, only metric losses.", METHOD)
     method: str = _option(
         "relative",
@@ -93,7 +135,10 @@ class StudentConfig(RunConfig):
         METHOD,
     )
     teacher_crops: int = _option(
-        8, "Crops an image whose teacher embeddings are computed once and reused; 0 runs the teacher at every step.", METHOD, ge=0
+        8,
+        "Crops an image whose teacher embeddings are computed once and reused; 0 runs the teacher at every step.",
+        METHOD,
+        ge=0,
     )
     teacher_mirror: bool = _option(
         False,
@@ -102,7 +147,10 @@ class StudentConfig(RunConfig):
         METHOD,
     )
     teacher_store_gb: float = _option(
-        8.0, "Most disk space, in GB, for stored stage maps of the teacher; where they need more, it runs at every step.", METHOD, ge=0
+        8.0,
+        "Most disk space, in GB, for stored stage maps of the teacher; where they need more, it runs at every step.",
+        METHOD,
+        ge=0,
     )
     teacher_reduction: Literal["auto", "pca", "projection", "none"] = _option(
         "auto",

@@ -131,7 +131,9 @@ class _Plan(Dataset):
 
     def _crops(self, indices: np.ndarray, size: int) -> torch.Tensor:
         views = [self._images.crops(indices, view, self._rule, size) for view in self._views]
-        return torch.cat([crops.flip(3) if turned else crops for crops, turned in zip(views, self._turned, strict=True)])
+        return torch.cat(
+            [crops.flip(3) if turned else crops for crops, turned in zip(views, self._turned, strict=True)]
+        )
 
 
 def load_batches(

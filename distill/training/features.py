@@ -62,7 +62,9 @@ def crop_features(
     return CropFeatures(np.stack(rows), chosen)
 
 
-def _view(live: LiveTeacher, images: TrainImages, chosen: np.ndarray, view: int, rule: CropRule, path: Path) -> np.ndarray:
+def _view(
+    live: LiveTeacher, images: TrainImages, chosen: np.ndarray, view: int, rule: CropRule, path: Path
+) -> np.ndarray:
     try:
         stored = np.load(path, allow_pickle=False)
         if stored.ndim == 2 and len(stored) == len(chosen) and stored.dtype == np.float32:

@@ -1,6 +1,6 @@
 """The training loop, the same for teachers and students.
 
-    distill-train student --teacher runs/teacher --data folder:PHOTOS --method relative --out runs/student
+distill-train student --teacher runs/teacher --data folder:PHOTOS --method relative --out runs/student
 """
 
 from __future__ import annotations
@@ -97,9 +97,7 @@ class _Loop:
             else None
         )
         ratio = config.unlabelled_ratio if isinstance(config, StudentConfig) else 0.0
-        self.sampler = ClassBatches(
-            setup.images.labels, config.batch_size, config.images_per_class, config.seed, ratio
-        )
+        self.sampler = ClassBatches(setup.images.labels, config.batch_size, config.images_per_class, config.seed, ratio)
         self.steps = config.epochs * len(self.sampler)
         self.best: dict[str, Any] = {"epoch": 0, "recall@1": -1.0, "weights": None}
         if config.batch_size % setup.accelerator.num_processes:
@@ -146,18 +144,28 @@ class _Loop:
         if model.linear is None:
             return
         # Features of random weights hold no map worth finding, and what fits them by chance is hard to unlearn.
-        fitted = self.config.weights and setup.teacher_info and setup.teacher_info.embedding_size == model.embedding_size
+        fitted = (
+            self.config.weights and setup.teacher_info and setup.teacher_info.embedding_size == model.embedding_size
+        )
         teacher = setup.teacher if fitted else None
         # Stored embeddings cost nothing more; a live teacher would have to run for every image.
         wanted = _FIT_IMAGES if teacher is not None and teacher.input_size is None else _CENTRE_IMAGES
-        plan = [batch for batch, _ in zip(self.sampler.epoch(0), range(-(-wanted // self.config.batch_size)), strict=False)]
+        plan = [
+            batch for batch, _ in zip(self.sampler.epoch(0), range(-(-wanted // self.config.batch_size)), strict=False)
+        ]
         if teacher is not None:
             with setup.accelerator.main_process_first():
                 teacher.prepare((0,))
         features, targets = [], []
         for batch in load_batches(
-            setup.images, plan, (0,), setup.rule, setup.preprocessing.input_size,
-            teacher.input_size if teacher else None, setup.degrade, 0,
+            setup.images,
+            plan,
+            (0,),
+            setup.rule,
+            setup.preprocessing.input_size,
+            teacher.input_size if teacher else None,
+            setup.degrade,
+            0,
         ):
             features.append(head_features(model, to_input(batch.student, setup.preprocessing, self.device)))
             if teacher is not None:
@@ -179,8 +187,15 @@ class _Loop:
         began = time.perf_counter()
         count = 0
         batches = load_batches(
-            setup.images, self._own_share(epoch), views, setup.rule, setup.preprocessing.input_size,
-            setup.teacher.input_size if setup.teacher else None, setup.degrade, setup.workers, turned,
+            setup.images,
+            self._own_share(epoch),
+            views,
+            setup.rule,
+            setup.preprocessing.input_size,
+            setup.teacher.input_size if setup.teacher else None,
+            setup.degrade,
+            setup.workers,
+            turned,
         )
         for number, batch in enumerate(batches):
             step = epoch * len(self.sampler) + number
@@ -215,7 +230,9 @@ class _Loop:
             teacher=None if targets is None else self._joint(targets),
             labels=joint_labels,
             student_stages=[self._joint(m.float()) for m in maps] or None,
-            teacher_stages=[None if m is None else self._joint(m.float()) for m in target_maps] if target_maps else None,
+            teacher_stages=[None if m is None else self._joint(m.float()) for m in target_maps]
+            if target_maps
+            else None,
             labelled_mask=joint_labels >= 0,
         )
         self.optimizer.zero_grad(set_to_none=True)
@@ -239,7 +256,9 @@ class _Loop:
             return tuple(numbers), (False,) * self.views
         crops = max(student.teacher_crops, self.views)
         mirror = student.teacher_mirror and not self.losses.needs_stages
-        return tuple(number % crops for number in numbers), tuple(mirror and number // crops % 2 == 1 for number in numbers)
+        return tuple(number % crops for number in numbers), tuple(
+            mirror and number // crops % 2 == 1 for number in numbers
+        )
 
     def _own_share(self, epoch: int) -> Iterator[np.ndarray]:
         """This process's rows of every batch: equally many for all."""

@@ -13,7 +13,9 @@ from distill.training.config import RunConfig
 __all__ = ["lr_factor", "make_optimizer"]
 
 
-def make_optimizer(model: nn.Module, head: nn.Module | None, extra: Iterable[dict], config: RunConfig) -> torch.optim.Optimizer:
+def make_optimizer(
+    model: nn.Module, head: nn.Module | None, extra: Iterable[dict], config: RunConfig
+) -> torch.optim.Optimizer:
     """Optimiser over ``model``; biases and batch norm are not decayed.
 
     Args:

@@ -59,4 +59,6 @@ def principal_components(rows: np.ndarray, size: int) -> Pca:
     kept = directions[:size]
     largest = np.abs(kept).argmax(axis=1)
     signs = np.sign(kept[np.arange(size), largest])
-    return Pca(mean, kept * signs[:, None] + 0.0, variance[:size].copy(), float(variance[:size].sum() / variance.clip(0).sum()))
+    return Pca(
+        mean, kept * signs[:, None] + 0.0, variance[:size].copy(), float(variance[:size].sum() / variance.clip(0).sum())
+    )

@@ -57,7 +57,8 @@ def reduction_for(option: str, method: Method, student_size: int, teacher_size: 
         return None
     if teacher_size is None or not method.needs_teacher:
         raise UsageFailure(
-            f"--teacher-reduction {option}: --method {method} has no teacher to reduce", "add --teacher DIR, or leave it out"
+            f"--teacher-reduction {option}: --method {method} has no teacher to reduce",
+            "add --teacher DIR, or leave it out",
         )
     if option == "auto":
         return "pca" if method.space == "teacher" and student_size < teacher_size else None
@@ -70,8 +71,15 @@ def reduction_for(option: str, method: Method, student_size: int, teacher_size: 
 
 
 def reduce_teacher(
-    live: LiveTeacher, info: CheckpointInfo, kind: Kind, size: int, images: TrainImages, rule: CropRule,
-    cache_dir: Path, out: Path, data: dict[str, Any],
+    live: LiveTeacher,
+    info: CheckpointInfo,
+    kind: Kind,
+    size: int,
+    images: TrainImages,
+    rule: CropRule,
+    cache_dir: Path,
+    out: Path,
+    data: dict[str, Any],
 ) -> tuple[Embedder, CheckpointInfo]:
     """The teacher with ``size`` dimensions: that of ``out``, of ``cache_dir``, or fitted now and put into the latter.
 
@@ -108,7 +116,12 @@ def reduce_teacher(
         weight, bias = learn_projection(features.rows, images.labels[features.images], pca, _SEED)
     model = composed(live.model, weight, bias)
     record = {
-        "kind": kind, "key": key, "of": info.id, "from_size": width, "crops": len(features.flat()), "variance_kept": pca.kept,
+        "kind": kind,
+        "key": key,
+        "of": info.id,
+        "from_size": width,
+        "crops": len(features.flat()),
+        "variance_kept": pca.kept,
         "whitening": _WHITENING if kind == "pca" else 0.0,
     }
     reduced = CheckpointInfo(
@@ -158,7 +171,16 @@ def keep_reduced(run: Path, model: Embedder, info: CheckpointInfo) -> None:
 
 def _key(live: LiveTeacher, info: CheckpointInfo, kind: Kind, size: int, images: TrainImages, rule: CropRule) -> str:
     parts = [
-        info.id, kind, _WHITENING, size, rule.scale, rule.flip, rule.seed, images.fingerprint, images.size, live.autocast,
+        info.id,
+        kind,
+        _WHITENING,
+        size,
+        rule.scale,
+        rule.flip,
+        rule.seed,
+        images.fingerprint,
+        images.size,
+        live.autocast,
         [images.num_classes, LEARNED_BY] if kind == "projection" else None,
     ]
     return sha256(json.dumps(parts).encode()).hexdigest()[:16]

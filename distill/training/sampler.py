@@ -64,8 +64,11 @@ class ClassBatches:
             shuffled = random.permutation(images)
             missing = -len(shuffled) % self._group
             if missing:
-                others = np.resize(random.permutation(shuffled[: len(shuffled) - len(shuffled) % self._group]), missing) \
-                    if len(shuffled) >= self._group else np.resize(shuffled, missing)
+                others = (
+                    np.resize(random.permutation(shuffled[: len(shuffled) - len(shuffled) % self._group]), missing)
+                    if len(shuffled) >= self._group
+                    else np.resize(shuffled, missing)
+                )
                 shuffled = np.concatenate([shuffled, others])
             groups.append(shuffled.reshape(-1, self._group))
         if not groups:

@@ -132,7 +132,9 @@ def prepare(config: RunConfig, out: Path) -> Setup:
     crop_seed = config.seed if config.crop_seed is None else config.crop_seed
     rule = CropRule(crop_scale, train_set.flip if config.flip is None else config.flip, crop_seed)
     if live is not None and live.mirror and not rule.flip:
-        raise UsageFailure("--teacher-mirror: these pictures are not mirrored in training", "leave it out, or add --flip")
+        raise UsageFailure(
+            "--teacher-mirror: these pictures are not mirrored in training", "leave it out, or add --flip"
+        )
     sides = [preprocessing.resize_size] + ([live.preprocessing.resize_size] if live else [])
     with accelerator.main_process_first():
         images = TrainImages(
@@ -147,7 +149,15 @@ def prepare(config: RunConfig, out: Path) -> Setup:
         # What is random in it must not depend on whether it was found: the losses' weights are drawn next.
         with accelerator.main_process_first(), torch.random.fork_rng(devices=[]):
             reduced, teacher_info = reduce_teacher(
-                live, teacher_info, kind, model.embedding_size, images, rule, cache_dir, out, data_record(config, train_set, images)
+                live,
+                teacher_info,
+                kind,
+                model.embedding_size,
+                images,
+                rule,
+                cache_dir,
+                out,
+                data_record(config, train_set, images),
             )
         live = LiveTeacher(reduced, live.preprocessing, live.device, live.autocast, live.mirror)
     losses = build_losses(
@@ -166,16 +176,34 @@ def prepare(config: RunConfig, out: Path) -> Setup:
         if student and student.teacher_crops and teacher_info is not None:
             stages: list[StoredStage] = []
             if losses.needs_stages:
-                shapes = [stage_shapes(m, p.input_size) for m, p in ((live.model, live.preprocessing), (model, preprocessing))]
+                shapes = [
+                    stage_shapes(m, p.input_size) for m, p in ((live.model, live.preprocessing), (model, preprocessing))
+                ]
                 stages = stored_stages(method.teacher_maps, *shapes)
             stored = CachedTeacher(live, teacher_info.id, images, rule, cache_dir, stages)
             views = min(student.epochs * losses.views, max(student.teacher_crops, losses.views))
             # Free space is asked for once: processes must not decide differently.
-            fits = [not stages or not accelerator.is_main_process or has_room(stored, views, student.teacher_store_gb, cache_dir)]
+            fits = [
+                not stages
+                or not accelerator.is_main_process
+                or has_room(stored, views, student.teacher_store_gb, cache_dir)
+            ]
             teacher = stored if broadcast_object_list(fits)[0] else live
     return Setup(
-        accelerator, in_bfloat16(model, config.precision, accelerator.device), model, preprocessing, losses, teacher, teacher_info,
-        reduced, train_set, validation_set, images, rule, degrade, workers,
+        accelerator,
+        in_bfloat16(model, config.precision, accelerator.device),
+        model,
+        preprocessing,
+        losses,
+        teacher,
+        teacher_info,
+        reduced,
+        train_set,
+        validation_set,
+        images,
+        rule,
+        degrade,
+        workers,
     )
 
 
@@ -199,4 +227,3 @@ def _load_teacher(
     model, info = load_checkpoint(student.teacher)
     autocast = in_bfloat16(model, student.precision, accelerator.device)
     return LiveTeacher(model, info.preprocessing, accelerator.device, autocast, student.teacher_mirror), info
-

@@ -50,7 +50,12 @@ class CachedTeacher:
     input_size = None  # no teacher pixels are needed at a step
 
     def __init__(
-        self, live: LiveTeacher, teacher_id: str, images: TrainImages, rule: CropRule, cache_dir: Path,
+        self,
+        live: LiveTeacher,
+        teacher_id: str,
+        images: TrainImages,
+        rule: CropRule,
+        cache_dir: Path,
         stages: Sequence[StoredStage] = (),
     ) -> None:
         self.live = live
@@ -102,7 +107,9 @@ class CachedTeacher:
             except OSError as error:
                 full = error.errno in (errno.ENOSPC, errno.EDQUOT)
                 cure = "free some space, or use --teacher-crops 0" if full else "choose another --cache-dir"
-                raise Failure(f"{self._folder}: cannot write the teacher's store: {error.strerror or error}", cure) from None
+                raise Failure(
+                    f"{self._folder}: cannot write the teacher's store: {error.strerror or error}", cure
+                ) from None
             self._load(view)
             for stage in absent:
                 self._load_maps(view, stage)

@@ -186,9 +186,7 @@ class _OnnxRunner(VariantRunner):
         options.inter_op_num_threads = 1
         options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
         options.log_severity_level = 3
-        self._session = onnxruntime.InferenceSession(
-            path.read_bytes(), options, providers=["CPUExecutionProvider"]
-        )
+        self._session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         facts = [(_shape(t.shape), _ORT_TYPES.get(t.type, t.type), (0.0, 0)) for t in (*inputs, *outputs)]
         _agree(path, facts, spec, output)
@@ -298,9 +296,7 @@ def _shape(shape: list[int | str | None]) -> list[int]:
     return [side if isinstance(side, int) else 1 for side in shape]  # a named axis is the batch
 
 
-def _agree(
-    path: Path, facts: list[tuple[object, object, tuple[float, int]]], spec: Border, output: Border
-) -> None:
+def _agree(path: Path, facts: list[tuple[object, object, tuple[float, int]]], spec: Border, output: Border) -> None:
     """The file itself must be what the description says: it may be another one of the same name."""
     wanted = [
         (list(part.shape), np.dtype(part.dtype), (part.scale or 0.0, part.zero_point or 0)) for part in (spec, output)

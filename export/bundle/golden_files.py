@@ -55,7 +55,13 @@ def _verify(bundle: Bundle, file: GoldenFile, expected: np.ndarray) -> FileVerdi
         return FileVerdict(file=file.file, decoded=False, resized=False, max_level_diff=None, problem=str(error))
     if upright.size != (file.width, file.height):
         found = f"{upright.width} x {upright.height} pixels instead of {file.width} x {file.height}"
-        return FileVerdict(file=file.file, decoded=False, resized=False, max_level_diff=None, problem=f"{found}: is the EXIF orientation obeyed?")
+        return FileVerdict(
+            file=file.file,
+            decoded=False,
+            resized=False,
+            max_level_diff=None,
+            problem=f"{found}: is the EXIF orientation obeyed?",
+        )
     decoded = hashlib.sha256(upright.tobytes()).hexdigest() == file.decoded_sha256
     got = bundle.manifest.preprocessing.pixels(upright)
     resized = hashlib.sha256(got.tobytes()).hexdigest() == file.pixels_sha256

@@ -53,7 +53,13 @@ def _verify(bundle: Bundle, variant: Variant) -> Verdict:
     except Failure as failure:
         return Verdict(variant=variant.name, min_cosine=None, max_abs_diff=None, limit=limit, problem=str(failure))
     if not np.isfinite(got).all():
-        return Verdict(variant=variant.name, min_cosine=None, max_abs_diff=None, limit=limit, problem="embeddings that are not finite")
+        return Verdict(
+            variant=variant.name,
+            min_cosine=None,
+            max_abs_diff=None,
+            limit=limit,
+            problem="embeddings that are not finite",
+        )
     cosine = float((got.astype(np.float64) * expected).sum(axis=1).min())
     problem = ""
     if cosine < limit:

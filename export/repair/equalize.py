@@ -86,7 +86,9 @@ def equalize(graph: FoldedGraph, images: Iterable[np.ndarray]) -> FoldedGraph:
         if group.fixed or not group.readers or (clips and len(group.members) > 1):
             continue
         members = [seen[name] for name in group.members]
-        readers = [_reader(layers[name], seen[name], members[: group.members.index(at) + 1]) for name, at in group.readers]
+        readers = [
+            _reader(layers[name], seen[name], members[: group.members.index(at) + 1]) for name, at in group.readers
+        ]
         scale = factors(members, readers, clips)
         for name in group.members:
             seen[name] = _divided(seen[name], scale)

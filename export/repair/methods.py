@@ -16,7 +16,17 @@ if TYPE_CHECKING:
     from export.quantized import QuantizedGraph
     from export.training_images import TrainingImages
 
-__all__ = ["AUTO", "METHODS", "Method", "QatSettings", "Repaired", "is_trained", "methods_of", "repair", "without_training"]
+__all__ = [
+    "AUTO",
+    "METHODS",
+    "Method",
+    "QatSettings",
+    "Repaired",
+    "is_trained",
+    "methods_of",
+    "repair",
+    "without_training",
+]
 
 AUTO = "auto"
 

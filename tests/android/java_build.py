@@ -22,7 +22,10 @@ def maven(*goals: str) -> None:
         if shutil.which(program) is None:
             pytest.skip(f"no {program} here: apt-get install maven default-jdk-headless")
     done = subprocess.run(
-        ["mvn", "-B", "-q", "-pl", MODULES, *goals], cwd=DEMO, capture_output=True, text=True,
+        ["mvn", "-B", "-q", "-pl", MODULES, *goals],
+        cwd=DEMO,
+        capture_output=True,
+        text=True,
         env={**os.environ, "MAVEN_OPTS": "-Xmx512m"},
     )
     said = done.stdout + done.stderr

@@ -11,8 +11,16 @@ __all__ = ["EXACT", "JPEGS", "kinds"]
 
 # Decoders agree on these to the bit, and on JPEGs nearly (docs/preprocessing.md).
 EXACT = (
-    "rgb.png", "rgba.png", "grey.png", "grey16.png", "grey1.png", "grey-alpha.png", "palette.png", "palette-clear.png",
-    "turned.png", "rgb.bmp",
+    "rgb.png",
+    "rgba.png",
+    "grey.png",
+    "grey16.png",
+    "grey1.png",
+    "grey-alpha.png",
+    "palette.png",
+    "palette-clear.png",
+    "turned.png",
+    "rgb.bmp",
 )
 JPEGS = ("plain.jpg", "progressive.jpg", "grey.jpg", "full-chroma.jpg", "turned.jpg", "mirrored.jpg", "cmyk.jpg")
 

@@ -29,7 +29,13 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 DATA = "glyphs:classes=40"
-TOOLS = {"mvn": "maven", "javac": "default-jdk-headless", "aapt2": "aapt", "apksigner": "apksigner", "zipalign": "zipalign"}
+TOOLS = {
+    "mvn": "maven",
+    "javac": "default-jdk-headless",
+    "aapt2": "aapt",
+    "apksigner": "apksigner",
+    "zipalign": "zipalign",
+}
 UNREACHABLE = re.compile(r"Could not transfer|Could not resolve|Unknown host|Connection (refused|timed out)")
 ABIS = ("arm64-v8a", "x86_64")
 MB = 10**6
@@ -83,9 +89,23 @@ def built(tmp_path_factory: pytest.TempPathFactory, bundle: Bundle) -> Built:
     gallery = make_fixture(work / "fixture", bundle)
     pack = [sys.executable, folder / "pack.py"]
     run(*pack, "assets", "--bundle", bundle.directory, "--gallery", gallery)
-    maven = ["mvn", "-B", "-f", folder / "pom.xml", "package", "-pl", "app,runner", "-am", "-Dtest=org.distilltophone.app.*Test",
-             "-Dsurefire.failIfNoSpecifiedTests=false", "-Dmaven.test.failure.ignore=true", f"-Dfixture={work / 'fixture'}"]
-    done = subprocess.run(list(map(str, maven)), capture_output=True, text=True, env={**os.environ, "MAVEN_OPTS": "-Xmx512m"})
+    maven = [
+        "mvn",
+        "-B",
+        "-f",
+        folder / "pom.xml",
+        "package",
+        "-pl",
+        "app,runner",
+        "-am",
+        "-Dtest=org.distilltophone.app.*Test",
+        "-Dsurefire.failIfNoSpecifiedTests=false",
+        "-Dmaven.test.failure.ignore=true",
+        f"-Dfixture={work / 'fixture'}",
+    ]
+    done = subprocess.run(
+        list(map(str, maven)), capture_output=True, text=True, env={**os.environ, "MAVEN_OPTS": "-Xmx512m"}
+    )
     if done.returncode and UNREACHABLE.search(done.stdout):
         pytest.skip("Maven Central cannot be reached")
     assert done.returncode == 0, done.stdout[-8000:]
@@ -140,7 +160,11 @@ def test_what_lies_in_it(built, abi):
         assert hashlib.sha256(apk.read(f"assets/bundle/{model.file}")).hexdigest() == model.sha256
         carried = {name for name in entries if name.startswith("assets/bundle/")}
         assert {f"assets/bundle/{file.file}" for file in manifest.golden.files} <= carried
-        assert not [name for name in carried if "float32.tflite" in name or "onnx" in name.rpartition("/")[2][:4] and "golden" not in name]
+        assert not [
+            name
+            for name in carried
+            if "float32.tflite" in name or "onnx" in name.rpartition("/")[2][:4] and "golden" not in name
+        ]
         assert {name for name in entries if name.startswith("lib/")} == {f"lib/{abi}/libtensorflowlite_jni.so"}
         assert not [name for name in entries if name.endswith((".keystore", ".java", ".class", ".jar", ".md.orig"))]
         library = entries[f"lib/{abi}/libtensorflowlite_jni.so"]
@@ -182,7 +206,8 @@ def test_another_reader_agrees(built):
     assert apk.is_valid_APK() and apk.is_signed_v2()
     assert apk.get_package() == "org.distilltophone.demo" and apk.get_target_sdk_version() == "35"
     assert set(apk.get_permissions()) == {
-        "android.permission.READ_EXTERNAL_STORAGE", "android.permission.READ_MEDIA_IMAGES",
+        "android.permission.READ_EXTERNAL_STORAGE",
+        "android.permission.READ_MEDIA_IMAGES",
     }
 
 
@@ -197,16 +222,24 @@ def test_the_code_that_went_in(built, tmp_path):
         apk.extract("classes.dex", tmp_path)
     inside = classes(tmp_path / "classes.dex")
     text = (built.folder / "app/src/main/AndroidManifest.xml").read_text()
-    assert {name.replace(".", "/") for name in re.findall(r'android:name="(org\.distilltophone\.app\.\w+)"', text)} <= inside
+    assert {
+        name.replace(".", "/") for name in re.findall(r'android:name="(org\.distilltophone\.app\.\w+)"', text)
+    } <= inside
     assert {"org/distilltophone/core/Bundle", "org/tensorflow/lite/Interpreter"} <= inside
     assert {name.split("/")[0] for name in inside} <= {"org", "com"}
-    assert not [name for name in inside if "/jvm/" in name or "robolectric" in name or "junit" in name or "android/dx" in name]
+    assert not [
+        name for name in inside if "/jvm/" in name or "robolectric" in name or "junit" in name or "android/dx" in name
+    ]
     with zipfile.ZipFile(built.folder / "build/runner.jar") as jar:
         assert jar.namelist() == ["classes.dex"]
         jar.extract("classes.dex", tmp_path / "runner")
     runner = classes(tmp_path / "runner/classes.dex")
     assert [name for name in runner if name.startswith("org/distilltophone/runner/")]
-    assert {"org/distilltophone/core/Embedder", "org/tensorflow/lite/Interpreter", "org/distilltophone/decoder/BitmapDecoder"} <= runner
+    assert {
+        "org/distilltophone/core/Embedder",
+        "org/tensorflow/lite/Interpreter",
+        "org/distilltophone/decoder/BitmapDecoder",
+    } <= runner
     # Reached by reflection, so that no compiler misses it.
     assert "org/tensorflow/lite/gpu/GpuDelegate" in runner and not [name for name in inside if "/gpu/" in name]
     delegates = (built.folder / "tflite/src/main/java/org/distilltophone/tflite/Delegates.java").read_text()

@@ -19,7 +19,11 @@ MAVEN = {"m": "http://maven.apache.org/POM/4.0.0"}
 
 def properties(pom: Path) -> dict[str, str]:
     found = ET.parse(pom).getroot().find("m:properties", MAVEN)
-    return {} if found is None else {item.tag.partition("}")[2]: item.text or "" for item in found if isinstance(item.tag, str)}
+    return (
+        {}
+        if found is None
+        else {item.tag.partition("}")[2]: item.text or "" for item in found if isinstance(item.tag, str)}
+    )
 
 
 def gradle(module: str) -> str:
@@ -43,7 +47,9 @@ def test_one_version_everywhere():
     assert APP["android.version.code"] == setting(gradle("app"), "versionCode")
 
 
-@pytest.mark.parametrize(("in_gradle", "in_maven"), [("minSdk", "android.min.sdk"), ("targetSdk", "android.target.sdk")])
+@pytest.mark.parametrize(
+    ("in_gradle", "in_maven"), [("minSdk", "android.min.sdk"), ("targetSdk", "android.target.sdk")]
+)
 def test_sdk_levels(in_gradle, in_maven):
     assert setting(gradle("app"), in_gradle) == APP[in_maven]
     for module in ("app", "tflite", "decoder"):
@@ -66,7 +72,8 @@ def test_the_modules_of_the_app():
     own = {
         item.findtext("m:artifactId", "", MAVEN)
         for item in dependencies
-        if item.findtext("m:groupId", "", MAVEN) == "org.distilltophone" and item.findtext("m:scope", "", MAVEN) != "test"
+        if item.findtext("m:groupId", "", MAVEN) == "org.distilltophone"
+        and item.findtext("m:scope", "", MAVEN) != "test"
     }
     assert included == own | {"app"}
     assert own == set(re.findall(r"project\(':(\w+)'\)", gradle("app")))
@@ -74,7 +81,9 @@ def test_the_modules_of_the_app():
     assert "com.google.ai.edge.litert:litert:1." in gradle("tflite") and "litert" not in gradle("app")
     for module in own - {"core"}:
         assert setting(gradle(module), "namespace") == f"org.distilltophone.{module}"
-        packages = {path.parent.relative_to(DEMO / module / "src/main/java") for path in (DEMO / module / "src").rglob("*.java")}
+        packages = {
+            path.parent.relative_to(DEMO / module / "src/main/java") for path in (DEMO / module / "src").rglob("*.java")
+        }
         assert packages == {Path("org/distilltophone") / module}
 
 
@@ -82,7 +91,11 @@ def test_libraries_of_core():
     wanted = f"com.eclipsesource.minimal-json:minimal-json:{PARENT['minimal-json.version']}"
     assert wanted in gradle("core")
     dependencies = ET.parse(DEMO / "core/pom.xml").getroot().findall("m:dependencies/m:dependency", MAVEN)
-    needed = [item.findtext("m:artifactId", "", MAVEN) for item in dependencies if item.findtext("m:scope", "", MAVEN) != "test"]
+    needed = [
+        item.findtext("m:artifactId", "", MAVEN)
+        for item in dependencies
+        if item.findtext("m:scope", "", MAVEN) != "test"
+    ]
     assert needed == ["minimal-json"]
 
 

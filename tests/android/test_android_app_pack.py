@@ -38,8 +38,14 @@ def pack(demo: Path, *arguments: object, path: str | None = None) -> subprocess.
 
 def make_bundle(folder: Path, **changes: object) -> Path:
     """As far as the script looks at one."""
-    files = {"m.tflite": b"int8", "f.tflite": b"float", "MODEL_CARD.md": b"#", "golden/pixels.u8": b"p",
-             "golden/pytorch.f32": b"f", "golden/a.png": b"png"}
+    files = {
+        "m.tflite": b"int8",
+        "f.tflite": b"float",
+        "MODEL_CARD.md": b"#",
+        "golden/pixels.u8": b"p",
+        "golden/pytorch.f32": b"f",
+        "golden/a.png": b"png",
+    }
     for name, content in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
@@ -49,8 +55,11 @@ def make_bundle(folder: Path, **changes: object) -> Path:
             {"name": "tflite-float32", "format": "tflite", "file": "f.tflite", "input": {"dtype": "float32"}},
             {"name": "tflite-int8", "format": "tflite", "file": "m.tflite", "input": {"dtype": "int8"}},
         ],
-        "golden": {"pixels": {"file": "golden/pixels.u8"}, "expected": {"pytorch": {"file": "golden/pytorch.f32"}},
-                   "files": [{"file": "golden/a.png"}]},
+        "golden": {
+            "pixels": {"file": "golden/pixels.u8"},
+            "expected": {"pytorch": {"file": "golden/pytorch.f32"}},
+            "files": [{"file": "golden/a.png"}],
+        },
         "model_card": {"file": "MODEL_CARD.md"},
         **changes,
     }
@@ -64,8 +73,15 @@ def test_assets_are_what_the_app_reads(demo, tmp_path):
     assert done.returncode == 0, done.stderr
     assets = demo / "build/assets"
     found = {str(path.relative_to(assets)) for path in assets.rglob("*") if path.is_file()}
-    assert found == {"demo.gallery", "bundle/bundle.json", "bundle/m.tflite", "bundle/MODEL_CARD.md", "bundle/golden/pixels.u8",
-                     "bundle/golden/pytorch.f32", "bundle/golden/a.png"}
+    assert found == {
+        "demo.gallery",
+        "bundle/bundle.json",
+        "bundle/m.tflite",
+        "bundle/MODEL_CARD.md",
+        "bundle/golden/pixels.u8",
+        "bundle/golden/pytorch.f32",
+        "bundle/golden/a.png",
+    }
     again = pack(demo, "assets", "--bundle", tmp_path / "b", "--gallery", tmp_path / "missing")
     assert again.returncode == 1 and "distill-index" in again.stderr
     assert (assets / "demo.gallery").read_bytes() == b"DTPGALRY gallery", "what was there stays"
@@ -118,7 +134,19 @@ def test_a_missing_tool_names_its_package(demo, tmp_path):
     (demo / "app/target/tools/android.jar").write_bytes(b"")
     empty = tmp_path / "bin"
     empty.mkdir()
-    done = pack(demo, "resources", "--version", "1", "--version-code", "1", "--min-sdk", "26", "--target-sdk", "35", path=str(empty))
+    done = pack(
+        demo,
+        "resources",
+        "--version",
+        "1",
+        "--version-code",
+        "1",
+        "--min-sdk",
+        "26",
+        "--target-sdk",
+        "35",
+        path=str(empty),
+    )
     assert done.returncode == 1 and "apt-get install aapt" in done.stderr
 
 
@@ -129,8 +157,12 @@ def test_make_android_names_what_is_missing(tmp_path):
     assert done.returncode == 1 and "mvn is not installed: apt-get install maven aapt" in done.stderr
 
 
-@given(st.lists(st.tuples(st.sampled_from(["a.so", "b.tflite", "folder/c", "ü.bin"]), st.binary(max_size=300), st.booleans()),
-                unique_by=lambda entry: entry[0]))
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["a.so", "b.tflite", "folder/c", "ü.bin"]), st.binary(max_size=300), st.booleans()),
+        unique_by=lambda entry: entry[0],
+    )
+)
 def test_stored_entries_are_aligned(tmp_path_factory, entries):
     path = tmp_path_factory.mktemp("zip") / "x.apk"
     with ApkWriter(path) as writer:
@@ -149,7 +181,11 @@ def test_stored_entries_are_aligned(tmp_path_factory, entries):
 
 def elf(*segments: tuple[int, int]) -> bytes:
     """Headers alone: segments of (type, alignment)."""
-    head = b"\x7fELF\x02\x01\x01" + bytes(9) + struct.pack("<HHIQQQIHHHHHH", 3, 183, 1, 0, 64, 0, 0, 64, 56, len(segments), 0, 0, 0)
+    head = (
+        b"\x7fELF\x02\x01\x01"
+        + bytes(9)
+        + struct.pack("<HHIQQQIHHHHHH", 3, 183, 1, 0, 64, 0, 0, 64, 56, len(segments), 0, 0, 0)
+    )
     return head + b"".join(struct.pack("<II6Q", kind, 0, 0, 0, 0, 0, 0, align) for kind, align in segments)
 
 

@@ -66,7 +66,9 @@ def test_layouts_hold_no_words_and_every_picture_can_be_heard(path):
 def test_sources_hold_no_words():
     for path in SOURCES:
         text = path.read_text(encoding="utf-8")
-        assert not re.search(r"set(Text|Title|Message|ContentDescription|PositiveButton|NegativeButton)\(\"[^\"]+\"", text), path
+        assert not re.search(
+            r"set(Text|Title|Message|ContentDescription|PositiveButton|NegativeButton)\(\"[^\"]+\"", text
+        ), path
 
 
 def test_every_string_is_used_and_there():
@@ -97,8 +99,15 @@ def luminance(colour: str) -> float:
 @pytest.mark.parametrize("folder", ["values", "values-night"])
 @pytest.mark.parametrize(
     ("front", "back"),
-    [("text", "surface"), ("text", "card"), ("text_quiet", "surface"), ("text_quiet", "card"), ("on_primary", "primary"),
-     ("primary", "surface"), ("warning", "surface")],
+    [
+        ("text", "surface"),
+        ("text", "card"),
+        ("text_quiet", "surface"),
+        ("text_quiet", "card"),
+        ("on_primary", "primary"),
+        ("primary", "surface"),
+        ("warning", "surface"),
+    ],
 )
 def test_contrast(folder, front, back):
     """WCAG 2.1 AA for text: 4.5."""
@@ -113,5 +122,8 @@ def test_framework_classes_only():
         roots = {name.split(".")[0] for name in imported}
         assert roots <= {"android", "java", "org"}, path
         assert not [name for name in imported if name.startswith(("java.net", "android.net.http", "javax"))], path
-        assert not [name for name in imported if name.startswith("org.") and not name.startswith(
-            ("org.distilltophone.", "org.tensorflow.lite."))], path
+        assert not [
+            name
+            for name in imported
+            if name.startswith("org.") and not name.startswith(("org.distilltophone.", "org.tensorflow.lite."))
+        ], path

@@ -49,7 +49,9 @@ def test_resize_alpha_and_orientation_are_pythons(tmp_path: Path) -> None:
                 pixels[..., 3] = 255
             upright = decode(encoded(pixels, orientation), "case")
             expected = Preprocessing(input_size=side, resize_size=resize).pixels(upright)
-            out.write(struct.pack("<5i", width, height, side, resize, orientation) + pixels.tobytes() + expected.tobytes())
+            out.write(
+                struct.pack("<5i", width, height, side, resize, orientation) + pixels.tobytes() + expected.tobytes()
+            )
     assert java_build.java("sizes", tmp_path / "cases")[-1] == f"equal {len(sizes)} of {len(sizes)}"
 
 
@@ -120,7 +122,9 @@ def test_operators_of_a_model_are_counted(bundle: Bundle, tmp_path: Path) -> Non
     damaged = [b"", content[:7], content[: len(content) // 3], *(rng.bytes(100) for _ in range(20))]
     for number, data in enumerate(damaged):
         (tmp_path / str(number)).write_bytes(data)
-    found = list(map(int, java_build.java("operators", *models, *(tmp_path / str(number) for number in range(len(damaged))))))
+    found = list(
+        map(int, java_build.java("operators", *models, *(tmp_path / str(number) for number in range(len(damaged)))))
+    )
     assert found[:2] == [len(cuts(model.read_bytes())) for model in models] and min(found[:2]) > 20
     assert found[2] == found[3] == 0 and min(found) == 0
 
@@ -132,7 +136,10 @@ def test_search_finds_what_python_finds(dimension: int, tmp_path: Path) -> None:
     rows[1::7] = rows[:-1:7]  # twins
     queries = unit(rows[:40] + 0.5 * unit(rng.normal(size=(40, dimension))))
     model = Model(
-        name="random", variant="tflite-int8", sha256="ab" * 32, source_id="s",
+        name="random",
+        variant="tflite-int8",
+        sha256="ab" * 32,
+        source_id="s",
         preprocessing=Preprocessing(input_size=8, resize_size=8),
     )
     content = Content(model, [f"{index}.jpg" for index in range(len(rows))], int8_codes(rows), bits=True)

@@ -17,7 +17,9 @@ pytestmark = pytest.mark.slow
 
 def test_java_decodes_as_python_does(bundle: Bundle, tmp_path: Path) -> None:
     rule = bundle.manifest.preprocessing
-    files = {name: content for name, content in picture_kinds.kinds().items() if name not in ("cmyk.jpg", "lossless.webp")}
+    files = {
+        name: content for name, content in picture_kinds.kinds().items() if name not in ("cmyk.jpg", "lossless.webp")
+    }
     for name, content in files.items():
         (tmp_path / name).write_bytes(content)
     (tmp_path / "list").write_text("\n".join(str(tmp_path / name) for name in files))
@@ -32,7 +34,9 @@ def test_java_decodes_as_python_does(bundle: Bundle, tmp_path: Path) -> None:
             assert apart.mean() <= 1, f"{name}: {apart.mean():.2f} levels"
 
 
-@pytest.mark.parametrize(("name", "why"), [("cmyk.jpg", "CMYK"), ("lossless.webp", "WebP"), ("nonsense", "no picture format")])
+@pytest.mark.parametrize(
+    ("name", "why"), [("cmyk.jpg", "CMYK"), ("lossless.webp", "WebP"), ("nonsense", "no picture format")]
+)
 def test_what_java_does_not_know_is_named(bundle: Bundle, tmp_path: Path, name: str, why: str) -> None:
     (tmp_path / "bad").write_bytes(picture_kinds.kinds().get(name, b"nonsense"))
     (tmp_path / "list").write_text(str(tmp_path / "bad"))

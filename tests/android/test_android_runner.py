@@ -36,7 +36,15 @@ class JavaSide(PythonSide):
         return {hashlib.sha256(code).hexdigest(): code}
 
     def start(self, command: str, cpus: Sequence[int] = ()) -> Sequence[str]:
-        return ["java", "-Xmx512m", "-cp", java_build.classpath(), "org.distilltophone.jvm.RunnerMain", command, self.folder]
+        return [
+            "java",
+            "-Xmx512m",
+            "-cp",
+            java_build.classpath(),
+            "org.distilltophone.jvm.RunnerMain",
+            command,
+            self.folder,
+        ]
 
     def facts(self, told: Message) -> Message:
         return machine_facts() | {"packages": told["machine"]["packages"]}
@@ -67,7 +75,10 @@ def test_embeds_as_the_host_does(device: Remote, bundle: Bundle, pixels: np.ndar
 def test_plain_kernels_are_those_of_the_host(device: Remote, bundle: Bundle, pixels: np.ndarray) -> None:
     host = Host()
     device.delegate = host.delegate = "none"
-    found, expected = device.embed(bundle, VARIANTS, [pixels], threads=1), host.embed(bundle, VARIANTS, [pixels], threads=1)
+    found, expected = (
+        device.embed(bundle, VARIANTS, [pixels], threads=1),
+        host.embed(bundle, VARIANTS, [pixels], threads=1),
+    )
     for name in VARIANTS:
         assert (np.sum(found[name].embeddings * expected[name].embeddings, axis=1) > 0.999).all()
     device.delegate = "nnapi"
@@ -105,7 +116,12 @@ def test_energy_of_a_model(device: Remote, bundle: Bundle, tmp_path: Path, monke
     """From a battery that always gives half an ampere."""
     battery = tmp_path / "supplies" / "battery"
     battery.mkdir(parents=True)
-    for file, text in {"type": "Battery", "status": "Discharging", "current_now": "-500000", "voltage_now": "4000000"}.items():
+    for file, text in {
+        "type": "Battery",
+        "status": "Discharging",
+        "current_now": "-500000",
+        "voltage_now": "4000000",
+    }.items():
         (battery / file).write_text(f"{text}\n")
     monkeypatch.setattr(power, "SUPPLIES", str(tmp_path / "supplies"))
     monkeypatch.setattr(jobs, "IDLE_SECONDS", 0.5)
@@ -131,7 +147,9 @@ def test_damage_and_nonsense(tmp_path: Path) -> None:
 def tell(folder: Path, command: str, stdin: str) -> list[dict]:
     done = subprocess.run(
         ["java", "-cp", java_build.classpath(), "org.distilltophone.jvm.RunnerMain", command, folder],
-        input=stdin, capture_output=True, text=True,
+        input=stdin,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 1
     return [json.loads(line.partition("@distill-bench ")[2]) for line in done.stdout.splitlines()]

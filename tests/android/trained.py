@@ -52,10 +52,15 @@ def make_bundle(folder: Path) -> Path:
         for _ in range(20):  # the running statistics lag behind so short a training
             model(scaled[::3])
     info = CheckpointInfo(
-        kind="student", arch="mobilenet_v1_025", embedding_size=SIZE, preprocessing=preprocessing,
+        kind="student",
+        arch="mobilenet_v1_025",
+        embedding_size=SIZE,
+        preprocessing=preprocessing,
         data={"spec": DATA, "split": "half"},
     )
     save_checkpoint(folder / "student", model.eval(), info)
-    options = Options(calibration_images=32, tolerances={name: Tolerance() for name in ("float32", "int8")}, target="tflite")
+    options = Options(
+        calibration_images=32, tolerances={name: Tolerance() for name in ("float32", "int8")}, target="tflite"
+    )
     assert export_bundle(folder / "student", folder / "bundle", options).folder is not None
     return folder / "bundle"

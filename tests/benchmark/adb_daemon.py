@@ -21,7 +21,9 @@ from pathlib import Path
 __all__ = ["AdbServer", "FakePhone", "why_not"]
 
 VERSION, MAX_DATA = 0x01000000, 64 * 1024  # this version has checksums, the next one leaves them out
-CNXN, AUTH, OPEN, OKAY, CLSE, WRTE = (int.from_bytes(name, "little") for name in (b"CNXN", b"AUTH", b"OPEN", b"OKAY", b"CLSE", b"WRTE"))
+CNXN, AUTH, OPEN, OKAY, CLSE, WRTE = (
+    int.from_bytes(name, "little") for name in (b"CNXN", b"AUTH", b"OPEN", b"OKAY", b"CLSE", b"WRTE")
+)
 STDIN, STDOUT, STDERR, EXIT, CLOSE_STDIN = range(5)  # of the shell protocol
 FILES = "/data/local/tmp"
 
@@ -195,7 +197,9 @@ class Sync:
             if name == b"QUIT":
                 return
             argument = self.stream.read(length).decode()
-            {b"STAT": self.stat, b"STA2": self.stat2, b"LST2": self.stat2, b"SEND": self.send, b"RECV": self.receive}[name](name, argument)
+            {b"STAT": self.stat, b"STA2": self.stat2, b"LST2": self.stat2, b"SEND": self.send, b"RECV": self.receive}[
+                name
+            ](name, argument)
 
     def stat(self, name: bytes, path: str) -> None:
         with contextlib.suppress(OSError):
@@ -212,9 +216,21 @@ class Sync:
             self.stream.write(struct.pack("<4sI64x", name, error.errno))
             return
         times = (int(found.st_atime), int(found.st_mtime), int(found.st_ctime))
-        self.stream.write(struct.pack(
-            "<4sIQQIIIIQqqq", name, 0, found.st_dev, found.st_ino, found.st_mode, found.st_nlink, 0, 0, found.st_size, *times
-        ))
+        self.stream.write(
+            struct.pack(
+                "<4sIQQIIIIQqqq",
+                name,
+                0,
+                found.st_dev,
+                found.st_ino,
+                found.st_mode,
+                found.st_nlink,
+                0,
+                0,
+                found.st_size,
+                *times,
+            )
+        )
 
     def send(self, _: bytes, argument: str) -> None:
         path, _, mode = argument.rpartition(",")

@@ -66,7 +66,9 @@ def board_runner(phone: FakePhone, python: Sequence[str]) -> list[str]:
     return [*python, str(code)]
 
 
-def install(phone: FakePhone, runner: Sequence[str], environment: dict[str, str] | None = None, **properties: str) -> None:
+def install(
+    phone: FakePhone, runner: Sequence[str], environment: dict[str, str] | None = None, **properties: str
+) -> None:
     """Let the phone answer as a phone does, and run another runner of the same protocol where Android would run ours.
 
     Args:
@@ -75,12 +77,20 @@ def install(phone: FakePhone, runner: Sequence[str], environment: dict[str, str]
         properties: of ``getprop``, with ``_`` for ``.``.
     """
     found = PROPERTIES | {name.replace("_", "."): value for name, value in properties.items()}
-    phone.program("getprop", "cat <<'END'\n" + "\n".join(f"[{name}]: [{value}]" for name, value in found.items()) + "\nEND")
-    phone.program("dumpsys", f"case $1 in battery) cat <<'END'\n{BATTERY}\nEND\n;; thermalservice) cat <<'END'\n{THERMAL}\nEND\n;; esac")
+    phone.program(
+        "getprop", "cat <<'END'\n" + "\n".join(f"[{name}]: [{value}]" for name, value in found.items()) + "\nEND"
+    )
+    phone.program(
+        "dumpsys",
+        f"case $1 in battery) cat <<'END'\n{BATTERY}\nEND\n;; thermalservice) cat <<'END'\n{THERMAL}\nEND\n;; esac",
+    )
     given = " ".join(f"{name}={shlex.quote(value)}" for name, value in (environment or {}).items())
-    phone.program("app_process", f"""
+    phone.program(
+        "app_process",
+        f"""
 # app_process [options of the virtual machine] / CLASS COMMAND FOLDER
 [ -r "$CLASSPATH" ] && [ -r "${{1#-Djava.library.path=}}/libtensorflowlite_jni.so" ] || exit 71
 [ "$2 $3" = "/ org.distilltophone.runner.Main" ] || exit 72
 exec env -i PATH="$PATH" {given} {shlex.join(runner)} "$4" "$5"
-""")
+""",
+    )

@@ -13,7 +13,9 @@ VARIANTS = ("tflite-float32", "tflite-int8", "onnx-float32")
 SIDE = 16
 
 
-def make_photos(root: Path, classes: int = 8, per_class: int = 5, seed: int = 0, names: list[str] | None = None) -> Path:
+def make_photos(
+    root: Path, classes: int = 8, per_class: int = 5, seed: int = 0, names: list[str] | None = None
+) -> Path:
     """A folder of noisy pictures: one pattern a class, so that averages over patches retrieve."""
     random = np.random.default_rng(seed)
     for number in range(classes):
@@ -34,7 +36,10 @@ def _file(folder: Path, name: str, content: bytes) -> dict:
 
 
 def make_bundle(
-    folder: Path, data: str = "folder:photos", variants: tuple[str, ...] = VARIANTS, dim: int = 48,
+    folder: Path,
+    data: str = "folder:photos",
+    variants: tuple[str, ...] = VARIANTS,
+    dim: int = 48,
     models: dict[str, bytes] | None = None,
 ) -> Path:
     """A bundle that loads; its model files hold only text, for runners that are faked.
@@ -52,18 +57,25 @@ def make_bundle(
         "schema_version": 1,
         "name": "toy",
         "preprocessing": {
-            "input_size": SIDE, "resize_size": SIDE, "resize_rule": "pillow_bilinear", "crop": "center",
-            "colour_order": "RGB", "mean": [128.0] * 3, "std": [128.0] * 3,
+            "input_size": SIDE,
+            "resize_size": SIDE,
+            "resize_rule": "pillow_bilinear",
+            "crop": "center",
+            "colour_order": "RGB",
+            "mean": [128.0] * 3,
+            "std": [128.0] * 3,
         },
         "embedding_size": dim,
         "normalisation": "l2",
         "variants": [
             _file(
-                folder, f"{name}.bin",
+                folder,
+                f"{name}.bin",
                 models[name.split("-")[0]] if models else name.encode() * sizes[name.split("-")[1]],
             )
             | {
-                "name": name, "format": name.split("-")[0],
+                "name": name,
+                "format": name.split("-")[0],
                 "scheme": {"weights": name.split("-")[1], "activations": "float32"},
                 "input": shapes[name.split("-")[0]],
                 "output": {"name": "y", "shape": [1, dim], "dtype": "float32", "unit_norm": True, "renormalise": True},
@@ -71,7 +83,8 @@ def make_bundle(
             for name in variants
         ],
         "golden": {
-            "count": 2, "keys": ["a", "b"],
+            "count": 2,
+            "keys": ["a", "b"],
             "pixels": _file(folder, "golden/pixels.raw", golden.tobytes()),
             "expected": {
                 name: _file(folder, f"golden/{name}.raw", unit.tobytes()) | {"min_cosine": 0.99}
@@ -79,9 +92,14 @@ def make_bundle(
             },
         },
         "provenance": {
-            "created": "2026-01-01T00:00:00+00:00", "tool": "test",
+            "created": "2026-01-01T00:00:00+00:00",
+            "tool": "test",
             "source": {
-                "id": "0" * 64, "sha256": "0" * 64, "kind": "student", "arch": "toy", "data": {"spec": data, "split": "half"},
+                "id": "0" * 64,
+                "sha256": "0" * 64,
+                "kind": "student",
+                "arch": "toy",
+                "data": {"spec": data, "split": "half"},
                 "training": {"loss": float("nan")},
             },
         },
@@ -163,8 +181,16 @@ def replace_torch(monkeypatch, preprocessing: dict | None = None, trained: list[
     from distill.data.preprocess import Preprocessing
 
     own = Preprocessing(
-        **{"input_size": SIDE, "resize_size": SIDE, "resize_rule": "pillow_bilinear", "crop": "center",
-           "colour_order": "RGB", "mean": (128,) * 3, "std": (128,) * 3} | (preprocessing or {})
+        **{
+            "input_size": SIDE,
+            "resize_size": SIDE,
+            "resize_rule": "pillow_bilinear",
+            "crop": "center",
+            "colour_order": "RGB",
+            "mean": (128,) * 3,
+            "std": (128,) * 3,
+        }
+        | (preprocessing or {})
     )
 
     class ToyModel(ToyRunner):
@@ -172,7 +198,11 @@ def replace_torch(monkeypatch, preprocessing: dict | None = None, trained: list[
             super().__init__()
             self.name, self.directory, self.preprocessing, self.parameters = name, directory, own, 250_000
             self.info = SimpleNamespace(
-                arch="toy", kind="student", embedding_size=48, data={"classes": trained}, id=name,
+                arch="toy",
+                kind="student",
+                embedding_size=48,
+                data={"classes": trained},
+                id=name,
                 space="teacher" if name == "PyTorch" else None,
             )
             self.rows: list[np.ndarray] = []

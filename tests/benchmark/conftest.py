@@ -37,7 +37,10 @@ def _measured(tmp_path_factory: pytest.TempPathFactory):
         fakes.replace_torch(patch)
         return measure(
             Options(
-                bundle, part="all", checkpoint=folder / "student", references=[f"teacher={folder / 'student'}"],
+                bundle,
+                part="all",
+                checkpoint=folder / "student",
+                references=[f"teacher={folder / 'student'}"],
                 limits=Limits(max_size_kb=400, max_recall_drop=0.1),
                 plan=Plan(seconds=0, min_samples=20, max_samples=20, warmup_max_runs=20),
                 command="distill-bench 'a bundle'",

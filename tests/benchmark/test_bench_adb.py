@@ -89,7 +89,11 @@ def test_end_to_end(server, phone, options, bundle_dir, tmp_path, features):
     machine, (ours, other) = value["machine"], value["variants"]
     assert machine["device"] == f"adb:{phone.serial}" and machine["emulated"] and machine["os"] == "Android 14"
     assert machine["python"] is None and machine["cpu"] == "Google GS101" and machine["packages"]["ai-edge-litert"]
-    assert machine["phone"]["abi"] == "arm64-v8a" and machine["phone"]["sdk"] == 34 and machine["phone"]["battery_percent"] == 84
+    assert (
+        machine["phone"]["abi"] == "arm64-v8a"
+        and machine["phone"]["sdk"] == 34
+        and machine["phone"]["battery_percent"] == 84
+    )
     assert machine["phone"]["fingerprint"].startswith("google/oriole") and machine["phone"]["battery_celsius"] == 28.7
     assert ours["recall"]["1"] > 0.9 and ours["latency_ms"] is None and ours["memory_bytes"] is None
     assert other["status"] == "failed" and "TFLite only" in other["error"]  # a result, not a crash
@@ -191,7 +195,9 @@ def test_latency_where_the_phone_is_real(server, phone, options, bundle_dir):
     android_fakes.install(phone, android_fakes.board_runner(phone, [sys.executable]), ro_boot_qemu="")
     device, bundle = reach(phone, options), load_bundle(bundle_dir)
     timings, how = device.measure_latency(bundle, NAMES, batches(1)[0], SHORT)
-    assert not device.emulated and len(timings[NAMES[0]].samples.invoke) == 20 and "TFLite only" in timings[NAMES[1]].error
+    assert (
+        not device.emulated and len(timings[NAMES[0]].samples.invoke) == 20 and "TFLite only" in timings[NAMES[1]].error
+    )
     assert how.vitals_before.celsius == {"BIG": 41.0, "VIRTUAL-SKIN": 30.125} and how.vitals_after.thermal_status == 0
     assert set(device.peak_memory(bundle, NAMES)) <= {NAMES[0]}
     with pytest.raises(Failure, match="are not among those") as failure:
@@ -262,7 +268,10 @@ def test_a_full_disk(phone, options, bundle_dir):
     device.close(True)
     phone.disk = None
     # What df tells is told before anything is sent.
-    phone.program("df", "echo Filesystem 1024-blocks Used Available Capacity Mounted on; echo /dev/block/dm-5 112000000 111980000 20000 100% /data")
+    phone.program(
+        "df",
+        "echo Filesystem 1024-blocks Used Available Capacity Mounted on; echo /dev/block/dm-5 112000000 111980000 20000 100% /data",
+    )
     device = reach(phone, options)
     with pytest.raises(Failure, match=r"MB to send, .* MB free"):
         device.embed(load_bundle(bundle_dir), TFLITE, batches(2, 3000), 1)
@@ -376,7 +385,9 @@ def test_the_java_runner_answers(phone, options, bundle_dir, monkeypatch):
     device, bundle, images = reach(phone, options), load_bundle(bundle_dir), batches(2)
     assert device.describe().packages["tensorflow-lite"]
     there = device.embed(bundle, NAMES, images, 1)
-    assert np.allclose(there[NAMES[0]].embeddings, expected(images), atol=1e-5) and "TFLite only" in there[NAMES[1]].error
+    assert (
+        np.allclose(there[NAMES[0]].embeddings, expected(images), atol=1e-5) and "TFLite only" in there[NAMES[1]].error
+    )
     timings, how = device.measure_latency(bundle, NAMES, images[0], SHORT)
     assert len(timings[NAMES[0]].samples.invoke) == 20 and how.vitals_after.thermal_status == 0
     for memory in device.peak_memory(bundle, TFLITE).values():
@@ -406,15 +417,34 @@ def test_the_java_runner_decodes_too(phone, options, bundle_dir, photos, tmp_pat
         (photos / "class00" / name).write_bytes(kinds.kinds()[name])
     fakes.replace_torch(monkeypatch)
     out = tmp_path / "r.json"
-    arguments = [str(bundle_dir), "--from", "files", "--part", "all", "--seconds", "0", "--no-memory", "--checkpoint", str(tmp_path)]
+    arguments = [
+        str(bundle_dir),
+        "--from",
+        "files",
+        "--part",
+        "all",
+        "--seconds",
+        "0",
+        "--no-memory",
+        "--checkpoint",
+        str(tmp_path),
+    ]
     arguments += ["--variant", NAMES[0], "--min-cosine", "0.9999", "--json", str(out)]
     there = ["--device", f"adb:{phone.serial}", "--android-runner", str(options.android_runner)]
     assert run_app(app, [*arguments, *there, "--html", str(tmp_path / "r.html")]) == 0, capsys.readouterr()
     value = json.loads(out.read_text())
     (variant,) = value["variants"]
-    assert variant["cosine"]["min"] > 0.9999 and variant["flips"]["lost"] == 0 and variant["latency_ms"]["samples"] == 100
-    assert value["data"]["decoded_by"] == "device" and value["data"]["images"] == value["decoding"]["decode_ms"]["samples"] == 50
-    assert value["machine"]["packages"]["ImageIO"].startswith("Java") and "A picture costs" in (tmp_path / "r.html").read_text()
+    assert (
+        variant["cosine"]["min"] > 0.9999 and variant["flips"]["lost"] == 0 and variant["latency_ms"]["samples"] == 100
+    )
+    assert (
+        value["data"]["decoded_by"] == "device"
+        and value["data"]["images"] == value["decoding"]["decode_ms"]["samples"] == 50
+    )
+    assert (
+        value["machine"]["packages"]["ImageIO"].startswith("Java")
+        and "A picture costs" in (tmp_path / "r.html").read_text()
+    )
     (photos / "class01" / "cmyk.jpg").write_bytes(kinds.kinds()["cmyk.jpg"])
     capsys.readouterr()
     assert run_app(app, [*arguments, *there]) == 1

@@ -32,10 +32,13 @@ def test_a_listing():
 
 def test_facts_of_a_phone_with_big_and_little_cores():
     text = (
-        "@@properties\n" + "\n".join(f"[{name}]: [{value}]" for name, value in android_fakes.PROPERTIES.items() if "qemu" not in name)
+        "@@properties\n"
+        + "\n".join(f"[{name}]: [{value}]" for name, value in android_fakes.PROPERTIES.items() if "qemu" not in name)
         + "\n[line.breaks]: [one\ntwo]\n@@max_khz\n1803000\n1803000\n2253000\n2802000\n@@cores\n0-3\n"
-        + "@@memory\nMemTotal:        7672400 kB\nMemFree: 1 kB\n@@battery\n" + android_fakes.BATTERY
-        + "\n@@governors\nsched_pixel\nsched_pixel\n@@khz\n300000\n@@thermal\n" + android_fakes.THERMAL
+        + "@@memory\nMemTotal:        7672400 kB\nMemFree: 1 kB\n@@battery\n"
+        + android_fakes.BATTERY
+        + "\n@@governors\nsched_pixel\nsched_pixel\n@@khz\n300000\n@@thermal\n"
+        + android_fakes.THERMAL
     )
     facts = parse_facts(text)
     machine = Machine(device="adb:x", **facts)
@@ -54,7 +57,9 @@ LINES = st.one_of(
     st.sampled_from(HEADS),
     st.text(max_size=60),
     st.builds("[{}]: [{}]".format, st.sampled_from(list(android_fakes.PROPERTIES)), st.text(max_size=12)),
-    st.builds("Temperature{{mValue={}, mType=3, mName={}, mStatus=0}}".format, st.text(max_size=8), st.text(max_size=8)),
+    st.builds(
+        "Temperature{{mValue={}, mType=3, mName={}, mStatus=0}}".format, st.text(max_size=8), st.text(max_size=8)
+    ),
 )
 
 

@@ -22,7 +22,9 @@ FAST = ["--seconds", "0"]
 def no_adb(monkeypatch):
     """Whatever is plugged in here is left alone, and no server is started."""
     which = shutil.which
-    monkeypatch.setattr("shutil.which", lambda name, *more, **other: None if name == "adb" else which(name, *more, **other))
+    monkeypatch.setattr(
+        "shutil.which", lambda name, *more, **other: None if name == "adb" else which(name, *more, **other)
+    )
 
 
 def bench(*arguments: object) -> int:
@@ -223,7 +225,10 @@ def test_a_run_without_checkpoint_imports_no_training_library(bundle_dir, tmp_pa
     arguments = [bundle_dir, *FAST, "--json", tmp_path / "r.json", "--html", tmp_path / "r.html"]
     done = subprocess.run(
         [sys.executable, "-c", program, Path(fakes.__file__).parent, *arguments],
-        capture_output=True, text=True, cwd=Path(__file__).parents[2], check=False,
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[2],
+        check=False,
     )
     assert "HEAVY [] CODE 0" in done.stdout, done.stdout + done.stderr
     assert (tmp_path / "r.html").exists()

@@ -191,5 +191,3 @@ def test_many_points_are_named_sparingly(result):
     text = render_pareto([(f"r{n}", result.model_copy(deep=True)) for n in range(20)])
     assert text.count('class="bubble') == 4 * 60
     assert text.count('class="name') <= text.count('class="bubble candidate"')
-
-

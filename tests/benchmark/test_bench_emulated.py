@@ -62,7 +62,9 @@ def test_arm64_embeds_like_this_computer_and_shows_no_time(real_bundle, tmp_path
     for name in ("latency_ms", "end_to_end_ms", "init_ms", "memory_bytes"):
         assert variant[name] is None
     assert variant["recall"]["1"] > 0.9
-    assert run_app(app, [str(real_bundle), *arguments, "--max-latency-ms", "1000"]) == 1  # what was not measured does not pass
+    assert (
+        run_app(app, [str(real_bundle), *arguments, "--max-latency-ms", "1000"]) == 1
+    )  # what was not measured does not pass
 
 
 @emulator

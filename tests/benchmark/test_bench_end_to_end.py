@@ -54,7 +54,10 @@ def exported(tmp_path_factory) -> tuple[Path, Path]:
         for _ in range(20):  # the running statistics lag behind so short a training
             model(scaled)
     info = CheckpointInfo(
-        kind="student", arch="mobilenet_v1_025", embedding_size=32, preprocessing=preprocessing,
+        kind="student",
+        arch="mobilenet_v1_025",
+        embedding_size=32,
+        preprocessing=preprocessing,
         data={"spec": DATA, "split": "half"},
     )
     save_checkpoint(folder / "student", model.eval(), info)
@@ -108,7 +111,9 @@ def test_pytorchs_recall_is_what_training_would_report(result, exported):
 
 
 def test_no_warning_about_provenance(result):
-    assert not [warning for warning in result["verdict"]["warnings"] if "checkpoint" in warning or "preprocess" in warning]
+    assert not [
+        warning for warning in result["verdict"]["warnings"] if "checkpoint" in warning or "preprocess" in warning
+    ]
 
 
 def test_a_foreign_checkpoint_is_told(exported, tmp_path, capsys):
@@ -127,7 +132,16 @@ def test_a_wrong_resize_rule_in_the_bundle_is_caught_by_the_gate(exported, tmp_p
     manifest = json.loads((copy / "bundle.json").read_text())
     manifest["preprocessing"]["resize_size"] = 144
     (copy / "bundle.json").write_text(json.dumps(manifest))
-    arguments = ["--checkpoint", str(checkpoint), "--seconds", "0", "--variant", "tflite-float32", "--max-recall-drop", "1"]
+    arguments = [
+        "--checkpoint",
+        str(checkpoint),
+        "--seconds",
+        "0",
+        "--variant",
+        "tflite-float32",
+        "--max-recall-drop",
+        "1",
+    ]
     assert run_app(app, [str(bundle), *arguments]) == 0
     code = run_app(app, [str(copy), *arguments, "--json", str(tmp_path / "r.json")])
     value = json.loads((tmp_path / "r.json").read_text())
@@ -151,8 +165,18 @@ def test_the_real_engines_need_no_training_library(exported, tmp_path):
         from distill.console import run_app
         sys.exit(run_app(app, sys.argv[1:]))
     """)
-    arguments = [str(exported[1]), "--seconds", "0", "--json", str(tmp_path / "r.json"), "--html", str(tmp_path / "r.html")]
+    arguments = [
+        str(exported[1]),
+        "--seconds",
+        "0",
+        "--json",
+        str(tmp_path / "r.json"),
+        "--html",
+        str(tmp_path / "r.html"),
+    ]
     done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     value = json.loads((tmp_path / "r.json").read_text())
-    assert all(variant["status"] == "ok" for variant in value["variants"]) and "torch" not in value["machine"]["packages"]
+    assert (
+        all(variant["status"] == "ok" for variant in value["variants"]) and "torch" not in value["machine"]["packages"]
+    )

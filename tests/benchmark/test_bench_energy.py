@@ -25,7 +25,9 @@ linux = pytest.mark.skipif(not Path("/proc/uptime").exists(), reason="needs /pro
 
 def readings(watts: float, count: int = 61, begin: float = 0.0, **fields) -> list[Reading]:
     """Two a second."""
-    return [Reading(begin + n / 2, "Discharging", **({"amperes": watts / 4, "volts": 4.0} | fields)) for n in range(count)]
+    return [
+        Reading(begin + n / 2, "Discharging", **({"amperes": watts / 4, "volts": 4.0} | fields)) for n in range(count)
+    ]
 
 
 def test_millijoules_by_current_and_voltage():
@@ -36,9 +38,16 @@ def test_millijoules_by_current_and_voltage():
 
 
 def test_power_comes_first_and_is_weighted_by_time():
-    told = [Reading(at, "Discharging", 9.0, 4.0, watts) for at, watts in ((0, 1.0), (1, 1.0), (2, 1.0), (3, 1.0), (9, 3.0), (10, 3.0))]
+    told = [
+        Reading(at, "Discharging", 9.0, 4.0, watts)
+        for at, watts in ((0, 1.0), (1, 1.0), (2, 1.0), (3, 1.0), (9, 3.0), (10, 3.0))
+    ]
     found = energy(told, 0, 10, 10)
-    assert found.method == "power" and found.watts == pytest.approx((3 * 1 + 6 * 2 + 1 * 3) / 10) and found.idle_watts is None
+    assert (
+        found.method == "power"
+        and found.watts == pytest.approx((3 * 1 + 6 * 2 + 1 * 3) / 10)
+        and found.idle_watts is None
+    )
 
 
 def test_a_counter_of_charge():
@@ -63,10 +72,15 @@ def test_what_is_refused(told, why):
         energy(told, 0, 30, 100)
 
 
-@given(st.lists(st.one_of(
-    st.fixed_dictionaries({"power": st.one_of(st.text(max_size=4), st.lists(st.text(max_size=9), max_size=8))}),
-    st.fixed_dictionaries({"dumpsys": st.lists(st.one_of(st.text(max_size=30), st.integers()), max_size=3)}),
-), max_size=5))
+@given(
+    st.lists(
+        st.one_of(
+            st.fixed_dictionaries({"power": st.one_of(st.text(max_size=4), st.lists(st.text(max_size=9), max_size=8))}),
+            st.fixed_dictionaries({"dumpsys": st.lists(st.one_of(st.text(max_size=30), st.integers()), max_size=3)}),
+        ),
+        max_size=5,
+    )
+)
 def test_whatever_a_device_says_is_read_or_left_out(messages):
     power.read(messages)
 
@@ -82,14 +96,27 @@ def test_the_shell_finds_the_battery_of_the_device(tmp_path, monkeypatch):
     monkeypatch.setattr(power, "SUPPLIES", str(tmp_path))
     assert tick() == []
     for name, content in {
-        "AC": {"type": "Mains", "status": "Discharging"}, "a-mouse": {"type": "Battery", "scope": "Device", "status": "Discharging"},
-        "battery": {"type": "Battery", "status": "Not charging", "current_now": "-350000", "voltage_now": "4012000", "charge_counter": "2900000"},
+        "AC": {"type": "Mains", "status": "Discharging"},
+        "a-mouse": {"type": "Battery", "scope": "Device", "status": "Discharging"},
+        "battery": {
+            "type": "Battery",
+            "status": "Not charging",
+            "current_now": "-350000",
+            "voltage_now": "4012000",
+            "charge_counter": "2900000",
+        },
     }.items():
         (tmp_path / name).mkdir()
         for file, text in content.items():
             (tmp_path / name / file).write_text(f"{text}\n")
     (found,) = tick()
-    assert (found.status, found.amperes, found.volts, found.watts, found.charge) == ("Not charging", 0.35, 4.012, None, 2.9) and found.at > 0
+    assert (found.status, found.amperes, found.volts, found.watts, found.charge) == (
+        "Not charging",
+        0.35,
+        4.012,
+        None,
+        2.9,
+    ) and found.at > 0
     for shell in ("mksh", "busybox"):  # mksh is the shell of Android
         if shutil.which(shell):
             assert tick(shell=shell)[0].amperes == 0.35
@@ -101,8 +128,10 @@ def test_android_s_service_where_the_files_are_hidden(tmp_path, monkeypatch):
     program = tmp_path / "dumpsys"
 
     def phone(plugged: str, status: int) -> Reading:
-        text = f"Current Battery Service state:\n  USB powered: {plugged}\n  Max charging current: 0\n  Charge counter: 3123000\n" \
-            f"  status: {status}\n  voltage: 4190\n  technology: Li-\"ion\""
+        text = (
+            f"Current Battery Service state:\n  USB powered: {plugged}\n  Max charging current: 0\n  Charge counter: 3123000\n"
+            f'  status: {status}\n  voltage: 4190\n  technology: Li-"ion"'
+        )
         program.write_text(f"#!/bin/sh\ncat <<'END'\n{text}\nEND\n")
         program.chmod(0o755)
         (found,) = tick({"PATH": f"{tmp_path}:/usr/bin:/bin"})
@@ -116,7 +145,10 @@ def test_android_s_service_where_the_files_are_hidden(tmp_path, monkeypatch):
 @pytest.fixture
 def bundle_dir(tmp_path, photos):
     return fakes.make_bundle(
-        tmp_path / "bundle", f"folder:{photos}", ("tflite-float32",), models={"tflite": tiny_models.tflite_model(fakes.SIDE)}
+        tmp_path / "bundle",
+        f"folder:{photos}",
+        ("tflite-float32",),
+        models={"tflite": tiny_models.tflite_model(fakes.SIDE)},
     )
 
 
@@ -129,15 +161,26 @@ def test_in_one_command(bundle_dir, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(jobs, "IDLE_SECONDS", 4.0)
     arguments = [str(bundle_dir), "--part", "all", "--seconds", "0", "--no-memory", "--energy", "--energy-seconds", "5"]
     assert run_app(app, arguments) == 0
-    assert "energy was not measured: this computer: no battery tells of itself" in " ".join(capsys.readouterr().out.split())
+    assert "energy was not measured: this computer: no battery tells of itself" in " ".join(
+        capsys.readouterr().out.split()
+    )
     (supplies / "BAT0").mkdir(parents=True)
-    for file, text in {"type": "Battery", "status": "Discharging", "current_now": "500000", "voltage_now": "4000000"}.items():
+    for file, text in {
+        "type": "Battery",
+        "status": "Discharging",
+        "current_now": "500000",
+        "voltage_now": "4000000",
+    }.items():
         (supplies / "BAT0" / file).write_text(f"{text}\n")
     out, page = tmp_path / "r.json", tmp_path / "r.html"
     assert run_app(app, [*arguments, "--json", str(out), "--html", str(page)]) == 0
     (variant,) = json.loads(out.read_text())["variants"]
     use = variant["energy"]
-    assert use["method"] == "current" and use["watts"] == pytest.approx(2.0) and use["net_mj_per_inference"] == pytest.approx(0, abs=1e-9)
+    assert (
+        use["method"] == "current"
+        and use["watts"] == pytest.approx(2.0)
+        and use["net_mj_per_inference"] == pytest.approx(0, abs=1e-9)
+    )
     assert use["mj_per_inference"] == pytest.approx(2000 * use["seconds"] / use["inferences"]) and use["readings"] >= 5
     assert 4.9 < use["seconds"] < 60 and use["inferences"] > 100
     assert "energy of tflite-float32" in capsys.readouterr().out and "mJ an inference" in page.read_text()

@@ -24,7 +24,9 @@ max_asymmetric_drop = 2
 """
 
 
-def judge(tmp_path: Path, model: bytes, monkeypatch, change=None, photos: Path | None = None) -> tuple[int, dict, dict[str, bool]]:
+def judge(
+    tmp_path: Path, model: bytes, monkeypatch, change=None, photos: Path | None = None
+) -> tuple[int, dict, dict[str, bool]]:
     """(exit code, the candidate's result, limit -> kept) of a bundle with this ONNX file."""
     photos = photos or fakes.make_photos(tmp_path / "photos", classes=12)
     bundle = fakes.make_bundle(tmp_path / "bundle", f"folder:{photos}", ("onnx-float32",), models={"onnx": model})
@@ -54,7 +56,9 @@ def test_bgr_for_rgb(tmp_path, monkeypatch):
     code, variant, kept = judge(tmp_path, tiny_models.onnx_model(fakes.SIDE, channels=(2, 1, 0)), monkeypatch)
     assert code == 1 and variant["status"] == "ok"
     assert kept == {
-        "drop of Recall@1": True, "mean cosine to PyTorch": False, "drop on the float model's gallery": False
+        "drop of Recall@1": True,
+        "mean cosine to PyTorch": False,
+        "drop on the float model's gallery": False,
     }
     assert variant["asymmetric"][0]["recall_drop"]["value"] > 0.2
 
@@ -94,7 +98,9 @@ def test_images_out_of_step(tmp_path, monkeypatch):
 
     embed = Embedders.embed
     monkeypatch.setattr(
-        Embedders, "embed", lambda self, pixels, names=None: {k: np.roll(v, 1, axis=0) for k, v in embed(self, pixels, names).items()}
+        Embedders,
+        "embed",
+        lambda self, pixels, names=None: {k: np.roll(v, 1, axis=0) for k, v in embed(self, pixels, names).items()},
     )
     code, variant, kept = judge(tmp_path, tiny_models.onnx_model(fakes.SIDE), monkeypatch)
     assert code == 1 and not any(kept.values())

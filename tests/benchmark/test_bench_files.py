@@ -71,7 +71,11 @@ def test_what_is_no_picture_or_not_so_long(sizes):
     with pytest.raises(ValueError, match="decoded there|announced"):
         unpack(b"none", sizes, Preprocessing(input_size=16, resize_size=16).model_dump())
     with pytest.raises(ValueError, match="not known here"):
-        unpack(pictures(1)[0], [len(pictures(1)[0])], Preprocessing(input_size=16, resize_size=16).model_dump() | {"crop": "corner"})
+        unpack(
+            pictures(1)[0],
+            [len(pictures(1)[0])],
+            Preprocessing(input_size=16, resize_size=16).model_dump() | {"crop": "corner"},
+        )
     with pytest.raises(ValueError, match="not known here"):
         network_pixels(pictures(1)[0], Preprocessing(input_size=16, resize_size=16).model_dump() | {"crop": "corner"})
 
@@ -104,7 +108,9 @@ def test_a_healthy_bundle_loses_nothing(bundle_dir, tmp_path, capsys):
     said = " ".join(capsys.readouterr().out.split())
     assert "decoded on the device" in said and "before the network: decoding" in said
     cost, images = found["files"]["decoding"], found["files"]["data"]["images"]
-    assert found["pixels"]["decoding"] is None and cost["decode_ms"]["samples"] == cost["resize_ms"]["samples"] == images
+    assert (
+        found["pixels"]["decoding"] is None and cost["decode_ms"]["samples"] == cost["resize_ms"]["samples"] == images
+    )
     assert 0 < cost["decode_ms"]["p50"] < 1000
     assert found["files"]["data"]["decoded_by"] == "device" and found["files"]["data"]["skipped"] == 1
     for a, b in zip(found["pixels"]["variants"], found["files"]["variants"], strict=True):
@@ -116,7 +122,18 @@ def test_a_device_that_crops_otherwise_is_caught(bundle_dir, tmp_path, monkeypat
     fakes.replace_torch(monkeypatch)
     import benchmark.devices.pictures as module
 
-    arguments = [str(bundle_dir), "--part", "all", "--seconds", "0", "--no-memory", "--checkpoint", str(tmp_path), "--min-cosine", "0.99"]
+    arguments = [
+        str(bundle_dir),
+        "--part",
+        "all",
+        "--seconds",
+        "0",
+        "--no-memory",
+        "--checkpoint",
+        str(tmp_path),
+        "--min-cosine",
+        "0.99",
+    ]
     assert run_app(app, [*arguments, "--from", "files"]) == 0
 
     def upside_down(data, sizes, rule):
@@ -139,7 +156,10 @@ def test_a_remote_device_decodes_too(bundle_dir, tmp_path):
         with pytest.raises(Undecodable, match="cannot be decoded there: not a JPEG") as failure:
             where.embed(bundle, NAMES, [files[:3], [files[0], b"nonsense"]], 1)
         assert failure.value.number == 4
-    assert device.embed(bundle, NAMES, [np.zeros((1, fakes.SIDE, fakes.SIDE, 3), np.uint8)], 1) and device.picture_ms is None
+    assert (
+        device.embed(bundle, NAMES, [np.zeros((1, fakes.SIDE, fakes.SIDE, 3), np.uint8)], 1)
+        and device.picture_ms is None
+    )
     device.close(True)
     assert not (tmp_path / "there").exists()
 

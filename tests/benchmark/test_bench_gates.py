@@ -11,7 +11,9 @@ from distill.console import UsageFailure
 
 def variant(**changes) -> Variant:
     fields = {
-        "name": "tflite-int8", "size_bytes": 335_000, "latency_ms": summarise([1_000_000] * 80 + [3_000_000] * 20),
+        "name": "tflite-int8",
+        "size_bytes": 335_000,
+        "latency_ms": summarise([1_000_000] * 80 + [3_000_000] * 20),
         "recall": {1: 0.5, 2: 0.6, 4: 0.7, 8: 0.8},
         "recall_drop": {1: RecallDrop(value=0.008, ci95=(0.002, 0.014))},
     }
@@ -83,7 +85,9 @@ def test_the_text_says_so_when_there_is_nothing_to_compare_with():
 
 
 def test_drift_is_told():
-    run = LatencyRun(threads=1, seed=0, rounds=1, seconds=1, timer_overhead_ns=50, drift_variant="a", drift=0.2, drift_flagged=True)
+    run = LatencyRun(
+        threads=1, seed=0, rounds=1, seconds=1, timer_overhead_ns=50, drift_variant="a", drift=0.2, drift_flagged=True
+    )
     assert any("20% slower" in warning for warning in verdict(Limits(), run=run).warnings)
     calm = run.model_copy(update={"drift": 0.01, "drift_flagged": False})
     assert not verdict(Limits(), run=calm).warnings

@@ -67,7 +67,9 @@ def test_missing_and_binary_files(tmp_path):
 numbers = st.one_of(st.none(), st.floats(0, 1e6))
 
 
-@given(st.fixed_dictionaries({name: numbers for name in NAMES}), st.fixed_dictionaries({name: numbers for name in NAMES}))
+@given(
+    st.fixed_dictionaries({name: numbers for name in NAMES}), st.fixed_dictionaries({name: numbers for name in NAMES})
+)
 def test_flags_come_before_the_file(file, flags):
     merged = merge_limits(Limits(**file), Limits(**flags))
     for name in NAMES:
@@ -89,7 +91,7 @@ def test_a_file_of_limits_judges_like_flags(bundle_dir, toy_engines, tmp_path, c
 
 
 def test_junit_counts_what_failed(result, tmp_path):
-    result.variants.append(Variant(name="x\x00<&\"\ud800", status="failed", error="no\x1b]0;", size_bytes=1))
+    result.variants.append(Variant(name='x\x00<&"\ud800', status="failed", error="no\x1b]0;", size_bytes=1))
     write_junit(tmp_path / "r.xml", result)
     root = ElementTree.parse(tmp_path / "r.xml").getroot()
     suite = root.find("testsuite")

@@ -46,7 +46,10 @@ def test_a_cut_gives_what_the_whole_has_there():
     values = np.random.default_rng(0).normal(size=(1, 16, 16, 3)).astype(np.float32)
     (pool, first), (reshape, last) = cuts(model)
     assert pool.bytes == 4 * (16 * 16 * 3 + 48) and reshape.bytes == 4 * (48 + 48) + 2 * 4  # the shape is an input too
-    assert (pool.kind, pool.shape) == ("AVERAGE_POOL_2D", (1, 4, 4, 3)) and (reshape.kind, reshape.shape) == ("RESHAPE", (1, 48))
+    assert (pool.kind, pool.shape) == ("AVERAGE_POOL_2D", (1, 4, 4, 3)) and (reshape.kind, reshape.shape) == (
+        "RESHAPE",
+        (1, 48),
+    )
     assert np.allclose(run(first, values), values.reshape(1, 4, 4, 4, 4, 3).mean(axis=(2, 4)), atol=1e-6)
     assert np.array_equal(run(last, values), run(model, values))
 
@@ -68,9 +71,13 @@ def test_times_of_operators_add_up(monkeypatch):
     """On a clock that only a run moves: the pool takes 3 ms, the reshape 1 more."""
     clock = fakes.FakeClock()
     costs = iter([3.0, 4.0])
-    monkeypatch.setattr("benchmark.operators.tflite._Cut", lambda content, threads, values: fakes.TimedRunner(clock, next(costs)))
+    monkeypatch.setattr(
+        "benchmark.operators.tflite._Cut", lambda content, threads, values: fakes.TimedRunner(clock, next(costs))
+    )
     interleave = tflite.interleave
-    monkeypatch.setattr(tflite, "interleave", lambda runners, pixels, plan, show: interleave(runners, pixels, plan, clock, show))
+    monkeypatch.setattr(
+        tflite, "interleave", lambda runners, pixels, plan, show: interleave(runners, pixels, plan, clock, show)
+    )
     plan = Plan(seconds=0, min_samples=20, max_samples=20, warmup_max_runs=20)
     found = profile_tflite(tiny_models.tflite_model(16), np.zeros((1, 16, 16, 3), np.float32), plan)
     assert [operator.ms for operator in found] == [3.0, 1.0]
@@ -78,7 +85,12 @@ def test_times_of_operators_add_up(monkeypatch):
 
 def test_events_of_onnxruntime():
     def event(name: str, microseconds: int, kind: str = "Relu", cat: str = "Node") -> dict:
-        args = {"op_name": kind, "output_type_shape": [{"int8": [1, 4, 2, 2]}], "activation_size": "30", "output_size": "16"}
+        args = {
+            "op_name": kind,
+            "output_type_shape": [{"int8": [1, 4, 2, 2]}],
+            "activation_size": "30",
+            "output_size": "16",
+        }
         return {"cat": cat, "name": name, "dur": microseconds, "args": args}
 
     events = [event("session", 9, cat="Session"), event("b_fence_before", 9)]
@@ -93,21 +105,32 @@ def test_events_of_onnxruntime():
 
 
 def test_multiplications_of_matrices():
-    assert _macs("Gemm", [None, Weights((20, 30), 0)], (5, 20)) == _macs("MatMul", [None, Weights((30, 20), 0)], (5, 20)) == 5 * 20 * 30
+    assert (
+        _macs("Gemm", [None, Weights((20, 30), 0)], (5, 20))
+        == _macs("MatMul", [None, Weights((30, 20), 0)], (5, 20))
+        == 5 * 20 * 30
+    )
     assert _macs("MatMul", [None, None], (5, 20)) == 0 and _macs("Add", [None, Weights((20,), 80)], (5, 20)) == 0
-    assert _macs("QLinearConv", [None] * 3 + [Weights((8, 1, 3, 3), 72)], (1, 16, 16, 8)) == 16 * 16 * 8 * 9  # depthwise
+    assert (
+        _macs("QLinearConv", [None] * 3 + [Weights((8, 1, 3, 3), 72)], (1, 16, 16, 8)) == 16 * 16 * 8 * 9
+    )  # depthwise
 
 
 @given(st.lists(st.lists(st.integers(0, 2**40), max_size=4), min_size=1, max_size=4), st.sampled_from([1, 3, 10, 11]))
 def test_a_graph_is_read_as_onnx_reads_it(shapes, kind):
     tensors = [onnx.TensorProto(name=f"w{index}", data_type=kind, dims=shape) for index, shape in enumerate(shapes)]
-    nodes = [helper.make_node("Relu", ["x", f"w{index}"], ["y"], name=f"n{index}", kernel=[1, 2], text="t") for index in range(len(shapes))]
+    nodes = [
+        helper.make_node("Relu", ["x", f"w{index}"], ["y"], name=f"n{index}", kernel=[1, 2], text="t")
+        for index in range(len(shapes))
+    ]
     value = helper.make_tensor_value_info
     model = helper.make_model(helper.make_graph(nodes, "g", [value("x", 1, [1])], [value("y", 1, [1])], tensors))
     found = read_graph(model.SerializeToString())
     assert found.nodes == {f"n{index}": ["x", f"w{index}"] for index in range(len(shapes))}
     size = {1: 4, 3: 1, 10: 2, 11: 8}[kind]
-    assert found.weights == {f"w{index}": Weights(tuple(shape), math.prod(shape) * size) for index, shape in enumerate(shapes)}
+    assert found.weights == {
+        f"w{index}": Weights(tuple(shape), math.prod(shape) * size) for index, shape in enumerate(shapes)
+    }
 
 
 @given(st.binary(max_size=60))
@@ -146,7 +169,9 @@ def test_the_command(tmp_path: Path, photos: Path, capsys, name):
     value = json.loads(capsys.readouterr().out)
     assert value["variant"] == name and len(value["operators"]) >= 2
     assert value["ms"] == pytest.approx(sum(row["ms"] for row in value["operators"]))
-    assert value["schema_version"] == 1 and all(row["bytes"] > 0 and row["bound"] == "memory" for row in value["operators"])
+    assert value["schema_version"] == 1 and all(
+        row["bytes"] > 0 and row["bound"] == "memory" for row in value["operators"]
+    )
     page = tmp_path / "operators.html"
     assert run_app(app, ["operators", str(bundle), "--variant", name, "--seconds", "0", "--html", str(page)]) == 0
     out = capsys.readouterr().out
@@ -169,8 +194,17 @@ def test_onnx_convolutions_are_counted(tmp_path):
     """Through onnxruntime's own fusions and layouts: 16 channels out of 8, 3 x 3, on 12 x 12."""
     weights = np.random.default_rng(0).normal(size=(16, 8, 3, 3)).astype(np.float32)
     value = helper.make_tensor_value_info
-    nodes = [helper.make_node("Conv", ["x", "w"], ["c"], name="c", pads=[1, 1, 1, 1]), helper.make_node("Relu", ["c"], ["y"], name="r")]
-    graph = helper.make_graph(nodes, "g", [value("x", 1, [1, 8, 12, 12])], [value("y", 1, [1, 16, 12, 12])], [numpy_helper.from_array(weights, "w")])
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"], name="c", pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["c"], ["y"], name="r"),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [value("x", 1, [1, 8, 12, 12])],
+        [value("y", 1, [1, 16, 12, 12])],
+        [numpy_helper.from_array(weights, "w")],
+    )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
     found = profile_onnx(model.SerializeToString(), np.zeros((1, 8, 12, 12), np.float32), 1, 10)
     assert sum(operator.macs for operator in found) == 16 * 12 * 12 * 8 * 9

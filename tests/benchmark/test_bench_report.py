@@ -173,11 +173,15 @@ def test_a_bundle_whose_every_variant_failed_renders(result):
 def test_the_file_is_written_whole_or_not_at_all(result, tmp_path, monkeypatch):
     target = tmp_path / "r.html"
     target.write_text("old")
-    monkeypatch.setattr("pathlib.Path.write_text", lambda *a, **k: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    monkeypatch.setattr(
+        "pathlib.Path.write_text", lambda *a, **k: (_ for _ in ()).throw(OSError(28, "No space left on device"))
+    )
     with pytest.raises(OSError):
         write_report(target, result, None)
     monkeypatch.undo()
-    assert target.read_text() == "old" and [path.name for path in tmp_path.iterdir() if path.suffix == ".html"] == ["r.html"]
+    assert target.read_text() == "old" and [path.name for path in tmp_path.iterdir() if path.suffix == ".html"] == [
+        "r.html"
+    ]
 
 
 @given(st.floats(-1e3, 1e3), st.floats(1e-3, 1e4), st.integers(2, 8))

@@ -39,7 +39,10 @@ def test_a_result_of_version_1_is_read_without_its_storage(result: Result, tmp_p
     assert read.variants[0].storage is None and read.variants[0].recall == result.variants[0].recall
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"schema_version": 1, "variants": 3}', '{"schema_version": 1}', '{"schema_version": 99}'])
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", "null", '{"schema_version": 1, "variants": 3}', '{"schema_version": 1}', '{"schema_version": 99}'],
+)
 def test_damaged_files_are_refused_with_a_cure(text, tmp_path):
     (tmp_path / "r.json").write_text(text)
     with pytest.raises(Failure) as failure:

@@ -60,7 +60,11 @@ def test_the_parcel_runs_and_is_always_the_same(tmp_path):
     assert parcel() == parcel()
     (tmp_path / "code").write_bytes(parcel())
     done = subprocess.run(
-        [sys.executable, tmp_path / "code", "describe", tmp_path], capture_output=True, text=True, cwd=tmp_path, check=False
+        [sys.executable, tmp_path / "code", "describe", tmp_path],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(MARK) and '"cpu"' in done.stdout
@@ -98,7 +102,9 @@ def test_a_result_is_written_whole_or_not_at_all(tmp_path, monkeypatch, capsys):
 
 
 def test_a_full_disk_there_becomes_an_answer(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(runner, "locked", lambda folder: (_ for _ in ()).throw(OSError(28, "No space left on device", "lock")))
+    monkeypatch.setattr(
+        runner, "locked", lambda folder: (_ for _ in ()).throw(OSError(28, "No space left on device", "lock"))
+    )
     assert runner.main(["embed", str(tmp_path)]) == 1
     assert "No space left on device" in capsys.readouterr().out
 

@@ -39,7 +39,7 @@ def fake_python(folder: Path, absent: tuple[str, ...] = ABSENT) -> Path:
         "sys.meta_path.insert(0, Absent())\n"
     )
     script = folder / "python"
-    script.write_text(f"#!/bin/sh\nPYTHONPATH={folder / 'absent'} exec {sys.executable} \"$@\"\n")
+    script.write_text(f'#!/bin/sh\nPYTHONPATH={folder / "absent"} exec {sys.executable} "$@"\n')
     script.chmod(0o755)
     return script
 
@@ -67,7 +67,9 @@ def bundle_dir(tmp_path: Path, photos: Path) -> Path:
 
 @pytest.fixture
 def options(sshd, board_python, tmp_path) -> DeviceOptions:
-    return DeviceOptions(sshd.identity, sshd.known_hosts, sshd.config, str(board_python), str(tmp_path / "on the board"))
+    return DeviceOptions(
+        sshd.identity, sshd.known_hosts, sshd.config, str(board_python), str(tmp_path / "on the board")
+    )
 
 
 @pytest.fixture
@@ -273,7 +275,7 @@ def test_a_python_that_will_not_do(sshd, options, tmp_path):
     poor = replace(options, remote_python=str(fake_python(tmp_path / "poor", (*ABSENT, "numpy"))))
     assert "pip install numpy" in refuse(sshd, poor, "has no numpy").cure
     old = tmp_path / "old"
-    old.write_text("#!/bin/sh\necho hello\necho '@distill-bench {\"python\": [3, 6, 9], \"packages\": []}'\n")
+    old.write_text('#!/bin/sh\necho hello\necho \'@distill-bench {"python": [3, 6, 9], "packages": []}\'\n')
     old.chmod(0o755)
     assert "3.9" in refuse(sshd, replace(options, remote_python=str(old)), "is Python 3.6.9").cure
     assert "--remote-python" in refuse(sshd, replace(options, remote_python="/bin/cat"), "cat").cure
@@ -310,8 +312,20 @@ def test_addresses(text, address):
 
 @pytest.mark.parametrize(
     "text",
-    ["ssh:board", "ssh://", "ssh://-oProxyCommand=x", "ssh://u@-x", "ssh://a:b@c", "ssh://h/path", "ssh://h:port",
-     "ssh://h:99999", "ssh://h?x=1", "ssh://h h", "ssh://-x@h", "ssh://[::1"],
+    [
+        "ssh:board",
+        "ssh://",
+        "ssh://-oProxyCommand=x",
+        "ssh://u@-x",
+        "ssh://a:b@c",
+        "ssh://h/path",
+        "ssh://h:port",
+        "ssh://h:99999",
+        "ssh://h?x=1",
+        "ssh://h h",
+        "ssh://-x@h",
+        "ssh://[::1",
+    ],
 )
 def test_what_is_no_address(text):
     with pytest.raises(UsageFailure, match="--device"):

@@ -95,8 +95,18 @@ def test_the_result_holds_them_for_the_candidate(result):
 
 
 def test_without_a_checkpoint_the_float_variant_is_the_gallery(bundle_dir, toy_engines, tmp_path, capsys):
-    toy_engines["tflite-int8"] = fakes.ToyRunner(noise=4.0)  # its draws depend on how often it was timed: far beyond doubt
-    arguments = [str(bundle_dir), "--seconds", "0", "--json", str(tmp_path / "r.json"), "--html", str(tmp_path / "r.html")]
+    toy_engines["tflite-int8"] = fakes.ToyRunner(
+        noise=4.0
+    )  # its draws depend on how often it was timed: far beyond doubt
+    arguments = [
+        str(bundle_dir),
+        "--seconds",
+        "0",
+        "--json",
+        str(tmp_path / "r.json"),
+        "--html",
+        str(tmp_path / "r.html"),
+    ]
     assert run_app(app, arguments) == 0
     assert "gallery indexed by: tflite-float32" in capsys.readouterr().out
     int8 = json.loads((tmp_path / "r.json").read_text())["variants"][1]
@@ -104,4 +114,6 @@ def test_without_a_checkpoint_the_float_variant_is_the_gallery(bundle_dir, toy_e
     page = (tmp_path / "r.html").read_text()
     assert "What a gallery costs" in page and "int8+bits" not in page
     assert run_app(app, [*arguments, "--max-asymmetric-drop", "0.1"]) == 1
-    assert run_app(app, [*arguments, "--variant", "tflite-int8", "--max-asymmetric-drop", "99"]) == 1  # nothing to hold it against
+    assert (
+        run_app(app, [*arguments, "--variant", "tflite-int8", "--max-asymmetric-drop", "99"]) == 1
+    )  # nothing to hold it against

@@ -28,7 +28,8 @@ from export.bundle import load_bundle
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc or affinity, which Linux has")
 counts_memory = pytest.mark.skipif(
-    not system.reset_peak_memory() or system.memory_bytes() is None, reason="needs /proc/self/clear_refs, to count from now on"
+    not system.reset_peak_memory() or system.memory_bytes() is None,
+    reason="needs /proc/self/clear_refs, to count from now on",
 )
 NAMES = ("tflite-float32", "onnx-float32")
 
@@ -65,7 +66,9 @@ def test_pinning_holds_inside_and_ends(real_bundle):
         assert os.sched_getaffinity(0) == {one}
     assert os.sched_getaffinity(0) == before
     plan = Plan(seconds=0, min_samples=10, max_samples=10, warmup_max_runs=20, cpus=(one,))
-    _, run = open_device("host").measure_latency(load_bundle(real_bundle), NAMES, np.zeros((1, 16, 16, 3), np.uint8), plan)
+    _, run = open_device("host").measure_latency(
+        load_bundle(real_bundle), NAMES, np.zeros((1, 16, 16, 3), np.uint8), plan
+    )
     assert run.cpus == [one] and os.sched_getaffinity(0) == before
     with pytest.raises(Failure, match=r"processors \[998\] are not among those here"):
         open_device("host").measure_latency(
@@ -103,14 +106,20 @@ def test_memory_of_real_variants_in_processes_of_their_own(real_bundle):
 def test_a_delegate_that_is_not_there_is_a_result(real_bundle, tmp_path, where):
     bundle = load_bundle(real_bundle)
     images = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), dtype=np.uint8)
-    device = open_device("host") if where == "host" else Remote("local", PythonSide(Local(), sys.executable, str(tmp_path / "there")))
+    device = (
+        open_device("host")
+        if where == "host"
+        else Remote("local", PythonSide(Local(), sys.executable, str(tmp_path / "there")))
+    )
     found = {}
     for device.delegate in ("xnnpack", "none", "gpu"):
         found[device.delegate] = device.embed(bundle, NAMES, [images], 1)
         assert found[device.delegate][NAMES[1]].error is None  # ONNX has none to choose from
     assert np.allclose(found["none"][NAMES[0]].embeddings, found["xnnpack"][NAMES[0]].embeddings, atol=1e-6)
     assert "no delegate 'gpu'" in found["gpu"][NAMES[0]].error
-    timings, run = device.measure_latency(bundle, NAMES, images, Plan(seconds=0, min_samples=10, max_samples=10, warmup_max_runs=20))
+    timings, run = device.measure_latency(
+        bundle, NAMES, images, Plan(seconds=0, min_samples=10, max_samples=10, warmup_max_runs=20)
+    )
     assert "no delegate 'gpu'" in timings[NAMES[0]].error and timings[NAMES[1]].samples and run
     device.close(True)
 
@@ -121,10 +130,14 @@ def test_a_variant_that_does_not_load_has_no_memory(bundle_dir):
 
 def test_vital_signs_of_a_board(tmp_path, monkeypatch):
     files = {
-        "devices/system/cpu/cpu0/cpufreq/scaling_governor": "ondemand\n", "devices/system/cpu/cpu1/cpufreq/scaling_governor": "ondemand\n",
-        "devices/system/cpu/cpu0/cpufreq/scaling_cur_freq": "600000\n", "devices/system/cpu/cpu1/cpufreq/scaling_cur_freq": "1500000\n",
-        "devices/system/cpu/cpu0/thermal_throttle/core_throttle_count": "3\n", "devices/system/cpu/cpufreq/nothing": "x",
-        "class/thermal/thermal_zone0/temp": "48312\n", "class/thermal/thermal_zone0/type": "cpu-thermal\n",
+        "devices/system/cpu/cpu0/cpufreq/scaling_governor": "ondemand\n",
+        "devices/system/cpu/cpu1/cpufreq/scaling_governor": "ondemand\n",
+        "devices/system/cpu/cpu0/cpufreq/scaling_cur_freq": "600000\n",
+        "devices/system/cpu/cpu1/cpufreq/scaling_cur_freq": "1500000\n",
+        "devices/system/cpu/cpu0/thermal_throttle/core_throttle_count": "3\n",
+        "devices/system/cpu/cpufreq/nothing": "x",
+        "class/thermal/thermal_zone0/temp": "48312\n",
+        "class/thermal/thermal_zone0/type": "cpu-thermal\n",
         "class/thermal/thermal_zone1/temp": "broken\n",
     }
     for name, text in files.items():
@@ -132,7 +145,12 @@ def test_vital_signs_of_a_board(tmp_path, monkeypatch):
         (tmp_path / name).write_text(text)
     monkeypatch.setattr(system, "SYS", str(tmp_path))
     signs = system.vital_signs()
-    assert signs == {"governors": ["ondemand"], "mhz": [600.0, 1500.0], "celsius": {"0 cpu-thermal": 48.312}, "throttled": 3}
+    assert signs == {
+        "governors": ["ondemand"],
+        "mhz": [600.0, 1500.0],
+        "celsius": {"0 cpu-thermal": 48.312},
+        "throttled": 3,
+    }
     assert Vitals(**signs)
     monkeypatch.setattr(system, "SYS", str(tmp_path / "none"))
     assert system.vital_signs() == {"governors": [], "mhz": [], "celsius": {}, "throttled": None}
@@ -141,8 +159,16 @@ def test_vital_signs_of_a_board(tmp_path, monkeypatch):
 def warnings(before: Vitals | None, after: Vitals | None) -> str:
     machine, found = describe_host(), Variant(name="a", size_bytes=1)
     machine.latency = LatencyRun(
-        threads=1, seed=0, rounds=1, seconds=1, timer_overhead_ns=1, drift_variant="a", drift=0, drift_flagged=False,
-        vitals_before=before, vitals_after=after,
+        threads=1,
+        seed=0,
+        rounds=1,
+        seconds=1,
+        timer_overhead_ns=1,
+        drift_variant="a",
+        drift=0,
+        drift_flagged=False,
+        vitals_before=before,
+        vitals_after=after,
     )
     return " ".join(judge(found, [found], None, machine, Limits()).warnings)
 
@@ -158,7 +184,9 @@ def test_heat_is_told():
 def test_rest_after_every_round_is_not_in_the_times(monkeypatch):
     slept = []
     clock = fakes.FakeClock()
-    monkeypatch.setattr("benchmark.timing.time.sleep", lambda seconds: (slept.append(seconds), setattr(clock, "now", clock.now + 10**9)))
+    monkeypatch.setattr(
+        "benchmark.timing.time.sleep", lambda seconds: (slept.append(seconds), setattr(clock, "now", clock.now + 10**9))
+    )
     plan = Plan(seconds=0, min_samples=50, max_samples=50, rest_ms=7)
     runners = {"a": fakes.TimedRunner(clock, 2.0)}
     samples, run = interleave(runners, np.zeros((1, 8, 8, 3), np.uint8), plan, clock)

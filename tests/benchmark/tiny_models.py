@@ -35,8 +35,10 @@ def onnx_model(side: int, patch: int = 4, channels: tuple[int, int, int] = (0, 1
     ]
     value = helper.make_tensor_value_info
     graph = helper.make_graph(
-        nodes, "patches",
-        [value("x", TensorProto.FLOAT, [1, 3, side, side])], [value("y", TensorProto.FLOAT, [1, 3 * cells * cells])],
+        nodes,
+        "patches",
+        [value("x", TensorProto.FLOAT, [1, 3, side, side])],
+        [value("y", TensorProto.FLOAT, [1, 3 * cells * cells])],
         constants,
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
@@ -74,8 +76,10 @@ def tflite_model(side: int, patch: int = 4) -> bytes:
     reshape.opcodeIndex, reshape.inputs, reshape.outputs = 1, [1, 2], [3]
     graph = schema.SubGraphT()
     graph.tensors = [
-        tensor("x", [1, side, side, 3]), tensor("p", [1, cells, cells, 3]),
-        tensor("shape", [2], schema.TensorType.INT32, 1), tensor("y", [1, wide]),
+        tensor("x", [1, side, side, 3]),
+        tensor("p", [1, cells, cells, 3]),
+        tensor("shape", [2], schema.TensorType.INT32, 1),
+        tensor("y", [1, wide]),
     ]
     graph.inputs, graph.outputs, graph.operators = [0], [3], [pool, reshape]
     model.subgraphs = [graph]

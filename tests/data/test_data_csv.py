@@ -31,7 +31,7 @@ def test_paths_and_classes(photos: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "encoding"),
     [
-        ("\ufeffLabel;Image\nx;ant/0.png\n\"y; z\";bee/0.png\n", "utf-8"),
+        ('\ufeffLabel;Image\nx;ant/0.png\n"y; z";bee/0.png\n', "utf-8"),
         ("id\tfilename\tCLASS\r\n1\tant/0.png\tx\r\n2\tbee/0.png\ty; z\r\n", "utf-8"),
         ("path,class,note\nant/0.png,x\n\nbee/0.png,y; z,more,even more\n", "utf-8"),
         (" path , class \n ant/0.png , x \nbee/0.png,y; z", "utf-8"),
@@ -60,12 +60,18 @@ def test_split_column_is_the_official_split(photos: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("", "no column 'path'"), ("path,clas\na,b\n", "no column 'class'.*path,class"), ("ant/0.png,x\n", "no column"),
-        ("path,class\n", "lists no image"), ("path,class\nant/0.png,\n", "line 2: no class"), ("path,class\n ,x\n", "line 2: no path"),
-        ("path,class\nant/0.png\n", "line 2: no class"), ("path,class\nant/0.png,x\nant/0.png,y\n", "line 3: ant/0.png was already in line 2"),
+        ("", "no column 'path'"),
+        ("path,clas\na,b\n", "no column 'class'.*path,class"),
+        ("ant/0.png,x\n", "no column"),
+        ("path,class\n", "lists no image"),
+        ("path,class\nant/0.png,\n", "line 2: no class"),
+        ("path,class\n ,x\n", "line 2: no path"),
+        ("path,class\nant/0.png\n", "line 2: no class"),
+        ("path,class\nant/0.png,x\nant/0.png,y\n", "line 3: ant/0.png was already in line 2"),
         ("path,class,split\nant/0.png,a,val\n", "line 2: split is 'val'"),
         ("path,class,split\nant/0.png,a,train\nant/1.png,a,test\n", "line 3: class a is both"),
-        ("path,class\nno.png,x\nnone.png,y\n", "none of its 2 images exists"), ('path,class\n"ant/0.png,x\n', "line 2: unexpected end"),
+        ("path,class\nno.png,x\nnone.png,y\n", "none of its 2 images exists"),
+        ('path,class\n"ant/0.png,x\n', "line 2: unexpected end"),
         ("path,class\na\0b.png,x\n", "line 2"),
     ],
 )

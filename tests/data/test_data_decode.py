@@ -49,10 +49,15 @@ def test_formats_open_in_a_fresh_process(tmp_path: Path) -> None:
         assert done.stdout.strip() == "(32, 24)", done.stderr
 
 
-@pytest.mark.parametrize(("orientation", "operation"), [
-    (2, PIL.Image.Transpose.FLIP_LEFT_RIGHT), (3, PIL.Image.Transpose.ROTATE_180),
-    (6, PIL.Image.Transpose.ROTATE_270), (8, PIL.Image.Transpose.ROTATE_90),
-])
+@pytest.mark.parametrize(
+    ("orientation", "operation"),
+    [
+        (2, PIL.Image.Transpose.FLIP_LEFT_RIGHT),
+        (3, PIL.Image.Transpose.ROTATE_180),
+        (6, PIL.Image.Transpose.ROTATE_270),
+        (8, PIL.Image.Transpose.ROTATE_90),
+    ],
+)
 def test_exif_orientation_is_applied(orientation: int, operation: PIL.Image.Transpose) -> None:
     exif = PIL.Image.Exif()
     exif[0x0112] = orientation
@@ -108,7 +113,9 @@ def png_header(width: int, height: int) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b"")
+    )
 
 
 @pytest.mark.parametrize(
@@ -139,7 +146,11 @@ def test_missing_file_and_folder(tmp_path: Path) -> None:
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.sampled_from(["JPEG", "PNG", "WEBP", "BMP"]), st.lists(st.tuples(st.integers(0, 5000), st.integers(0, 255)), max_size=8), st.integers(0, 5000))
+@given(
+    st.sampled_from(["JPEG", "PNG", "WEBP", "BMP"]),
+    st.lists(st.tuples(st.integers(0, 5000), st.integers(0, 255)), max_size=8),
+    st.integers(0, 5000),
+)
 def test_any_damage_is_a_picture_or_unreadable(form: str, changes: list[tuple[int, int]], cut: int) -> None:
     data = bytearray(encoded(gradient(), form))
     for place, value in changes:

@@ -89,13 +89,19 @@ def test_classes_are_spread_over_the_scripts() -> None:
     assert images.classes[0] == "U+0021" and images.classes[-1] > "U+2700"
     assert len(open_glyphs("s", classes=1929)) == 1929 * 12
     assert open_glyphs("s", classes=2).classes[1] > "U+0400"
-    assert {key.partition("/")[2] for key in open_glyphs("s", faces=3).keys} == {"DejaVuSans", "DejaVuSerif", "DejaVuSansMono"}
+    assert {key.partition("/")[2] for key in open_glyphs("s", faces=3).keys} == {
+        "DejaVuSans",
+        "DejaVuSerif",
+        "DejaVuSansMono",
+    }
 
 
 def test_reads_what_it_names() -> None:
     images = open_data("glyphs:classes=50,size=40,faces=12,clean=yes")
     index = images.keys.index("U+0021/DejaVuSerif-Bold")
-    np.testing.assert_array_equal(np.asarray(images.read(index)), np.asarray(render_glyph(0x21, "DejaVuSerif-Bold", 40)))
+    np.testing.assert_array_equal(
+        np.asarray(images.read(index)), np.asarray(render_glyph(0x21, "DejaVuSerif-Bold", 40))
+    )
     assert images.read_bytes(index) is None
     test = split(images, "half", "test")
     assert np.asarray(test.read(0)).shape == (40, 40, 3) and test.keys[0].startswith(test.classes[0])
@@ -119,7 +125,9 @@ def test_threads_and_another_process_see_the_same() -> None:
     with ThreadPoolExecutor(8) as pool:
         assert [np.asarray(p).tobytes() for p in pool.map(images.read, range(len(images)))] == alone
     code = "from distill.data.spec import open_data; print(open_data('glyphs:classes=60').fingerprint())"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "PYTHONHASHSEED": "7"})
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "PYTHONHASHSEED": "7"}
+    )
     assert done.stdout.strip() == images.fingerprint()
 
 

@@ -26,8 +26,14 @@ def make_lfw(root: Path, picture: Callable[..., Path], folder: str = "lfw", list
 
 PAIRS = "2\t2\n" + "".join(
     [
-        "Ann_Lee\t1\t3\n", "Bo_Ek\t1\t2\n", "Ann_Lee\t2\tBo_Ek\t1\n", "Cy_Poe\t1\tDi_Orr\t1\n",
-        "Cy_Poe\t1\t2\n", "Ann_Lee\t1\t2\n", "Di_Orr\t1\tBo_Ek\t2\n", "Cy_Poe\t2\tAnn_Lee\t3\n",
+        "Ann_Lee\t1\t3\n",
+        "Bo_Ek\t1\t2\n",
+        "Ann_Lee\t2\tBo_Ek\t1\n",
+        "Cy_Poe\t1\tDi_Orr\t1\n",
+        "Cy_Poe\t1\t2\n",
+        "Ann_Lee\t1\t2\n",
+        "Di_Orr\t1\tBo_Ek\t2\n",
+        "Cy_Poe\t2\tAnn_Lee\t3\n",
     ]
 )
 
@@ -75,7 +81,9 @@ def test_pairs(tmp_path: Path, picture: Callable[..., Path]) -> None:
     named = [(images.keys[a], images.keys[b]) for a, b in zip(pairs.left, pairs.right, strict=True)]
     assert named[0] == ("Ann_Lee/Ann_Lee_0001.png", "Ann_Lee/Ann_Lee_0003.png")
     assert named[6] == ("Di_Orr/Di_Orr_0001.png", "Bo_Ek/Bo_Ek_0002.png")
-    assert [images.labels[a] == images.labels[b] for a, b in zip(pairs.left, pairs.right, strict=True)] == pairs.same.tolist()
+    assert [
+        images.labels[a] == images.labels[b] for a, b in zip(pairs.left, pairs.right, strict=True)
+    ] == pairs.same.tolist()
 
 
 def test_development_pairs_have_one_set(tmp_path: Path, picture: Callable[..., Path]) -> None:
@@ -87,9 +95,15 @@ def test_development_pairs_have_one_set(tmp_path: Path, picture: Callable[..., P
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("", "first line"), ("ten 300\n", "first line"), ("1 2 3\n", "first line"), (PAIRS[:-30], "announces 8"), ("1\nAnn_Lee 1 2\n", "1 pairs, but"),
-        (PAIRS.replace("Ann_Lee\t1\t3", "Ann_Lee\t1\t9"), "Ann_Lee 9 is not in lfw"), (PAIRS.replace("Ann_Lee\t1\t3", "Ann_Lee\t1\tx"), "Ann_Lee x is not in"),
-        (PAIRS.replace("Ann_Lee\t1\t3", "Ann_Lee\t1"), "'Ann_Lee 1' is not a pair"), (PAIRS.replace("Ann_Lee\t1\t3", "No_One\t1\t3"), "No_One 1 is not in"),
+        ("", "first line"),
+        ("ten 300\n", "first line"),
+        ("1 2 3\n", "first line"),
+        (PAIRS[:-30], "announces 8"),
+        ("1\nAnn_Lee 1 2\n", "1 pairs, but"),
+        (PAIRS.replace("Ann_Lee\t1\t3", "Ann_Lee\t1\t9"), "Ann_Lee 9 is not in lfw"),
+        (PAIRS.replace("Ann_Lee\t1\t3", "Ann_Lee\t1\tx"), "Ann_Lee x is not in"),
+        (PAIRS.replace("Ann_Lee\t1\t3", "Ann_Lee\t1"), "'Ann_Lee 1' is not a pair"),
+        (PAIRS.replace("Ann_Lee\t1\t3", "No_One\t1\t3"), "No_One 1 is not in"),
     ],
 )
 def test_broken_pairs(tmp_path: Path, picture: Callable[..., Path], text: str, says: str) -> None:

@@ -130,9 +130,19 @@ def test_scale_is_per_channel_with_any_leading_axes() -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"input_size": 0}, {"input_size": 4097, "resize_size": 4097}, {"resize_size": 31}, {"resize_size": 5000},
-        {"std": (1, 0, 1)}, {"std": (1, -1, 1)}, {"std": (1, math.inf, 1)}, {"mean": (0, math.nan, 0)},
-        {"mean": (0, 0)}, {"crop": "random"}, {"resize_rule": "bicubic"}, {"colour_order": "BGR"}, {"extra": 1},
+        {"input_size": 0},
+        {"input_size": 4097, "resize_size": 4097},
+        {"resize_size": 31},
+        {"resize_size": 5000},
+        {"std": (1, 0, 1)},
+        {"std": (1, -1, 1)},
+        {"std": (1, math.inf, 1)},
+        {"mean": (0, math.nan, 0)},
+        {"mean": (0, 0)},
+        {"crop": "random"},
+        {"resize_rule": "bicubic"},
+        {"colour_order": "BGR"},
+        {"extra": 1},
     ],
 )
 def test_nonsense_is_refused(wrong: dict[str, object]) -> None:
@@ -141,7 +151,9 @@ def test_nonsense_is_refused(wrong: dict[str, object]) -> None:
 
 
 def test_survives_json_and_is_frozen() -> None:
-    preprocessing = Preprocessing(input_size=96, resize_size=110, mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))
+    preprocessing = Preprocessing(
+        input_size=96, resize_size=110, mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375)
+    )
     assert Preprocessing.model_validate_json(preprocessing.model_dump_json()) == preprocessing
     with pytest.raises(ValidationError):
         preprocessing.input_size = 5
@@ -149,7 +161,9 @@ def test_survives_json_and_is_frozen() -> None:
 
 def test_the_documented_examples() -> None:
     assert [(first, k.tolist()) for first, k in reference_weights(5, 3)] == [
-        (0, [2396745, 1797559, 0]), (1, [932068, 2330169, 932068]), (3, [1797559, 2396745]),
+        (0, [2396745, 1797559, 0]),
+        (1, [932068, 2330169, 932068]),
+        (3, [1797559, 2396745]),
     ]
     for line, result in (([10, 250, 3, 77, 200], [113, 74, 147]), ([0, 255], [0, 64, 191, 255])):
         row = PIL.Image.fromarray(np.array([line], np.uint8))

@@ -110,7 +110,9 @@ class TestCub:
             assert images.read(0).size == (12, 10)
 
     def test_incomplete_copy_is_refused_by_default(self, tmp_path: Path, picture: Picture) -> None:
-        with pytest.raises(Failure, match="not the whole of CUB-200-2011.*train 6 images.*CUB_200_2011.tgz.*counts=any"):
+        with pytest.raises(
+            Failure, match="not the whole of CUB-200-2011.*train 6 images.*CUB_200_2011.tgz.*counts=any"
+        ):
             open_data(f"cub200:{make_cub(tmp_path, picture)}")
 
     def test_whole_copy_is_accepted(self, tmp_path: Path, picture: Picture, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,9 +135,12 @@ class TestCub:
     @pytest.mark.parametrize(
         ("file", "text", "says"),
         [
-            ("classes.txt", "1\n", "classes.txt: line 1: expected 2 fields, got 1"), ("image_class_labels.txt", "1 1\n", "image 2 has no class"),
-            ("image_class_labels.txt", "", "image 1 has no class"), ("images.txt", "\n\n", "name no image"),
-            ("classes.txt", "x y\n", "has no class"), ("images.txt", "1 ../../etc/passwd.png\n", "listed images are missing"),
+            ("classes.txt", "1\n", "classes.txt: line 1: expected 2 fields, got 1"),
+            ("image_class_labels.txt", "1 1\n", "image 2 has no class"),
+            ("image_class_labels.txt", "", "image 1 has no class"),
+            ("images.txt", "\n\n", "name no image"),
+            ("classes.txt", "x y\n", "has no class"),
+            ("images.txt", "1 ../../etc/passwd.png\n", "listed images are missing"),
         ],
     )
     def test_broken_lists(self, tmp_path: Path, picture: Picture, file: str, text: str, says: str) -> None:
@@ -166,7 +171,8 @@ class TestSop:
     @pytest.mark.parametrize(
         ("file", "text", "says"),
         [
-            ("Ebay_test.txt", "1 1 1 a.png\n", "first line is not 'image_id class_id super_class_id path'"), ("Ebay_test.txt", "", "first line"),
+            ("Ebay_test.txt", "1 1 1 a.png\n", "first line is not 'image_id class_id super_class_id path'"),
+            ("Ebay_test.txt", "", "first line"),
             ("Ebay_test.txt", "image_id class_id super_class_id path\n9 1 1 a.png\n", "class 1 is in both lists"),
             ("Ebay_train.txt", "image_id class_id super_class_id path\n9 1\n", "line 2: expected 4 fields"),
         ],
@@ -183,7 +189,10 @@ class TestSop:
 
 
 class TestCars:
-    expected = (("001.Make 001 Coupe 2012", "098.Make 098 Coupe 2012"), ("099.Make 099 Coupe 2012", "196.Make 196 Coupe 2012"))
+    expected = (
+        ("001.Make 001 Coupe 2012", "098.Make 098 Coupe 2012"),
+        ("099.Make 099 Coupe 2012", "196.Make 196 Coupe 2012"),
+    )
 
     def test_one_list(self, tmp_path: Path, picture: Picture) -> None:
         pytest.importorskip("scipy")
@@ -205,14 +214,18 @@ class TestCars:
         assert parts(images) == (tuple(CAR_NAMES[:98]), tuple(CAR_NAMES[98:]))
 
     def test_counts(self, tmp_path: Path, picture: Picture) -> None:
-        with pytest.raises(Failure, match="196 images of 196 classes instead of 16,185.*train 98 images of 98 classes instead of 8,054"):
+        with pytest.raises(
+            Failure, match="196 images of 196 classes instead of 16,185.*train 98 images of 98 classes instead of 8,054"
+        ):
             open_data(f"cars196:{make_cars_folders(tmp_path, picture, False)}")
 
     def test_without_scipy(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (tmp_path / "cars_annos.mat").write_bytes(b"")
         monkeypatch.setitem(sys.modules, "scipy", None)
         monkeypatch.setitem(sys.modules, "scipy.io", None)
-        with pytest.raises(Failure, match="needs SciPy.*pip install scipy, or arrange the images in one folder a class"):
+        with pytest.raises(
+            Failure, match="needs SciPy.*pip install scipy, or arrange the images in one folder a class"
+        ):
             open_data(f"cars196:{tmp_path}")
 
     def test_broken_mat(self, tmp_path: Path, picture: Picture) -> None:
@@ -223,8 +236,11 @@ class TestCars:
         whole = path.read_bytes()
         wrong = np.array([("a.png", 300)], dtype=[("relative_im_path", object), ("class", object)])
         for content, says in (
-            (b"", "cars_annos.mat: not a readable .mat"), (b"no matrix at all" * 20, "not a readable .mat"), (whole[: len(whole) // 2], "cars_annos.mat"),
-            ({"class_names": ["x"]}, "no 'annotations'"), ({"annotations": wrong}, "no 'class_names'"),
+            (b"", "cars_annos.mat: not a readable .mat"),
+            (b"no matrix at all" * 20, "not a readable .mat"),
+            (whole[: len(whole) // 2], "cars_annos.mat"),
+            ({"class_names": ["x"]}, "no 'annotations'"),
+            ({"annotations": wrong}, "no 'class_names'"),
             ({"annotations": wrong, "class_names": ["x"]}, "class 300 is not one of the 1"),
             ({"annotations": np.array([1.0]), "class_names": ["x"]}, "no field"),
         ):

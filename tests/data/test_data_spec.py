@@ -17,15 +17,30 @@ from distill.data.spec import KINDS, open_data
 @pytest.mark.parametrize(
     ("spec", "says"),
     [
-        ("", "unknown kind"), ("glyph", "did you mean 'glyphs'"), ("foldr:x", "did you mean 'folder'"),
-        ("zzz:x", "known: cars196"), ("glyphs:", "nothing after the colon"),
-        ("glyphs:clases=10", "did you mean 'classes'"), ("glyphs:10", "not an option"), ("glyphs:=3", "unknown option ''"),
-        ("glyphs:classes=1", "from 2 to 1929"), ("glyphs:classes=5000", "from 2 to 1929"), ("glyphs:classes=ten", "whole number"),
-        ("glyphs:classes=-5", "whole number"), ("glyphs:classes=٣", "whole number"), ("glyphs:classes=" + "9" * 5000, "whole number"),
-        ("glyphs:faces=13", "from 1 to 12"), ("glyphs:size=8", "from 16 to 1024"), ("glyphs:size=64,size=32", "given twice"),
+        ("", "unknown kind"),
+        ("glyph", "did you mean 'glyphs'"),
+        ("foldr:x", "did you mean 'folder'"),
+        ("zzz:x", "known: cars196"),
+        ("glyphs:", "nothing after the colon"),
+        ("glyphs:clases=10", "did you mean 'classes'"),
+        ("glyphs:10", "not an option"),
+        ("glyphs:=3", "unknown option ''"),
+        ("glyphs:classes=1", "from 2 to 1929"),
+        ("glyphs:classes=5000", "from 2 to 1929"),
+        ("glyphs:classes=ten", "whole number"),
+        ("glyphs:classes=-5", "whole number"),
+        ("glyphs:classes=٣", "whole number"),
+        ("glyphs:classes=" + "9" * 5000, "whole number"),
+        ("glyphs:faces=13", "from 1 to 12"),
+        ("glyphs:size=8", "from 16 to 1024"),
+        ("glyphs:size=64,size=32", "given twice"),
         ("glyphs:size=64,", "'' is not an option"),
-        ("folder:", "no path"), ("folder", "no path"), ("folder:x?", "nothing after the question mark"),
-        ("folder:x?flip=maybe", "yes or no"), ("folder:x?counts=any", "unknown option"), ("cub200:x?count=any", "did you mean 'counts'"),
+        ("folder:", "no path"),
+        ("folder", "no path"),
+        ("folder:x?", "nothing after the question mark"),
+        ("folder:x?flip=maybe", "yes or no"),
+        ("folder:x?counts=any", "unknown option"),
+        ("cub200:x?count=any", "did you mean 'counts'"),
         ("csv:x?min_images=0", "whole number from 1"),
     ],
 )
@@ -77,7 +92,10 @@ def test_home_folder(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(open_data("folder:~/photos")) == 10
 
 
-@given(st.text(max_size=30), st.sampled_from(["", "glyphs:", "glyphs:size=", "folder:no-such-place?", "csv:no-such-place?min_images="]))
+@given(
+    st.text(max_size=30),
+    st.sampled_from(["", "glyphs:", "glyphs:size=", "folder:no-such-place?", "csv:no-such-place?min_images="]),
+)
 def test_any_text_opens_or_fails_in_one_line(text: str, start: str) -> None:
     try:
         open_data(start + text)

@@ -58,7 +58,16 @@ def test_parts_are_disjoint_and_complete(names: list[str], rule: str, validation
 
 @pytest.mark.parametrize(
     ("count", "rule", "train"),
-    [(200, "half", 100), (7, "half", 4), (2, "half", 1), (10, "3", 3), (10, "9", 9), (10, "0.7", 7), (5, "0.5", 3), (10, "0.01", 1)],
+    [
+        (200, "half", 100),
+        (7, "half", 4),
+        (2, "half", 1),
+        (10, "3", 3),
+        (10, "9", 9),
+        (10, "0.7", 7),
+        (5, "0.5", 3),
+        (10, "0.01", 1),
+    ],
 )
 def test_rules(count: int, rule: str, train: int) -> None:
     images = classes(count)
@@ -87,12 +96,23 @@ def test_official() -> None:
 @pytest.mark.parametrize(
     ("rule", "part", "validation", "says"),
     [
-        ("0.0", "train", 0, "between 0 and 1"), ("1.0", "train", 0, "between 0 and 1"), ("1.5", "train", 0, "between"),
-        ("nan", "train", 0, "between"), ("-1", "train", 0, "between"), ("0", "train", 0, "leaves no train class"),
-        ("10", "train", 0, "leaves no test class"), ("11", "test", 0, "leaves no test"), ("0.99", "train", 0, "leaves no test"),
-        ("haf", "train", 0, "did you mean 'half'"), ("first", "train", 0, "a fraction such as 0.7"), ("", "train", 0, "unknown split"),
-        ("half", "trian", 0, "did you mean 'train'"), ("half", "validation", 0, "validation share"),
-        ("half", "train", 1.0, "not in 0"), ("half", "train", -0.1, "not in 0"), ("half", "train", float("nan"), "not in 0"),
+        ("0.0", "train", 0, "between 0 and 1"),
+        ("1.0", "train", 0, "between 0 and 1"),
+        ("1.5", "train", 0, "between"),
+        ("nan", "train", 0, "between"),
+        ("-1", "train", 0, "between"),
+        ("0", "train", 0, "leaves no train class"),
+        ("10", "train", 0, "leaves no test class"),
+        ("11", "test", 0, "leaves no test"),
+        ("0.99", "train", 0, "leaves no test"),
+        ("haf", "train", 0, "did you mean 'half'"),
+        ("first", "train", 0, "a fraction such as 0.7"),
+        ("", "train", 0, "unknown split"),
+        ("half", "trian", 0, "did you mean 'train'"),
+        ("half", "validation", 0, "validation share"),
+        ("half", "train", 1.0, "not in 0"),
+        ("half", "train", -0.1, "not in 0"),
+        ("half", "train", float("nan"), "not in 0"),
     ],
 )
 def test_nonsense_is_wrong_usage(rule: str, part: str, validation: float, says: str) -> None:

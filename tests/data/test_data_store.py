@@ -57,7 +57,9 @@ def test_pixels_as_decoded_and_never_enlarged(photos: Path, cache: Path, picture
             pixels[wrong]
 
 
-def test_preprocessing_of_stored_pixels_equals_that_of_the_file(photos: Path, cache: Path, picture: Callable[..., Path]) -> None:
+def test_preprocessing_of_stored_pixels_equals_that_of_the_file(
+    photos: Path, cache: Path, picture: Callable[..., Path]
+) -> None:
     picture(photos / "ant" / "large.png", seed=3, size=(90, 61))
     images = open_folder("s", photos)
     pixels = PixelStore.open(images, 16, cache)
@@ -74,7 +76,9 @@ def test_views_do_not_copy_and_cannot_be_written(photos: Path, cache: Path) -> N
         pixels[0][0] = 1
 
 
-def test_used_again_and_keyed_by_content_and_size(photos: Path, cache: Path, picture: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_used_again_and_keyed_by_content_and_size(
+    photos: Path, cache: Path, picture: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     first = PixelStore.open(open_folder("s", photos), 16, cache)
     with monkeypatch.context() as patch:
         no_building(patch)
@@ -108,12 +112,27 @@ def _edit(**values: object) -> Callable[[Path], None]:
 @pytest.mark.parametrize(
     ("suffix", "harm"),
     [
-        (".bin", _truncate), (".bin", _zero_tail), (".bin", Path.unlink), (".bin", lambda p: p.write_bytes(b"")),
-        (".json", _truncate), (".json", Path.unlink), (".json", lambda p: p.write_text("[1]")), (".json", lambda p: p.write_bytes(b"\xff\x00")),
-        (".json", _edit(format_version=0)), (".json", _edit(pillow="1.0")), (".json", _edit(shapes=[[1, 1]])),
-        (".json", _edit(shapes=[[-1, -1]] * 10)), (".json", _edit(shapes="x")), (".json", _edit(shapes=None)), (".json", _edit(probes=[])),
-        (".json", _edit(bytes=5)), (".json", _edit(bytes="5")), (".json", _edit(unreadable=3)), (".json", _edit(unreadable=[[1, 2]])),
-        (".json", _edit(fingerprint="other")), (".json", _edit(shapes=[[2**62, 4]] * 10)),
+        (".bin", _truncate),
+        (".bin", _zero_tail),
+        (".bin", Path.unlink),
+        (".bin", lambda p: p.write_bytes(b"")),
+        (".json", _truncate),
+        (".json", Path.unlink),
+        (".json", lambda p: p.write_text("[1]")),
+        (".json", lambda p: p.write_bytes(b"\xff\x00")),
+        (".json", _edit(format_version=0)),
+        (".json", _edit(pillow="1.0")),
+        (".json", _edit(shapes=[[1, 1]])),
+        (".json", _edit(shapes=[[-1, -1]] * 10)),
+        (".json", _edit(shapes="x")),
+        (".json", _edit(shapes=None)),
+        (".json", _edit(probes=[])),
+        (".json", _edit(bytes=5)),
+        (".json", _edit(bytes="5")),
+        (".json", _edit(unreadable=3)),
+        (".json", _edit(unreadable=[[1, 2]])),
+        (".json", _edit(fingerprint="other")),
+        (".json", _edit(shapes=[[2**62, 4]] * 10)),
     ],
 )
 def test_damaged_store_is_built_again(photos: Path, cache: Path, suffix: str, harm: Callable[[Path], object]) -> None:
@@ -175,7 +194,9 @@ def test_full_disk_is_one_clear_failure(photos: Path, cache: Path, monkeypatch: 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_full_device(photos: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = open
-    monkeypatch.setattr(store, "open", lambda p, mode="r": real("/dev/full" if mode == "wb" else p, mode), raising=False)
+    monkeypatch.setattr(
+        store, "open", lambda p, mode="r": real("/dev/full" if mode == "wb" else p, mode), raising=False
+    )
     with pytest.raises(Failure, match="No space left"):
         PixelStore.open(open_folder("s", photos), 16, cache)
 

@@ -1,6 +1,6 @@
 """Embeddings as other programs get them; run as a program of its own, it needs nothing of this project.
 
-    python embed_with_client.py tasklib|mediapipe MODEL.tflite PIXELS.u8 SIDE OUT.f32
+python embed_with_client.py tasklib|mediapipe MODEL.tflite PIXELS.u8 SIDE OUT.f32
 """
 
 from __future__ import annotations

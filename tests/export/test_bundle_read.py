@@ -47,7 +47,14 @@ def test_a_description_that_is_none(bundle, content: str):
 
 @pytest.mark.parametrize(
     ("version", "cure"),
-    [(2, "update"), (99, "update"), (0, "export it again"), ("1", "export it again"), (True, "export it again"), (None, "again")],
+    [
+        (2, "update"),
+        (99, "update"),
+        (0, "export it again"),
+        ("1", "export it again"),
+        (True, "export it again"),
+        (None, "again"),
+    ],
 )
 def test_another_schema_version_says_what_to_do(bundle, version, cure: str):
     edit(bundle, lambda content: content.update(schema_version=version))
@@ -115,7 +122,10 @@ SPOILED = {
     "embedding of another width": (lambda c: c.update(embedding_size=SIZE + 1), "not 17 wide"),
     "huge embedding": (lambda c: c.update(embedding_size=2**40), "embedding_size"),
     "input of another size": (lambda c: variant(c)["input"].update(shape=[1, 3, 32, 32]), "is not 64 x 64 x 3"),
-    "input size beyond all": (lambda c: c["preprocessing"].update(input_size=10**9, resize_size=10**9), "preprocessing"),
+    "input size beyond all": (
+        lambda c: c["preprocessing"].update(input_size=10**9, resize_size=10**9),
+        "preprocessing",
+    ),
     "two of a name": (lambda c: c["variants"].append(variant(c)), "stands twice"),
     "golden over a model": (lambda c: c["golden"]["pixels"].update(file="onnx-int8.onnx"), "stands twice"),
     "description as a model": (lambda c: variant(c).update(file="bundle.json"), "stands twice"),
@@ -123,7 +133,10 @@ SPOILED = {
     "many golden images": (lambda c: c["golden"].update(count=10**9), "golden.count"),
     "golden count and keys": (lambda c: c["golden"].update(count=2), "keys for 2 images"),
     "golden pixels too few": (lambda c: c["golden"]["pixels"].update(size_bytes=7), "7 bytes instead of"),
-    "no golden of a variant": (lambda c: c["golden"]["expected"].pop("onnx-int8"), "no expected embeddings of onnx-int8"),
+    "no golden of a variant": (
+        lambda c: c["golden"]["expected"].pop("onnx-int8"),
+        "no expected embeddings of onnx-int8",
+    ),
     "no golden of pytorch": (lambda c: c["golden"]["expected"].pop("pytorch"), "no expected embeddings of pytorch"),
     "name with a line break": (lambda c: variant(c).update(name="a\nb"), "name"),
     "another norm": (lambda c: c.update(normalisation="none"), "normalisation"),

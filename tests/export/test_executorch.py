@@ -29,7 +29,9 @@ def test_it_is_taken_by_name_only():
 
 def test_a_missing_extra_is_named(checkpoint, tmp_path, capsys, monkeypatch):
     honest = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name == "executorch" else honest(name, *a))
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *a: None if name == "executorch" else honest(name, *a)
+    )
     assert call(checkpoint, "--target", "executorch", "--quantize", "none", "--out", tmp_path / "b") == 1
     assert "pip install 'distill-to-phone[executorch]'" in " ".join(capsys.readouterr().err.split())
     assert not (tmp_path / "b").exists()

@@ -35,7 +35,9 @@ def tiny_graph(seed: int = 0, unequal: float = 1.0) -> FoldedGraph:
     second = rng.normal(size=(1, 1, 12, 16)) / 3 / factor[:, None]
     layers = (
         Convolution("c1", first.astype(np.float32), (rng.uniform(0, 0.5, 12) * factor).astype(np.float32), 2, True),
-        Convolution("dw", depthwise.astype(np.float32), (rng.uniform(0, 0.5, 12) * factor).astype(np.float32), 1, True, True),
+        Convolution(
+            "dw", depthwise.astype(np.float32), (rng.uniform(0, 0.5, 12) * factor).astype(np.float32), 1, True, True
+        ),
         Convolution("pw", second.astype(np.float32), rng.uniform(0, 0.5, 16).astype(np.float32), 1, True),
         MeanPool("pool"),
         Linear("head", rng.normal(size=(16, 8)).astype(np.float32), rng.normal(size=8).astype(np.float32)),
@@ -91,7 +93,10 @@ def test_the_gradient_of_a_scale_is_the_slope():
     # d/ds of round(v/s) s is round(v/s) - v/s + v/s for fixed levels; LSQ leaves v/s out, the rest must agree.
     on_grid(values.double(), scale, -128).sum().backward()
     step = 1e-4
-    ends = [float(on_grid(values.double(), torch.tensor(0.1 + sign * step, dtype=torch.float64), -128).sum()) for sign in (1, -1)]
+    ends = [
+        float(on_grid(values.double(), torch.tensor(0.1 + sign * step, dtype=torch.float64), -128).sum())
+        for sign in (1, -1)
+    ]
     inside = float((values[:2] / 0.1).sum())
     assert np.isclose((ends[0] - ends[1]) / (2 * step), float(scale.grad) + inside, rtol=1e-3)
 
@@ -183,7 +188,9 @@ def test_a_large_bias_on_tiny_weights_stays_in_32_bits():
     bias = graph.layers[0].bias.copy()
     bias[2] = 5
     images = pictures(6, seed=1)
-    net = network(replace(graph, layers=(replace(graph.layers[0], kernel=kernel, bias=bias), *graph.layers[1:])), images)
+    net = network(
+        replace(graph, layers=(replace(graph.layers[0], kernel=kernel, bias=bias), *graph.layers[1:])), images
+    )
     first = net.quantized().layers[0].weights
     assert abs(first.bias[2] * float(first.bias_scale[2]) - 5) < 1e-3
     assert np.abs(first.bias.astype(np.int64)).max() <= 2**30
@@ -251,7 +258,11 @@ def numbers_of(seed: int, training: TrainingImages) -> list[np.ndarray]:
     settings = QatSettings(steps=8, batch_size=8, lr=2e-3, seed=seed)
     numbers = repair(tiny_graph(2, unequal=1e4), "qat", pictures(8, seed=6), training, settings).numbers
     weights = [layer.weights for layer in numbers.layers if layer.weights]
-    return [np.array([layer.output.scale for layer in numbers.layers]), *(w.weight for w in weights), *(w.bias for w in weights)]
+    return [
+        np.array([layer.output.scale for layer in numbers.layers]),
+        *(w.weight for w in weights),
+        *(w.bias for w in weights),
+    ]
 
 
 def test_the_same_seed_gives_the_same_integers(training):

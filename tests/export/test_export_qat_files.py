@@ -218,7 +218,9 @@ def test_onnx_of_another_network_is_refused(tmp_path):
     renamed = replace(numbers.layers[0], name="c9")
     graph = replace(numbers.graph, layers=(replace(numbers.graph.layers[0], name="c9"), *numbers.graph.layers[1:]))
     with pytest.raises(Failure, match="left no c9_scale"):
-        write_onnx_integers(tmp_path / "int8.onnx", replace(numbers, graph=graph, layers=(renamed, *numbers.layers[1:])))
+        write_onnx_integers(
+            tmp_path / "int8.onnx", replace(numbers, graph=graph, layers=(renamed, *numbers.layers[1:]))
+        )
 
 
 def call(*words: object) -> int:
@@ -301,7 +303,9 @@ def test_options_of_training(checkpoint, pictures, tmp_path, capsys):
     assert "--repair qat knows mobilenet_v1_*, timm:mobilenetv2_* and" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("cosine", "repair", "told"), [(0.99, "none", True), (0.999, "none", False), (0.99, "cle", False)])
+@pytest.mark.parametrize(
+    ("cosine", "repair", "told"), [(0.99, "none", True), (0.999, "none", False), (0.99, "cle", False)]
+)
 def test_a_coarse_int8_draws_a_hint(made_bundle, capsys, cosine: float, repair: str, told: bool):
     variant = next(row for row in load_bundle(made_bundle).manifest.variants if row.name == "onnx-int8")
     check = variant.check.model_copy(update={"mean_cosine": cosine})

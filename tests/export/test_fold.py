@@ -74,7 +74,9 @@ def test_another_architecture_is_refused_with_what_works(model):
     other.__dict__ = dict(model.__dict__)
     other._modules = {**model._modules, "backbone": torch.nn.Identity()}
     other.backbone.arch = "timm:something"
-    with pytest.raises(Failure, match=r"timm:something: float16, int16x8 .*mobilenet_v1_\*, timm:mobilenetv2_\*.*mobilenet_v1_025"):
+    with pytest.raises(
+        Failure, match=r"timm:something: float16, int16x8 .*mobilenet_v1_\*, timm:mobilenetv2_\*.*mobilenet_v1_025"
+    ):
         fold(other, SIDE)
 
 

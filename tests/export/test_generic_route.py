@@ -31,7 +31,9 @@ def call(*words: object) -> int:
 @pytest.fixture
 def without_extra(monkeypatch):
     honest = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name == "litert_torch" else honest(name, *a))
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *a: None if name == "litert_torch" else honest(name, *a)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +64,9 @@ def test_all_goes_on_without_the_extra(without_extra, resnet, tmp_path, capsys):
 def test_what_only_folded_networks_have_is_said(resnet, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("export.generic_route.missing_generic", lambda: None)
     assert call(resnet, "--target", "tflite", "--quantize", "float16", "--out", tmp_path / "b") == 1
-    assert "float16, int16x8 and --io uint8 are for mobilenet_v1_*, timm:mobilenetv2_* and" in " ".join(capsys.readouterr().err.split())
+    assert "float16, int16x8 and --io uint8 are for mobilenet_v1_*, timm:mobilenetv2_* and" in " ".join(
+        capsys.readouterr().err.split()
+    )
 
 
 def embed(content: bytes, images: list[np.ndarray]) -> np.ndarray:

@@ -59,7 +59,11 @@ def test_a_file_becomes_its_row_by_the_documented_steps(made_bundle):
         rgb = np.asarray(image.convert("RGB"))
         assert rgb.shape == (file.height, file.width, 3)
         assert hashlib.sha256(rgb.tobytes()).hexdigest() == file.decoded_sha256
-        small = image.convert("RGB").resize((SIDE, 72), Image.Resampling.BILINEAR).resize((SIDE, SIDE), Image.Resampling.BILINEAR)
+        small = (
+            image.convert("RGB")
+            .resize((SIDE, 72), Image.Resampling.BILINEAR)
+            .resize((SIDE, SIDE), Image.Resampling.BILINEAR)
+        )
         assert np.array_equal(np.asarray(small), pixels[file.row])
         assert hashlib.sha256(np.asarray(small).tobytes()).hexdigest() == file.pixels_sha256
 

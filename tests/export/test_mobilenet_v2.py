@@ -195,7 +195,9 @@ def test_a_collapsed_student_is_repaired(net, rescaled, images):
     """Channels divided by up to 100, those on residual paths too: int8 collapses, cle brings it back."""
     pixels = noise(16, seed=11)
     wanted = reference_embeddings(rescaled, pixels, images.preprocessing)
-    assert cosines(wanted, reference_embeddings(net, pixels, images.preprocessing)).min() > 0.99  # new pictures: some clip
+    assert (
+        cosines(wanted, reference_embeddings(net, pixels, images.preprocessing)).min() > 0.99
+    )  # new pictures: some clip
     before, plain = fold(rescaled, SIDE), fold(net, SIDE)
     after = equalize(before, images.scaled())
     as_it_was = cosines(wanted, simulated(plain, pixels, images)).mean()

@@ -149,7 +149,9 @@ def test_both_routes_give_the_same_network(made, net):
     folded = bundle.path(bundle.variant("tflite-float32")).read_bytes()
     scaled = list(images.scaled())
     assert np.abs(embed(content, scaled) - embed(folded, scaled)).max() < 1e-5
-    names = [[op["op_name"] for op in interpreter_for(c, delegates=False)._get_ops_details()] for c in (content, folded)]
+    names = [
+        [op["op_name"] for op in interpreter_for(c, delegates=False)._get_ops_details()] for c in (content, folded)
+    ]
     assert sorted(names[0]) == sorted([*names[1], "TRANSPOSE"])  # of the last map: ours does without
 
 

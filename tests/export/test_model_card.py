@@ -28,7 +28,13 @@ def test_it_says_what_was_measured(made_bundle):
         assert cells[1] == f"{variant.size_bytes / 1000:.1f}"
         assert cells[-2] == f"{variant.check.mean_cosine:.4f}"
         assert cells[-1] == "passed"
-    for words in ("16 numbers", "64 x 64 pixels RGB", "18 images of folder:", "CC0-1.0", manifest.provenance.source.sha256):
+    for words in (
+        "16 numbers",
+        "64 x 64 pixels RGB",
+        "18 images of folder:",
+        "CC0-1.0",
+        manifest.provenance.source.sha256,
+    ):
         assert words in text, words
     assert "licence of the training data: not stated" in text
 

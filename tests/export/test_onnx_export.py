@@ -34,7 +34,10 @@ def test_the_graph_has_no_stray_operator(made_bundle):
 def test_the_padding_stands_in_the_convolutions(model):
     graph = graph_to_onnx(fold(model, SIDE)).graph
     pads = {
-        node.name: list(attribute.ints) for node in graph.node for attribute in node.attribute if attribute.name == "pads"
+        node.name: list(attribute.ints)
+        for node in graph.node
+        for attribute in node.attribute
+        if attribute.name == "pads"
     }
     assert pads["conv1.conv"] == pads["conv_dw_2.conv"] == [0, 0, 1, 1]
     assert pads["conv_dw_1.conv"] == [1, 1, 1, 1]

@@ -126,7 +126,11 @@ def test_the_integers_mean_the_same_on_groups():
     """The file, computed on groups, against the float layer with the file's own int8 weights."""
     rng = np.random.default_rng(0)
     kernel = rng.normal(size=(7, 8, 3, 6)).astype(np.float32) / 10
-    layers = (Convolution("patch", kernel, rng.uniform(0, 1, 6).astype(np.float32), 4, True, padding="right"), MeanPool("pool"), L2Norm("l2"))
+    layers = (
+        Convolution("patch", kernel, rng.uniform(0, 1, 6).astype(np.float32), 4, True, padding="right"),
+        MeanPool("pool"),
+        L2Norm("l2"),
+    )
     graph = FoldedGraph(16, layers)
     from distill.data.preprocess import Preprocessing
     from export.repair.bias import quantized_weight
@@ -137,7 +141,9 @@ def test_the_integers_mean_the_same_on_groups():
     entry, end = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
     got, wanted = [], []
     for image in images.scaled():
-        levels = np.clip(np.rint(image / entry["quantization"][0]) + entry["quantization"][1], -128, 127).astype(np.int8)
+        levels = np.clip(np.rint(image / entry["quantization"][0]) + entry["quantization"][1], -128, 127).astype(
+            np.int8
+        )
         interpreter.set_tensor(entry["index"], levels)
         interpreter.invoke()
         scale, zero = end["quantization"]

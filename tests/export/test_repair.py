@@ -220,7 +220,9 @@ def test_the_arithmetic_is_that_of_the_file(graph, images):
     values = next(batches(pixels))
     for layer, real, (scale, zero_point) in zip(graph.layers, levels, scales, strict=True):
         weights = quantized_weight(layer) if isinstance(layer, (Convolution, Linear)) else None
-        guess = as_int8(layer, activate(layer, linear_part(layer, values, weights)), seen[layer.name].low, seen[layer.name].high)
+        guess = as_int8(
+            layer, activate(layer, linear_part(layer, values, weights)), seen[layer.name].low, seen[layer.name].high
+        )
         values = torch.from_numpy((real.astype(np.float32) - zero_point) * np.float32(scale))
         values = values.permute(0, 3, 1, 2) if values.ndim == 4 else values
         off = (guess - values).abs() / scale
@@ -245,7 +247,11 @@ def test_bias_correction_removes_the_mean_error(images):
     coarse = quantized_weight(layers[0]).numpy().transpose(2, 3, 1, 0)
 
     def mean(bias: np.ndarray) -> np.ndarray:
-        return FoldedGraph(SIDE, (replace(layers[0], kernel=coarse, bias=bias, relu6=False),)).run(stack).mean(axis=(0, 1, 2))
+        return (
+            FoldedGraph(SIDE, (replace(layers[0], kernel=coarse, bias=bias, relu6=False),))
+            .run(stack)
+            .mean(axis=(0, 1, 2))
+        )
 
     assert np.abs(mean(layers[0].bias) - wanted).max() > 5e-5
     assert np.abs(mean(corrected.layers[0].bias) - wanted).max() < 1e-6

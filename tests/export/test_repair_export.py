@@ -109,7 +109,9 @@ def test_layers_against_numpy(model):
     interpreter = interpreter_for(content, delegates=False)
     rows = []
     for image in noise(5, seed=3):
-        interpreter.set_tensor(interpreter.get_input_details()[0]["index"], (image.astype(int) - 128).astype(np.int8)[None])
+        interpreter.set_tensor(
+            interpreter.get_input_details()[0]["index"], (image.astype(int) - 128).astype(np.int8)[None]
+        )
         interpreter.invoke()
         rows.append(interpreter.get_tensor(interpreter.get_output_details()[0]["index"])[0].astype(float))
     levels = np.array(rows)

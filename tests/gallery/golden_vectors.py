@@ -24,7 +24,11 @@ FOLDER = Path(__file__).parent / "golden"
 COUNT, DIMENSION = 7, 70  # the signs take a word and six bits
 IDS = ("a.jpg", "copies/first.jpg", "copies/second.jpg", "Ünïcode/日本 1.jpg", "halves.jpg", "tiny.jpg", "z.jpg")
 MODEL = Model(
-    name="golden", variant="tflite-int8", sha256="ab" * 32, source_id="0123456789abcdef", space="fedcba9876543210",
+    name="golden",
+    variant="tflite-int8",
+    sha256="ab" * 32,
+    source_id="0123456789abcdef",
+    space="fedcba9876543210",
     preprocessing=Preprocessing(input_size=64, resize_size=73),
 )
 
@@ -53,8 +57,15 @@ def thumbnails() -> list[bytes]:
 def content(rows: np.ndarray) -> Content:
     stamps = np.stack([np.arange(COUNT) * 1000, np.arange(COUNT) + 2**40], axis=1).astype(np.uint64)
     return Content(
-        MODEL, IDS, rows, thumbnails=thumbnails(), thumbnail_side=8, stamps=stamps, bits=True,
-        created="2026-01-01T00:00:00+00:00", tool="golden",
+        MODEL,
+        IDS,
+        rows,
+        thumbnails=thumbnails(),
+        thumbnail_side=8,
+        stamps=stamps,
+        bits=True,
+        created="2026-01-01T00:00:00+00:00",
+        tool="golden",
     )
 
 
@@ -82,7 +93,9 @@ def main() -> None:
     (FOLDER / "queries.f32").write_bytes(asked.astype("<f4").tobytes())
     write_gallery(FOLDER / "int8.gallery", content(int8_codes(rows)))
     write_gallery(FOLDER / "float32.gallery", content(rows))
-    (FOLDER / "expected.json").write_text(json.dumps(expected(rows, asked), ensure_ascii=False) + "\n", encoding="utf-8")
+    (FOLDER / "expected.json").write_text(
+        json.dumps(expected(rows, asked), ensure_ascii=False) + "\n", encoding="utf-8"
+    )
 
 
 if __name__ == "__main__":

@@ -56,7 +56,10 @@ def test_a_flat_folder(bundle, photos: Path, tmp_path: Path, variant: str, dtype
     done = build(bundle, open_images(str(photos)), out, Options(variant=variant, dtype=dtype))
     gallery = open_gallery(out)
     check_gallery(gallery)
-    assert gallery.ids() == [*(f"2024/Ausflug ä 日本/{i}.png" for i in range(3)), *(f"IMG_{i:04d}.jpg" for i in range(6))]
+    assert gallery.ids() == [
+        *(f"2024/Ausflug ä 日本/{i}.png" for i in range(3)),
+        *(f"IMG_{i:04d}.jpg" for i in range(6)),
+    ]
     runner = open_variant(bundle, variant)
     for row, name in enumerate(gallery.ids()):
         pixels = bundle.manifest.preprocessing.pixels(decode(photos / name, name))
@@ -70,7 +73,9 @@ def test_a_flat_folder(bundle, photos: Path, tmp_path: Path, variant: str, dtype
     assert [p.name for p in out.parent.iterdir()] == ["g.gallery"]  # no trace of the work
 
 
-def test_an_update_adds_drops_and_embeds_only_what_changed(bundle, photos: Path, tmp_path: Path, embedded: list[str]) -> None:
+def test_an_update_adds_drops_and_embeds_only_what_changed(
+    bundle, photos: Path, tmp_path: Path, embedded: list[str]
+) -> None:
     out = tmp_path / "g.gallery"
     build(bundle, open_images(str(photos)), out)
     before = out.read_bytes()
@@ -151,9 +156,13 @@ def test_after_kill_9_nothing_is_embedded_again(
     assert [p.name for p in out.parent.iterdir()] == ["g"]
 
 
-def test_a_picture_that_changed_meanwhile_is_embedded_again(bundle, bundle_dir, photos: Path, tmp_path: Path, embedded: list[str]) -> None:
+def test_a_picture_that_changed_meanwhile_is_embedded_again(
+    bundle, bundle_dir, photos: Path, tmp_path: Path, embedded: list[str]
+) -> None:
     out = tmp_path / "g"
-    subprocess.run([sys.executable, "-c", KILLED, str(bundle_dir), str(photos), str(out), "writing"], timeout=120, check=False)
+    subprocess.run(
+        [sys.executable, "-c", KILLED, str(bundle_dir), str(photos), str(out), "writing"], timeout=120, check=False
+    )
     write_photo(photos / "IMG_0000.jpg", 77, (50, 50))
     (photos / "IMG_0005.jpg").unlink()
     build(bundle, open_images(str(photos)), out)
@@ -166,7 +175,9 @@ def test_what_another_model_left_unfinished_is_not_used(
     bundle, bundle_dir, photos: Path, tmp_path: Path, embedded: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "g"
-    subprocess.run([sys.executable, "-c", KILLED, str(bundle_dir), str(photos), str(out), "writing"], timeout=120, check=False)
+    subprocess.run(
+        [sys.executable, "-c", KILLED, str(bundle_dir), str(photos), str(out), "writing"], timeout=120, check=False
+    )
     done = build(bundle, open_images(str(photos)), out, Options(variant="onnx-float32"))
     assert len(embedded) == 9 and done.resumed == 0
     assert "another model or kind, thrown away" in capsys.readouterr().err
@@ -250,7 +261,9 @@ def test_thumbnails_carry_no_metadata(bundle, tmp_path: Path) -> None:
     assert not open_gallery(tmp_path / "h").has_thumbnails
 
 
-def test_workers_do_not_change_the_result(bundle, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_do_not_change_the_result(
+    bundle, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("gallery.build.BATCH", 2)
     build(bundle, open_images(str(photos)), tmp_path / "one", Options(workers=1))
     build(bundle, open_images(str(photos)), tmp_path / "four", Options(workers=4))
@@ -313,7 +326,11 @@ def test_a_file_that_cannot_grow_costs_nothing_that_was_there(
     limit = int(share * (whole.stat().st_size - 1))
     command = [sys.executable, "-c", FULL, str(limit), str(bundle_dir), str(photos), "--out", str(out)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 1 and done.stderr.strip().splitlines()[-1].startswith("error:") and "Traceback" not in done.stderr
+    assert (
+        done.returncode == 1
+        and done.stderr.strip().splitlines()[-1].startswith("error:")
+        and "Traceback" not in done.stderr
+    )
     assert not out.exists()
     embedded.clear()
     build(bundle, open_images(str(photos)), out)
@@ -385,7 +402,9 @@ def test_data_specs_parts_and_limits(bundle, photos: Path, tmp_path: Path) -> No
     assert [open_images(str(photos), limit=n).keys[-1] for n in (1, 3)] == ["2024/Ausflug ä 日本/0.png", "IMG_0003.jpg"]
     assert len(open_images(f"folder:{photos}")) == 3 and len(open_images(str(photos), limit=100)) == 9
     for text, says in [
-        (str(tmp_path / "nowhere"), "no such folder"), (str(photos / "IMG_0000.jpg"), "is a file"), ("folders:x", "did you mean"),
+        (str(tmp_path / "nowhere"), "no such folder"),
+        (str(photos / "IMG_0000.jpg"), "is a file"),
+        ("folders:x", "did you mean"),
     ]:
         with pytest.raises(UsageFailure, match=says):
             open_images(text)

@@ -35,7 +35,9 @@ def said(capsys: pytest.CaptureFixture[str]) -> tuple[str, str]:
     return found.out, " ".join(found.err.split())
 
 
-def test_build_says_what_it_did(bundle_dir: Path, photos: Path, indexed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_build_says_what_it_did(
+    bundle_dir: Path, photos: Path, indexed: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     said(capsys)
     assert run(bundle_dir, photos, "--out", indexed) == 0
     assert "9 pictures" in (out := said(capsys)[0]) and "up to date" in out
@@ -45,7 +47,11 @@ def test_build_says_what_it_did(bundle_dir: Path, photos: Path, indexed: Path, c
     assert run("build", bundle_dir, photos, "-o", indexed, "--json") == 0
     facts = json.loads(said(capsys)[0])
     assert {k: facts[k] for k in ("count", "added", "kept", "dropped", "skipped")} == {
-        "count": 9, "added": 1, "kept": 8, "dropped": 1, "skipped": 1,
+        "count": 9,
+        "added": 1,
+        "kept": 8,
+        "dropped": 1,
+        "skipped": 1,
     }
     assert facts["unreadable"][0]["id"] == "bad.jpg" and facts["model"] == "toy/tflite-float32"
 
@@ -70,7 +76,9 @@ def test_a_photo_finds_itself_and_its_like(photos: Path, indexed: Path, capsys: 
     assert "query.png" in out and "IMG_0003.jpg" in out and re.search(r"\b(1\.000|0\.9\d\d)\b", out)
 
 
-def test_pictures_of_the_gallery_need_no_model(indexed: Path, bundle_dir: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_pictures_of_the_gallery_need_no_model(
+    indexed: Path, bundle_dir: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     alone = tmp_path / "elsewhere" / "g"
     alone.parent.mkdir()
     shutil.copy(indexed, alone)
@@ -117,7 +125,13 @@ def test_another_model_is_refused_and_the_reason_told(
 
 
 def model(**facts: object) -> Model:
-    own = {"name": "m", "variant": "v", "sha256": "0" * 64, "source_id": "s", "preprocessing": {"input_size": 8, "resize_size": 8}}
+    own = {
+        "name": "m",
+        "variant": "v",
+        "sha256": "0" * 64,
+        "source_id": "s",
+        "preprocessing": {"input_size": 8, "resize_size": 8},
+    }
     return Model.model_validate(own | facts)
 
 
@@ -140,7 +154,9 @@ def test_which_models_share_a_space(query: dict, gallery: dict, kind: str) -> No
     assert relation(model(**query), model(**gallery)).kind == kind
 
 
-def test_a_contact_sheet_stands_alone(indexed: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_contact_sheet_stands_alone(
+    indexed: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     sheet = tmp_path / "sheets" / "s.html"
     evil = write_photo(tmp_path / "<script>alert(1)</script>.jpg", 3) if sys.platform != "win32" else photos
     assert run("search", indexed, photos / "IMG_0000.jpg", "-k", 4, "--html", sheet) == 0
@@ -155,7 +171,9 @@ def test_a_contact_sheet_stands_alone(indexed: Path, photos: Path, tmp_path: Pat
     assert run("search", indexed, "--sample", 2, "--html", tmp_path) == 2
 
 
-def test_hostile_names_are_shown_harmlessly(bundle_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_hostile_names_are_shown_harmlessly(
+    bundle_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = tmp_path / "p"
     names = ["<img src=x onerror=alert(1)>.jpg", "[red]bold[.jpg", "\x1b[2J.jpg"]
     for seed, name in enumerate(names):
@@ -201,14 +219,20 @@ def test_unreadable_queries(indexed: Path, photos: Path, tmp_path: Path, capsys:
     assert "no readable photo" in said(capsys)[1]
 
 
-def test_wrong_usage(indexed: Path, bundle_dir: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_usage(
+    indexed: Path, bundle_dir: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     said(capsys)
     for arguments, code, says in [
         (("search", indexed), 2, "nothing to look up"),
         (("search", indexed, photos / "IMG_0000.jpg", "--sample", 2), 2, "exclude each other"),
         (("search", indexed, "--sample", 2, "-k", 0), 2, "-k"),
         (("search", tmp_path / "none", "--sample", 2), 1, "no such gallery"),
-        (("search", indexed, photos / "IMG_0000.jpg", "--variant", "tflite-flot32"), 2, "did you mean 'tflite-float32'?"),
+        (
+            ("search", indexed, photos / "IMG_0000.jpg", "--variant", "tflite-flot32"),
+            2,
+            "did you mean 'tflite-float32'?",
+        ),
         ((bundle_dir, photos, "--out", tmp_path / "x", "--dtype", "int4"), 2, "take int8 or float32"),
         ((bundle_dir, photos, "--out", bundle_dir / "x"), 2, "lies in "),
         ((bundle_dir, photos, "--out", tmp_path / "x", "--variant", "onnx-int8"), 2, "no variant 'onnx-int8'"),
@@ -239,7 +263,15 @@ assert run_app(app, ["search", out, photo, "--html", out + ".html"]) == 0
 
 
 def test_the_run_extra_suffices(bundle_dir: Path, photos: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-c", PROGRAM, str(bundle_dir), str(photos), str(photos / "IMG_0000.jpg"), str(tmp_path / "g")]
+    command = [
+        sys.executable,
+        "-c",
+        PROGRAM,
+        str(bundle_dir),
+        str(photos),
+        str(photos / "IMG_0000.jpg"),
+        str(tmp_path / "g"),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert "IMG_0000.jpg" in done.stdout and (tmp_path / "g.html").exists()

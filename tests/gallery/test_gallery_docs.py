@@ -27,7 +27,9 @@ def test_the_reader_of_twenty_lines(tmp_path: Path, dtype: str) -> None:
     names = [f"ä/{number}.jpg" for number in range(40)]
     kept = row_codes(rows) if dtype == "int8" else rows
     write_gallery(tmp_path / "photos.gallery", Content(MODEL, names, kept, bits=True))
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path, timeout=60, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path, timeout=60, check=True
+    )
     from gallery import open_gallery
 
     found = search_rows(open_gallery(tmp_path / "photos.gallery"), kept[:1], 20, exact=True)

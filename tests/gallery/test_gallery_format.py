@@ -130,8 +130,11 @@ def test_offsets_that_do_not_ascend(tmp_path: Path, section: str, at: int, value
 @pytest.mark.parametrize(
     ("value", "says"),
     [
-        (b"\xff", "is not UTF-8"), (b"\0", "holds a NUL"), (b"/", "is not a plain relative path"),
-        (b"../..", "is not a plain relative path"), (b"./a.j", "is not a plain relative path"),
+        (b"\xff", "is not UTF-8"),
+        (b"\0", "holds a NUL"),
+        (b"/", "is not a plain relative path"),
+        (b"../..", "is not a plain relative path"),
+        (b"./a.j", "is not a plain relative path"),
     ],
 )
 def test_ids_that_are_no_paths(tmp_path: Path, value: bytes, says: str) -> None:
@@ -203,8 +206,12 @@ NAMES = st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"
 
 @QUIET
 @given(
-    st.lists(NAMES, unique=True, max_size=12), st.integers(1, 130), st.sampled_from(["int8", "float32"]), st.booleans(),
-    st.booleans(), st.integers(0, 2**32 - 1),
+    st.lists(NAMES, unique=True, max_size=12),
+    st.integers(1, 130),
+    st.sampled_from(["int8", "float32"]),
+    st.booleans(),
+    st.booleans(),
+    st.integers(0, 2**32 - 1),
 )
 def test_what_is_written_is_read(
     tmp_path: Path, names: list[str], dimension: int, dtype: str, bits: bool, pictures: bool, seed: int
@@ -238,7 +245,9 @@ def test_signs_below_and_above_the_limit(tmp_path: Path, monkeypatch: pytest.Mon
     assert sign_bits(rows).tolist() == [[31]] * 3
 
 
-@pytest.mark.parametrize("value, code", [(0.5, 64), (-0.5, -64), (1.0, 127), (-1.0, -127), (0.0, 0), (1.00001, 127), (1 / 254 - 1e-9, 0)])
+@pytest.mark.parametrize(
+    "value, code", [(0.5, 64), (-0.5, -64), (1.0, 127), (-1.0, -127), (0.0, 0), (1.00001, 127), (1 / 254 - 1e-9, 0)]
+)
 def test_codes(value: float, code: int) -> None:
     assert int8_codes(np.array([[value]], np.float32)).tolist() == [[code]]
 

@@ -41,7 +41,13 @@ def brute(codes: np.ndarray, queries: np.ndarray, k: int) -> tuple[list[list[int
 
 
 @QUIET
-@given(st.integers(1, 300), st.sampled_from([1, 7, 64, 65, 128]), st.integers(1, 40), st.integers(0, 2**32 - 1), st.booleans())
+@given(
+    st.integers(1, 300),
+    st.sampled_from([1, 7, 64, 65, 128]),
+    st.integers(1, 40),
+    st.integers(0, 2**32 - 1),
+    st.booleans(),
+)
 def test_exact_is_exact(tmp_path: Path, count: int, dimension: int, k: int, seed: int, coarse: bool) -> None:
     random = np.random.default_rng(seed)
     # Coarse codes: many equal products, so that ties decide.
@@ -149,7 +155,14 @@ def test_the_prefilter_keeps_its_rule(tmp_path: Path, dimension: int, seed: int)
 
 
 def test_how_many_candidates() -> None:
-    assert [candidate_count(n, 20) for n in (100, 1280, 64_000, 64_001, 100_000, 10**6)] == [100, 1280, 1280, 1281, 2000, 20_000]
+    assert [candidate_count(n, 20) for n in (100, 1280, 64_000, 64_001, 100_000, 10**6)] == [
+        100,
+        1280,
+        1280,
+        1281,
+        2000,
+        20_000,
+    ]
     assert candidate_count(100_000, 50) == 3200 and candidate_count(10, 20) == 10
 
 

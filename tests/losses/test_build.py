@@ -145,7 +145,9 @@ def test_what_the_trainer_asks(text, needs, space, views):
 def test_only_what_is_needed_must_be_given():
     given = inputs()
     assert build("relative")(given["student"], given["teacher"])["loss"] > 0
-    assert build("triplet", teacher_size=None, teacher_stages=None)(given["student"], labels=given["labels"])["loss"] >= 0
+    assert (
+        build("triplet", teacher_size=None, teacher_stages=None)(given["student"], labels=given["labels"])["loss"] >= 0
+    )
     stages = {k: given[k] for k in ("student_stages", "teacher_stages")}
     assert build("attention")(given["student"], **stages)["loss"] > 0
 
@@ -178,7 +180,9 @@ def test_what_cannot_be_built():
     assert build("relative", teacher_size=16)(**inputs(teacher_size=16))["loss"] > 0
 
 
-@pytest.mark.parametrize("text", ["relative+absolute+triplet+pkt+similarity_preserving+raml", "hint+attention+hint_relative"])
+@pytest.mark.parametrize(
+    "text", ["relative+absolute+triplet+pkt+similarity_preserving+raml", "hint+attention+hint_relative"]
+)
 def test_autocast_does_not_reach_the_losses(text):
     given, losses = inputs(), build(text)
     plain = losses(**given)

@@ -148,7 +148,9 @@ def test_absolute_losses_see_a_rotation_unless_it_is_shared(name):
     assert both == pytest.approx(ON_EMBEDDINGS[name](student, teacher).item(), rel=1e-9)
 
 
-@pytest.mark.parametrize("name", ["rkd_distance", "rkd_angle", "rkd", "pkt", "similarity_preserving", "relaxed_contrastive"])
+@pytest.mark.parametrize(
+    "name", ["rkd_distance", "rkd_angle", "rkd", "pkt", "similarity_preserving", "relaxed_contrastive"]
+)
 def test_losses_that_do_not_see_scale(name):
     student, teacher = unit(9, 6), unit(9, 6, seed=1)
     expected = ON_EMBEDDINGS[name](student, teacher).item()

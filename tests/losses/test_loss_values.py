@@ -119,7 +119,9 @@ def test_attention():
     assert AttentionLoss()([maps], [teacher]).item() == pytest.approx(expected, rel=1e-6)
     # Averaged over images, added over stages.
     both = torch.cat([maps, teacher.expand(1, 2, 1, 2)])
-    assert AttentionLoss()([both, both], [torch.cat([teacher, teacher])] * 2).item() == pytest.approx(expected, rel=1e-6)
+    assert AttentionLoss()([both, both], [torch.cat([teacher, teacher])] * 2).item() == pytest.approx(
+        expected, rel=1e-6
+    )
 
 
 def test_rkd_distance():
@@ -204,9 +206,12 @@ def test_relaxed_contrastive():
         return weight * distance**2 + (1 - weight) * max(0, 1 - distance) ** 2
 
     expected = (
-        term(w, 3 / 4) + term(w, 9 / 4)  # image 0: to 1, to 2
-        + term(w, 1) + term(1, 2)  # image 1: to 0, to 2
-        + term(w, 9 / 5) + term(1, 6 / 5)  # image 2: to 0, to 1
+        term(w, 3 / 4)
+        + term(w, 9 / 4)  # image 0: to 1, to 2
+        + term(w, 1)
+        + term(1, 2)  # image 1: to 0, to 2
+        + term(w, 9 / 5)
+        + term(1, 6 / 5)  # image 2: to 0, to 1
     ) / 3
     assert RelaxedContrastiveLoss()(student, teacher).item() == pytest.approx(expected)
     assert RelaxedContrastiveLoss()(100 * student, teacher).item() == pytest.approx(expected)

@@ -244,7 +244,11 @@ def test_properties(seed, count, classes, dim, doubled):
 def test_broken_embeddings_fail_by_row(bad):
     rows = np.ones((4, 3), dtype=np.float32)
     rows[2, 1] = bad
-    for call in (lambda: recall_at_k(rows, [0, 0, 1, 1]), lambda: map_at_r(rows, [0, 0, 1, 1]), lambda: nmi(rows, [0, 0, 1, 1])):
+    for call in (
+        lambda: recall_at_k(rows, [0, 0, 1, 1]),
+        lambda: map_at_r(rows, [0, 0, 1, 1]),
+        lambda: nmi(rows, [0, 0, 1, 1]),
+    ):
         with pytest.raises(Failure, match="row 2 holds NaN or infinity"):
             call()
 

@@ -103,7 +103,11 @@ def test_similarities_of_pairs():
 
 
 def test_what_is_refused():
-    for values, same, says in [([], [], "similarities"), ([0.1], [True, False], "similarities"), ([np.nan], [True], "NaN")]:
+    for values, same, says in [
+        ([], [], "similarities"),
+        ([0.1], [True, False], "similarities"),
+        ([np.nan], [True], "NaN"),
+    ]:
         with pytest.raises(Failure, match=says):
             best_threshold(values, same)
     with pytest.raises(Failure, match="no other to choose the threshold on"):

@@ -92,7 +92,9 @@ def test_scaling_and_provenance_of_the_first_weights_travel(tmp_path: Path) -> N
     path = write(tmp_path / "w.h5", randomise(build_backbone("mobilenet_v1_025")), legacy)
     model = Embedder(build_backbone("mobilenet_v1_025", path), 8)
     path.unlink()  # loading must not need it
-    info = make()[1].model_copy(update={"preprocessing": make()[1].preprocessing.model_copy(update={"mean": (1.0, 2.0, 3.0)})})
+    info = make()[1].model_copy(
+        update={"preprocessing": make()[1].preprocessing.model_copy(update={"mean": (1.0, 2.0, 3.0)})}
+    )
     save_checkpoint(tmp_path / "run", model, info)
     loaded, read = load_checkpoint(tmp_path / "run")
     assert read.weights["source"] == "w.h5"

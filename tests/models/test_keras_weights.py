@@ -175,9 +175,7 @@ def test_links_and_data_outside_the_file_are_not_followed(network: MobileNetV1, 
     fails(path, "conv1 has no kernel|no MobileNet layers")
     with h5py.File(path, "a") as file:
         del file["conv1/conv1/kernel:0"]
-        file.create_dataset(
-            "conv1/conv1/kernel:0", (3, 3, 3, 8), "f4", external=[(str(secret), 0, 3 * 3 * 3 * 8 * 4)]
-        )
+        file.create_dataset("conv1/conv1/kernel:0", (3, 3, 3, 8), "f4", external=[(str(secret), 0, 3 * 3 * 3 * 8 * 4)])
     fails(path, "not a plain array")
 
 
@@ -195,7 +193,14 @@ def test_output_equals_keras(top: bool, tmp_path: Path, monkeypatch: pytest.Monk
     for layer in theirs.layers:
         if layer.name.endswith("_bn"):
             size = layer.gamma.shape
-            layer.set_weights([rng.uniform(0.7, 1.3, size), rng.normal(0, 0.3, size), rng.normal(0, 0.3, size), rng.uniform(0.5, 1.5, size)])
+            layer.set_weights(
+                [
+                    rng.uniform(0.7, 1.3, size),
+                    rng.normal(0, 0.3, size),
+                    rng.normal(0, 0.3, size),
+                    rng.uniform(0.5, 1.5, size),
+                ]
+            )
         elif layer.weights and layer.name != "conv_preds":
             fan_in = np.prod(layer.kernel.shape[:2]) * (1 if "_dw_" in layer.name else layer.kernel.shape[2])
             layer.set_weights([rng.normal(0, (2 / fan_in) ** 0.5, layer.kernel.shape)])

@@ -51,7 +51,10 @@ def test_walking_the_layers_with_folded_batch_norm_is_the_network(size: int, pat
             weight = layer.conv.weight * scale[:, None, None, None]
             bias = layer.bn.bias - layer.bn.running_mean * scale
             height, width = weight.shape[2:]
-            rows, columns = same_padding(y.shape[2], height, layer.stride), same_padding(y.shape[3], width, layer.stride)
+            rows, columns = (
+                same_padding(y.shape[2], height, layer.stride),
+                same_padding(y.shape[3], width, layer.stride),
+            )
             if layer.name == "conv_patch":  # windows of 8 columns begin at each fourth
                 columns = (0, 4 * (-(-y.shape[3] // 4) + 1) - y.shape[3])
             groups = y.shape[1] if layer.kind == "depthwise" else 1

@@ -86,7 +86,9 @@ def test_weights_of_the_whole_network_and_own_ones_are_both_taken(whole: MobileN
     assert all(torch.equal(value, fitted.state_dict()[name]) for name, value in again.state_dict().items())
     # With a head that is not taken over, as a checkpoint or a classifier has it, it is still the own network.
     headed = {f"backbone.{name}": value for name, value in fitted.state_dict().items()}
-    save_file(headed | {"linear.weight": torch.zeros(4, 256), "linear.bias": torch.zeros(4)}, tmp_path / "run.safetensors")
+    save_file(
+        headed | {"linear.weight": torch.zeros(4, 256), "linear.bias": torch.zeros(4)}, tmp_path / "run.safetensors"
+    )
     from_run = build_backbone(PATCH, tmp_path / "run.safetensors")
     assert from_run.weights["layout"] == "own names"
     assert torch.equal(from_run.stem.weight, fitted.stem.weight)

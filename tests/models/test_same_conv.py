@@ -28,7 +28,14 @@ def test_padding_gives_ceil_cells_and_no_zero_too_many(size: int, kernel: int, s
 
 @pytest.mark.parametrize(
     ("size", "kernel", "stride", "expected"),
-    [(224, 3, 2, (0, 1)), (7, 3, 2, (1, 1)), (14, 3, 1, (1, 1)), (15, 5, 2, (2, 2)), (16, 5, 2, (1, 2)), (5, 1, 2, (0, 0))],
+    [
+        (224, 3, 2, (0, 1)),
+        (7, 3, 2, (1, 1)),
+        (14, 3, 1, (1, 1)),
+        (15, 5, 2, (2, 2)),
+        (16, 5, 2, (1, 2)),
+        (5, 1, 2, (0, 0)),
+    ],
 )
 def test_padding_by_hand(size: int, kernel: int, stride: int, expected: tuple[int, int]) -> None:
     assert same_padding(size, kernel, stride) == expected

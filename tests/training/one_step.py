@@ -17,8 +17,16 @@ def main(out: Path, teacher: str, method: str) -> None:
     config = make_config(
         StudentConfig,
         dict(
-            data="glyphs:classes=16,faces=6,size=32", batch_size=16, images_per_class=4, embedding_size=16,
-            precision="float32", threads=1, batch_norm="frozen", method=method, teacher=teacher, epochs=1,
+            data="glyphs:classes=16,faces=6,size=32",
+            batch_size=16,
+            images_per_class=4,
+            embedding_size=16,
+            precision="float32",
+            threads=1,
+            batch_norm="frozen",
+            method=method,
+            teacher=teacher,
+            epochs=1,
             cache_dir=out.parent / "cache",
         ),
     )
@@ -34,7 +42,9 @@ def main(out: Path, teacher: str, method: str) -> None:
     if loop.setup.accelerator.is_main_process:
         gradients = {name: p.grad for name, p in loop.model.named_parameters()}
         gradients |= {"loss." + name: p.grad for name, p in loop.losses.named_parameters()}
-        torch.save({"loss": row["loss"], "gradients": gradients, "processes": loop.setup.accelerator.num_processes}, out)
+        torch.save(
+            {"loss": row["loss"], "gradients": gradients, "processes": loop.setup.accelerator.num_processes}, out
+        )
 
 
 if __name__ == "__main__":

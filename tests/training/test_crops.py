@@ -11,8 +11,12 @@ from distill.training.crops import Crop, CropRule, cut
 
 
 @given(
-    image=st.integers(0, 10**6), view=st.integers(0, 1000), height=st.integers(8, 300), width=st.integers(8, 300),
-    scale=st.floats(0.05, 1.0), seed=st.integers(0, 2**40),
+    image=st.integers(0, 10**6),
+    view=st.integers(0, 1000),
+    height=st.integers(8, 300),
+    width=st.integers(8, 300),
+    scale=st.floats(0.05, 1.0),
+    seed=st.integers(0, 2**40),
 )
 def test_a_crop_lies_inside_and_is_the_same_when_asked_again(image, view, height, width, scale, seed):
     rule = CropRule(scale, True, seed)
@@ -25,7 +29,9 @@ def test_a_crop_lies_inside_and_is_the_same_when_asked_again(image, view, height
 def test_views_images_and_seeds_differ():
     boxes = {
         CropRule(0.2, False, seed).box(image, view, 256, 256)
-        for seed in range(3) for image in range(5) for view in range(5)
+        for seed in range(3)
+        for image in range(5)
+        for view in range(5)
     }
     assert len(boxes) == 75
 

@@ -27,7 +27,13 @@ def test_degraded_pictures_keep_shape_and_lose_detail(text):
 
 @pytest.mark.parametrize(
     ("text", "says"),
-    [("lowers:4", "did you mean 'lowres'"), ("jpeg:0", "from 1 to 100"), ("blur:x", "needs a number"), ("blur", "needs a number"), ("jpeg:nan", "needs")],
+    [
+        ("lowers:4", "did you mean 'lowres'"),
+        ("jpeg:0", "from 1 to 100"),
+        ("blur:x", "needs a number"),
+        ("blur", "needs a number"),
+        ("jpeg:nan", "needs"),
+    ],
 )
 def test_wrong_kinds_and_numbers_are_refused(text, says):
     with pytest.raises(UsageFailure, match=says):

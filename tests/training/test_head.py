@@ -41,7 +41,9 @@ def test_a_fitted_start_is_ridge_regression_up_to_its_length():
     peer = Ridge(alpha=0.1 * float((centred.double() ** 2).sum(0).mean())).fit(features.double(), targets.double())
     expected = torch.from_numpy(peer.predict(features.double())).float()
     outputs = model.linear(features).detach()
-    torch.testing.assert_close(outputs / outputs.norm(dim=1).mean(), expected / expected.norm(dim=1).mean(), atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(
+        outputs / outputs.norm(dim=1).mean(), expected / expected.norm(dim=1).mean(), atol=1e-4, rtol=1e-3
+    )
     assert abs(float(outputs.norm(dim=1).mean()) - 8**0.5) < 1e-3
 
 

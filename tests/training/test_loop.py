@@ -34,7 +34,11 @@ def student(**options):
 @pytest.fixture(scope="module")
 def teacher_run(tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "teacher"
-    train_run("teacher", make_config(TeacherConfig, {**TINY, "arch": "mobilenet_v1_050", "epochs": 30, "lr": 3e-3, "crop_scale": 1}), out)
+    train_run(
+        "teacher",
+        make_config(TeacherConfig, {**TINY, "arch": "mobilenet_v1_050", "epochs": 30, "lr": 3e-3, "crop_scale": 1}),
+        out,
+    )
     return out
 
 
@@ -90,8 +94,11 @@ def test_an_interrupted_run_goes_on_to_the_same_result(tmp_path, monkeypatch, op
 
 @pytest.mark.slow
 def test_a_run_killed_outright_goes_on_to_the_same_result(tmp_path):
-    arguments = [item for name, value in (TINY | {"epochs": 6, "method": "triplet"}).items()
-                 for item in (f"--{name.replace('_', '-')}", str(value))]
+    arguments = [
+        item
+        for name, value in (TINY | {"epochs": 6, "method": "triplet"}).items()
+        for item in (f"--{name.replace('_', '-')}", str(value))
+    ]
     command = [sys.executable, "-m", "distill", "student", *arguments, "--out"]
     subprocess.run([*command, str(tmp_path / "whole")], check=True, capture_output=True)
     victim = subprocess.Popen([*command, str(tmp_path / "cut")], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -136,13 +143,23 @@ def test_a_loss_of_two_views_gets_two_crops_of_every_image(tmp_path, teacher_run
 
     def record(module, student, teacher, labels, *_, **__):
         half = len(labels) // 2
-        seen.append((labels[:half].tolist() == labels[half:].tolist(), float((student[:half] - student[half:]).detach().abs().max())))
+        seen.append(
+            (
+                labels[:half].tolist() == labels[half:].tolist(),
+                float((student[:half] - student[half:]).detach().abs().max()),
+            )
+        )
 
     from distill.losses.build import DistillationLoss
 
     forward = DistillationLoss.forward
     monkeypatch.setattr(
-        DistillationLoss, "forward", lambda self, s, teacher, labels, **k: (record(self, s, teacher, labels), forward(self, s, teacher, labels, **k))[1]
+        DistillationLoss,
+        "forward",
+        lambda self, s, teacher, labels, **k: (
+            record(self, s, teacher, labels),
+            forward(self, s, teacher, labels, **k),
+        )[1],
     )
     train_run("student", student(**options, epochs=4), tmp_path / "run")
     # Two new views an epoch until the six are used up, then they come round.
@@ -178,7 +195,9 @@ def test_crops_are_cut_from_pictures_of_the_size_that_is_asked_for(tmp_path, tea
     # Without being asked: what the centre crop of 32 pixels is cut from. Nothing is enlarged.
     for size, height in ((None, 37), (50, 50), (100, 70)):
         options = dict(data=f"folder:{tmp_path / 'pictures'}", stored_size=size, input_size=32, images_per_class=2)
-        setup = prepare(student(method="absolute", teacher=teacher_run, cache_dir=tmp_path / "cache", **options), tmp_path / "run")
+        setup = prepare(
+            student(method="absolute", teacher=teacher_run, cache_dir=tmp_path / "cache", **options), tmp_path / "run"
+        )
         assert setup.images[0].shape[0] == height
         assert setup.images.crops(np.arange(3), 0, setup.rule, 32).shape == (3, 3, 32, 32)
         setup.teacher.prepare((0,))
@@ -262,7 +281,11 @@ def test_validation_classes_choose_the_epoch_and_patience_ends_the_run(tmp_path)
 
 
 def test_zero_epochs_saves_the_network_as_it_starts(tmp_path):
-    info = train_run("teacher", make_config(TeacherConfig, {**TINY, "arch": "mobilenet_v1_025", "epochs": 0, "embedding_size": 0}), tmp_path / "run")
+    info = train_run(
+        "teacher",
+        make_config(TeacherConfig, {**TINY, "arch": "mobilenet_v1_025", "epochs": 0, "embedding_size": 0}),
+        tmp_path / "run",
+    )
     assert info.embedding_size == 256 and 0 < info.metrics["test"]["recall@1"] <= 1
 
 
@@ -342,7 +365,12 @@ def test_a_run_does_not_go_on_with_another_teacher(tmp_path, teacher_run, monkey
     cut_after(monkeypatch, 1)
     with pytest.raises(KeyboardInterrupt):
         train_run("student", options, tmp_path / "run")
-    train_run("teacher", make_config(TeacherConfig, {**TINY, "arch": "mobilenet_v1_025", "epochs": 0}), teacher, overwrite=True)
+    train_run(
+        "teacher",
+        make_config(TeacherConfig, {**TINY, "arch": "mobilenet_v1_025", "epochs": 0}),
+        teacher,
+        overwrite=True,
+    )
     with pytest.raises(Failure, match="the teacher changed.*--overwrite"):
         train_run("student", options, tmp_path / "run")
 

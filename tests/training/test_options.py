@@ -39,7 +39,18 @@ def test_an_unknown_option_is_answered_with_the_nearest():
 
 
 @pytest.mark.parametrize(
-    "values", [{"epochs": -1}, {"lr": 0}, {"lr": "fast"}, {"optimizer": "adm"}, {"crop_scale": 1.5}, {"batch_size": 1}, {"lr": float("inf")}, {"threads": 100000}, {"seed": 10**20}]
+    "values",
+    [
+        {"epochs": -1},
+        {"lr": 0},
+        {"lr": "fast"},
+        {"optimizer": "adm"},
+        {"crop_scale": 1.5},
+        {"batch_size": 1},
+        {"lr": float("inf")},
+        {"threads": 100000},
+        {"seed": 10**20},
+    ],
 )
 def test_a_value_out_of_range_names_the_flag(values):
     with pytest.raises(UsageFailure, match="--" + next(iter(values)).replace("_", "-")):
@@ -71,9 +82,13 @@ def test_a_recipe_sets_options_and_flags_win(tmp_path, monkeypatch):
     seen = {}
     monkeypatch.setattr("distill.cli._print", lambda *_: None)
     monkeypatch.setattr(
-        "distill.runs.train_run", lambda kind, config, out, overwrite: seen.update(config=config) or type("I", (), {"metrics": {}})
+        "distill.runs.train_run",
+        lambda kind, config, out, overwrite: seen.update(config=config) or type("I", (), {"metrics": {}}),
     )
-    assert run_app(app, ["student", "--recipe", str(recipe), "--epochs", "5", "--out", str(tmp_path / "o"), "--no-flip"]) == 0
+    assert (
+        run_app(app, ["student", "--recipe", str(recipe), "--epochs", "5", "--out", str(tmp_path / "o"), "--no-flip"])
+        == 0
+    )
     config = seen["config"]
     assert (config.epochs, config.lr, config.images_per_class, config.flip) == (5, 0.01, 2, False)
 

@@ -19,7 +19,9 @@ SCRIPT = Path(__file__).with_name("one_step.py")
 @pytest.fixture(scope="module")
 def teacher_run(tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "teacher"
-    options = dict(data="glyphs:classes=16,faces=6,size=32", arch="mobilenet_v1_025", epochs=0, embedding_size=16, threads=1)
+    options = dict(
+        data="glyphs:classes=16,faces=6,size=32", arch="mobilenet_v1_025", epochs=0, embedding_size=16, threads=1
+    )
     train_run("teacher", make_config(TeacherConfig, options), out)
     return out
 
@@ -29,7 +31,9 @@ def step(processes: int, folder: Path, teacher: Path, method: str) -> dict:
     out = folder / "step.pt"
     folder.mkdir()
     command = [sys.executable, *launch, str(SCRIPT), str(out), str(teacher), method]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return torch.load(out, weights_only=True)
 
@@ -37,7 +41,9 @@ def step(processes: int, folder: Path, teacher: Path, method: str) -> dict:
 @pytest.fixture(scope="module")
 def wide_teacher(tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "wide"
-    options = dict(data="glyphs:classes=16,faces=6,size=32", arch="mobilenet_v1_025", epochs=0, embedding_size=24, threads=1)
+    options = dict(
+        data="glyphs:classes=16,faces=6,size=32", arch="mobilenet_v1_025", epochs=0, embedding_size=24, threads=1
+    )
     train_run("teacher", make_config(TeacherConfig, options), out)
     return out
 

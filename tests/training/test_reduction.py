@@ -29,8 +29,13 @@ from distill.training.reduction import composed, reduction_for
 from distill.training.state import RunFolder
 
 TINY = dict(
-    data="glyphs:classes=16,faces=6,size=32", epochs=2, batch_size=16, images_per_class=4, embedding_size=16,
-    precision="float32", threads=1,
+    data="glyphs:classes=16,faces=6,size=32",
+    epochs=2,
+    batch_size=16,
+    images_per_class=4,
+    embedding_size=16,
+    precision="float32",
+    threads=1,
 )
 
 
@@ -50,14 +55,18 @@ def student(teacher: Path, **options):
 def cosines(first: Path, second: Path) -> tuple[float, float]:
     """Mean cosine of two checkpoints' embeddings of the same training images, and of all pairs of images."""
     images = split(open_data(TINY["data"]), "half", "train")
-    rows = [embed_images(model, info.preprocessing, images).rows for model, info in map(load_checkpoint, (first, second))]
+    rows = [
+        embed_images(model, info.preprocessing, images).rows for model, info in map(load_checkpoint, (first, second))
+    ]
     return float((rows[0] * rows[1]).sum(1).mean()), float((rows[0] @ rows[1].T).mean())
 
 
 @pytest.mark.parametrize(("rows", "width", "size"), [(200, 12, 5), (30, 50, 29), (40, 8, 8)])
 def test_components_are_those_of_scikit_learn(rows, width, size):
     random = np.random.default_rng(rows)
-    features = (random.normal(size=(rows, width)) * np.linspace(3, 0.5, width) + random.normal(size=width)).astype(np.float32)
+    features = (random.normal(size=(rows, width)) * np.linspace(3, 0.5, width) + random.normal(size=width)).astype(
+        np.float32
+    )
     ours, theirs = principal_components(features, size), PCA(size, svd_solver="full").fit(features.astype(np.float64))
     assert np.allclose(ours.mean, theirs.mean_, atol=1e-12)
     assert np.allclose(ours.variance, theirs.explained_variance_, rtol=1e-9)
@@ -155,7 +164,9 @@ def test_what_cannot_be_reduced(option, method, sizes, says):
 
 @pytest.mark.parametrize("kind", ["auto", "projection"])
 def test_a_student_learns_the_space_of_the_reduced_teacher(tmp_path, wide_teacher, kind, capsys):
-    info = train_run("student", student(wide_teacher, epochs=40, lr=3e-3, crop_scale=1, teacher_reduction=kind), tmp_path / "run")
+    info = train_run(
+        "student", student(wide_teacher, epochs=40, lr=3e-3, crop_scale=1, teacher_reduction=kind), tmp_path / "run"
+    )
     assert "reduced from 256 to 16 dimensions" in capsys.readouterr().err
     reduced = read_info(tmp_path / "run" / "teacher")
     record = reduced.training["reduction"]
@@ -171,7 +182,9 @@ def test_a_student_learns_the_space_of_the_reduced_teacher(tmp_path, wide_teache
     # A checkpoint like any other: it teaches the next student, whatever its seed.
     second = train_run("student", student(tmp_path / "run" / "teacher", epochs=1, seed=5), tmp_path / "second")
     assert second.space == reduced.id and not (tmp_path / "second" / "teacher").exists()
-    third = train_run("student", student(wide_teacher, epochs=1, seed=5, crop_scale=1, teacher_reduction=kind), tmp_path / "third")
+    third = train_run(
+        "student", student(wide_teacher, epochs=1, seed=5, crop_scale=1, teacher_reduction=kind), tmp_path / "third"
+    )
     assert third.space == reduced.id
 
 

@@ -32,8 +32,13 @@ from distill.training.teacher import LiveTeacher
 from distill.training.teacher_store import CachedTeacher
 
 TINY = dict(
-    data="glyphs:classes=16,faces=6,size=32", epochs=2, batch_size=16, images_per_class=4, embedding_size=16,
-    precision="float32", threads=1,
+    data="glyphs:classes=16,faces=6,size=32",
+    epochs=2,
+    batch_size=16,
+    images_per_class=4,
+    embedding_size=16,
+    precision="float32",
+    threads=1,
 )
 MIXED = "hint@2,3+attention@3,4+hint_relative@2+similarity_preserving:10@4"
 
@@ -164,7 +169,9 @@ def test_other_crops_images_or_forms_are_another_store(tmp_path, teacher_run):
     cache = tmp_path / "cache"
 
     def run(**options) -> int:
-        prepare(student(teacher_run, **{"method": "attention@3", **options}, cache_dir=cache), tmp_path / "run").teacher.prepare((0,))
+        prepare(
+            student(teacher_run, **{"method": "attention@3", **options}, cache_dir=cache), tmp_path / "run"
+        ).teacher.prepare((0,))
         return len({path.resolve() for path in cache.rglob("stage*.npy")})
 
     assert run() == 1
@@ -191,16 +198,22 @@ def test_a_damaged_store_is_computed_again(tmp_path, teacher_run, damage):
     assert path.read_bytes() == whole and same(tmp_path / "a", tmp_path / "b")
 
 
-@pytest.mark.parametrize(("options", "free", "says"), [
-    (dict(teacher_store_gb=1e-6), 10**12, "more than --teacher-store-gb 1e-06: the teacher runs at every step"),
-    ({}, 2_000_100_000, "GB free: the teacher runs at every step"),
-])
+@pytest.mark.parametrize(
+    ("options", "free", "says"),
+    [
+        (dict(teacher_store_gb=1e-6), 10**12, "more than --teacher-store-gb 1e-06: the teacher runs at every step"),
+        ({}, 2_000_100_000, "GB free: the teacher runs at every step"),
+    ],
+)
 def test_maps_that_do_not_fit_leave_the_teacher_live(tmp_path, teacher_run, monkeypatch, capsys, options, free, says):
     monkeypatch.setattr("shutil.disk_usage", lambda _: shutil._ntuple_diskusage(free, 0, free))
     setup = prepare(student(teacher_run, **options, cache_dir=tmp_path / "cache"), tmp_path / "run")
     assert isinstance(setup.teacher, LiveTeacher)
     assert says in " ".join(capsys.readouterr().err.split())
-    assert isinstance(prepare(student(teacher_run, method="relative", cache_dir=tmp_path / "cache"), tmp_path / "run").teacher, CachedTeacher)
+    assert isinstance(
+        prepare(student(teacher_run, method="relative", cache_dir=tmp_path / "cache"), tmp_path / "run").teacher,
+        CachedTeacher,
+    )
 
 
 def test_a_full_disk_is_told_and_nothing_half_written_stays(tmp_path, teacher_run, monkeypatch):

@@ -24,7 +24,15 @@ def teacher_run(tmp_path_factory) -> Path:
 
 
 def student(teacher: Path, **options) -> StudentConfig:
-    values = {**TINY, "method": "absolute", "teacher": teacher, "teacher_mirror": True, "flip": True, "teacher_crops": 2, **options}
+    values = {
+        **TINY,
+        "method": "absolute",
+        "teacher": teacher,
+        "teacher_mirror": True,
+        "flip": True,
+        "teacher_crops": 2,
+        **options,
+    }
     return make_config(StudentConfig, values)
 
 
@@ -91,7 +99,11 @@ def test_stored_crops_come_back_mirrored_every_other_time(tmp_path, teacher_run,
 def test_stored_and_live_targets_agree(tmp_path, teacher_run, method):
     # As many crops as the epochs need: none comes round again, so both see the same pictures.
     for name, crops in (("live", 0), ("stored", 4)):
-        train_run("student", student(teacher_run, method=method, teacher_crops=crops, cache_dir=tmp_path / "cache"), tmp_path / name)
+        train_run(
+            "student",
+            student(teacher_run, method=method, teacher_crops=crops, cache_dir=tmp_path / "cache"),
+            tmp_path / name,
+        )
     live, stored = (load_file(tmp_path / name / "model.safetensors") for name in ("live", "stored"))
     gap = max(float((live[n].float() - stored[n].float()).abs().max()) for n in live if "running" not in n)
     assert 0 < gap < 0.02

@@ -34,7 +34,9 @@ def lfw(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (root / "lfw" / name).mkdir(parents=True)
         for number in range(1, 5):
             pixels = np.kron(pattern, np.ones((12, 12, 1))) + random.normal(0, 60, (48, 48, 3))
-            PIL.Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(root / "lfw" / name / f"{name}_{number:04d}.png")
+            PIL.Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(
+                root / "lfw" / name / f"{name}_{number:04d}.png"
+            )
     lines = []
     for number in range(4):  # four sets of three matched and three mismatched pairs
         a, b = 1 + number % 3, 2 + number % 3
@@ -42,7 +44,9 @@ def lfw(tmp_path_factory: pytest.TempPathFactory) -> Path:
         lines += [f"{PEOPLE[i]} {a} {PEOPLE[i + 1]} {b}" for i in range(3)]
     (root / "pairs.txt").write_text("4\t3\n" + "\n".join(lines) + "\n")
     (root / "pairsDevTest.txt").write_text("3\n" + "\n".join(lines[:6]) + "\n")
-    (root / "pairsDevTrain.txt").write_text("6\n" + "\n".join([*lines[6:9], *lines[12:15], *lines[9:12], *lines[15:18]]) + "\n")
+    (root / "pairsDevTrain.txt").write_text(
+        "6\n" + "\n".join([*lines[6:9], *lines[12:15], *lines[9:12], *lines[15:18]]) + "\n"
+    )
     return root
 
 
@@ -51,7 +55,9 @@ def run(lfw: Path) -> Path:
     torch.manual_seed(0)
     model = Embedder(build_backbone("mobilenet_v1_025"), 16).eval()
     info = CheckpointInfo(
-        kind="student", arch="mobilenet_v1_025", embedding_size=16,
+        kind="student",
+        arch="mobilenet_v1_025",
+        embedding_size=16,
         preprocessing=model.backbone.default_preprocessing(32, 32),
         data={"spec": f"lfw:{lfw}?counts=any", "classes": ["Ann_Lee", "Zed"]},
     )

@@ -98,9 +98,13 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     model = Embedder(build_backbone("mobilenet_v1_025"), 16).eval()
     info = CheckpointInfo(
-        kind="student", arch="mobilenet_v1_025", embedding_size=16, space="0123456789abcdef",
+        kind="student",
+        arch="mobilenet_v1_025",
+        embedding_size=16,
+        space="0123456789abcdef",
         preprocessing=model.backbone.default_preprocessing(32, 32),
-        training={"labelled_classes": 0.5}, data={"spec": DATA, "split": "half", "validation": 0.2},
+        training={"labelled_classes": 0.5},
+        data={"spec": DATA, "split": "half", "validation": 0.2},
     )
     save_checkpoint(path := tmp_path_factory.mktemp("whiten") / "run", model, info)
     return path
@@ -116,7 +120,13 @@ def test_a_run_is_whitened_by_the_labels_it_used_and_measured_as_evaluate_does(r
     seen = split(open_data(DATA), "half", "train", 0.2)
     assert len(seen.classes) == 5
     seen = seen.select(np.flatnonzero(seen.labels < 2))
-    assert info.training["whitened"] == {"by": "classes", "strength": 0.75, "images": len(seen), "data": DATA, "of": old.id}
+    assert info.training["whitened"] == {
+        "by": "classes",
+        "strength": 0.75,
+        "images": len(seen),
+        "data": DATA,
+        "of": old.id,
+    }
     assert f"{len(seen)} pictures say little of 16 directions" in " ".join(said.split())
 
     model, _ = load_checkpoint(run)
