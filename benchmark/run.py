@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from benchmark.devices.power import Energy
 from benchmark.devices.transport import Lost
 from benchmark.gates import Limits, choose_candidate, judge
 from benchmark.latency import interleave, summarise
-from benchmark.machine import RUN_PACKAGES, package_versions
+from benchmark.machine import package_versions
 from benchmark.parity import (
     Comparison,
     Embeddings,
@@ -28,7 +28,7 @@ from benchmark.parity import (
     score,
 )
 from benchmark.pytorch import TorchModel, parse_reference
-from benchmark.result import BundleFacts, Data, Decoding, EnergyUse, Machine, Reference, Result, Variant
+from benchmark.result import BundleFacts, Data, Decoding, EnergyUse, Reference, Result, Variant
 from benchmark.storage import asymmetric, storage
 from benchmark.subject import Subject, choose_images
 from benchmark.text import plain
@@ -204,7 +204,7 @@ def _measure(
         data=_data_facts(subject, embedded, labels, options.files),
         decoding=_decoding(device),
         verdict=judge(judged, variants, pytorch, machine, options.limits, warnings),
-        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
         command=plain(options.command),
     )
     evidence = Evidence(

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 __all__ = [
     "RUN_PACKAGES",
@@ -124,7 +124,7 @@ def pinned(cpus: tuple[int, ...]) -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
-def memory_bytes() -> Optional[tuple[int, int]]:
+def memory_bytes() -> tuple[int, int] | None:
     """(resident now, highest since the start or :func:`reset_peak_memory`) of this process; ``None``: no /proc."""
     found = {}
     for line in (_text("/proc/self/status") or "").splitlines():
@@ -152,7 +152,7 @@ def uptime() -> float:
     return float(Path("/proc/uptime").read_text().split()[0])
 
 
-def _number(path: str) -> Optional[float]:
+def _number(path: str) -> float | None:
     try:
         return float(_text(path) or "")
     except ValueError:
@@ -169,19 +169,19 @@ def _cpuinfo() -> dict[str, str]:
     return facts
 
 
-def _text(path: str) -> Optional[str]:
+def _text(path: str) -> str | None:
     try:
         return Path(path).read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
         return None
 
 
-def _megahertz() -> Optional[float]:
+def _megahertz() -> float | None:
     kilohertz = _text("/sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq")
     return int(kilohertz) / 1000 if kilohertz and kilohertz.isdigit() else None
 
 
-def _ram_bytes() -> Optional[int]:
+def _ram_bytes() -> int | None:
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (ValueError, OSError, AttributeError):

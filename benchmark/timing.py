@@ -19,7 +19,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Callable, Optional, Protocol
+from typing import Any, Callable, Protocol
 
 import numpy as np
 
@@ -94,12 +94,12 @@ class Conduct:
     drift_variant: str
     drift: float
     drift_flagged: bool
-    load_before: Optional[float] = None
-    load_after: Optional[float] = None
-    cpus: Optional[list[int]] = None
+    load_before: float | None = None
+    load_after: float | None = None
+    cpus: list[int] | None = None
     rest_ms: float = 0.0
-    vitals_before: Optional[dict[str, Any]] = None
-    vitals_after: Optional[dict[str, Any]] = None
+    vitals_before: dict[str, Any] | None = None
+    vitals_after: dict[str, Any] | None = None
 
 
 def timer_overhead_ns(clock: Clock = time.perf_counter_ns, repeats: int = 10_000) -> float:

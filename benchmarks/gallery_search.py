@@ -105,7 +105,7 @@ def losses(
 
     def first_right(found: np.ndarray) -> float:
         others = [
-            [row for row in line if row != own][0] for line, own in zip(found.tolist(), asked.tolist(), strict=True)
+            next(row for row in line if row != own) for line, own in zip(found.tolist(), asked.tolist(), strict=True)
         ]
         return float((labels[others] == labels[asked]).mean())
 

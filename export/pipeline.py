@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from distill.console import Failure, UsageFailure, note
-from distill.files import atomic_dir, sha256_file, write_json
+from distill.files import atomic_dir, write_json
 from export.attempt import Options, Outcome, attempt, built_file
 from export.bundle.card import CARD_FILE, model_card
 from export.bundle.read import load_bundle
@@ -87,7 +87,6 @@ def export_bundle(checkpoint: Path, out: Path, options: Options) -> Export:
     rule, exclusion = parse_rule(options.calibration_range), parse_exclusion(options.exclude_layers)
     refuse_existing(out, options.overwrite)
     from distill.models.checkpoint import load_checkpoint  # torch: only now that the command is right
-
     from export.fold import can_fold
 
     model, info = load_checkpoint(checkpoint)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from distill.console import Failure, UsageFailure, note, suggest
+from distill.console import UsageFailure, note, suggest
 from export.builders import executorch, onnx_float32, onnx_int8, tflite
 from export.bundle.schema import Scheme, Tolerance
 from export.job import Built, Job

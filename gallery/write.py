@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
@@ -173,7 +173,7 @@ def _place(content: Content, count: int, dimension: int, sizes: dict[str, int]) 
         "dtype": str(np.dtype(content.embeddings.dtype)),
         "scale": INT8_SCALE if np.dtype(content.embeddings.dtype) == np.int8 else 1.0,
         "model": content.model,
-        "created": content.created or datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "created": content.created or datetime.now(UTC).isoformat(timespec="seconds"),
         "tool": content.tool,
         "thumbnail_side": content.thumbnail_side if content.thumbnails is not None else None,
         "bundle": content.bundle,

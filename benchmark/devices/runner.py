@@ -21,7 +21,7 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Callable, Optional
+from typing import Any, Callable
 
 import numpy as np
 
@@ -149,7 +149,7 @@ def npy(array: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def pixels_of(store: Store, job: dict[str, Any], chunk: dict[str, Any]) -> tuple[np.ndarray, Optional[np.ndarray]]:
+def pixels_of(store: Store, job: dict[str, Any], chunk: dict[str, Any]) -> tuple[np.ndarray, np.ndarray | None]:
     """A chunk's pixels, decoded here where files were sent; then also how long that took, see :func:`unpack`.
 
     Raises:
@@ -208,7 +208,7 @@ def locked(folder: Path) -> Any:
     """
     import fcntl
 
-    file = open(folder / "lock", "a+")
+    file = open(folder / "lock", "a+")  # noqa: SIM115 (held until the process ends)
     until = time.monotonic() + LOCK_SECONDS
     while True:
         try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Callable, Optional
+from typing import Any, Callable
 
 import numpy as np
 
@@ -35,18 +35,18 @@ Openers = Mapping[str, Callable[[], Any]]  # variant -> a new VariantRunner
 class Timing:
     """Latency of one variant; ``error`` says why there is none."""
 
-    samples: Optional[Samples] = None
-    init_ms: Optional[float] = None
-    first_run_ms: Optional[float] = None
-    error: Optional[str] = None
+    samples: Samples | None = None
+    init_ms: float | None = None
+    first_run_ms: float | None = None
+    error: str | None = None
 
 
 @dataclass(frozen=True)
 class Embedded:
     """Embeddings of one variant, float32 [N, D], unit rows, in the order of the images."""
 
-    embeddings: Optional[np.ndarray] = None
-    error: Optional[str] = None
+    embeddings: np.ndarray | None = None
+    error: str | None = None
 
 
 def reason(error: Exception) -> str:
@@ -57,7 +57,7 @@ def reason(error: Exception) -> str:
 
 def time_variants(
     openers: Openers, pixels: np.ndarray, plan: Plan, show: Callable[[float], None] = lambda share: None
-) -> tuple[dict[str, Timing], Optional[Conduct]]:
+) -> tuple[dict[str, Timing], Conduct | None]:
     """Open every variant and time those that open, see :mod:`benchmark.timing`.
 
     Args:
@@ -75,7 +75,7 @@ def time_variants(
 
 def _time_variants(
     openers: Openers, pixels: np.ndarray, plan: Plan, show: Callable[[float], None]
-) -> tuple[dict[str, Timing], Optional[Conduct]]:
+) -> tuple[dict[str, Timing], Conduct | None]:
     timings: dict[str, Timing] = {}
     runners: dict[str, Any] = {}
     starts: dict[str, tuple[float, float]] = {}
@@ -117,7 +117,7 @@ class Memory:
     process: int
 
 
-def measure_memory(open_runner: Callable[[], Any], load_engine: Callable[[], Any]) -> Optional[Memory]:
+def measure_memory(open_runner: Callable[[], Any], load_engine: Callable[[], Any]) -> Memory | None:
     """What one model takes; in a fresh process, or what ran before is counted too.
 
     Args:
@@ -150,7 +150,7 @@ class Embedders:
             except Exception as error:
                 self.errors[name] = reason(error)
 
-    def embed(self, pixels: np.ndarray, names: Optional[Iterable[str]] = None) -> dict[str, np.ndarray]:
+    def embed(self, pixels: np.ndarray, names: Iterable[str] | None = None) -> dict[str, np.ndarray]:
         """Embeddings of one batch, float32 [B, D], by those of ``names`` (default: all) that still work.
 
         Args:

@@ -61,12 +61,12 @@ class AppGroup(TyperGroup):
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
         first = args[0] if args else ""
         own = first in self.commands or first in ("--help", "-h")
-        if self.default_command and first and first[0] != "-" and not own and not os.path.lexists(first):
-            # Otherwise it would be taken for the default command's argument, and what that lacks be asked for.
-            if difflib.get_close_matches(first, self.commands, n=1, cutoff=_NEAR):
-                raise UsageFailure(
-                    f"{first}: no such command, nor anything of that name here", suggest(first, self.commands)
-                )
+        is_word = bool(first) and first[0] != "-" and not own and not os.path.lexists(first)
+        # Otherwise it would be taken for the default command's argument, and what that lacks be asked for.
+        if self.default_command and is_word and difflib.get_close_matches(first, self.commands, n=1, cutoff=_NEAR):
+            raise UsageFailure(
+                f"{first}: no such command, nor anything of that name here", suggest(first, self.commands)
+            )
         if self.default_command and args and not own:
             args = [self.default_command, *args]
         return super().parse_args(ctx, args)

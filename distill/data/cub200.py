@@ -35,8 +35,8 @@ def open_cub200(spec: str, root: Path, flip: bool = True, counts: Literal["stric
     """
     root = find_root(root, ["images.txt"], CUB200, ["CUB_200_2011"])
     # Official names start with the zero-padded id (001.Black_footed_Albatross): sorted = by id.
-    names = {class_id: name for class_id, name in read_lines(root / "classes.txt", 2, CUB200)}
-    labels = {image_id: class_id for image_id, class_id in read_lines(root / "image_class_labels.txt", 2, CUB200)}
+    names = dict(read_lines(root / "classes.txt", 2, CUB200))
+    labels = dict(read_lines(root / "image_class_labels.txt", 2, CUB200))
     listed: dict[str, str] = {}
     official: dict[str, str] = {}
     for image_id, path in read_lines(root / "images.txt", 2, CUB200):

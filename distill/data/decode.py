@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import warnings
 from pathlib import Path
@@ -63,10 +64,8 @@ def _decode(file: io.BufferedIOBase) -> PIL.Image.Image:
     if max(image.size) > MAX_ELONGATION * min(image.size):
         raise ValueError(f"{image.width} × {image.height} pixels is a strip, not a picture")
     image.load()
-    try:
+    with contextlib.suppress(Exception):  # a damaged EXIF block says nothing against the pixels
         PIL.ImageOps.exif_transpose(image, in_place=True)
-    except Exception:  # a damaged EXIF block says nothing against the pixels
-        pass
     return _to_rgb(image)
 
 

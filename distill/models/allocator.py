@@ -30,4 +30,4 @@ def keep_memory() -> bool:
     except (AttributeError, OSError, TypeError):  # musl and macOS have none, Windows no such handle
         return False
     settings = ((_M_ARENA_MAX, 1), (_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, _KEPT_BYTES))
-    return all([mallopt(name, value) == 1 for name, value in settings])
+    return all(mallopt(name, value) == 1 for name, value in settings)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from distill.console import Failure
 
-__all__ = ["ForeignLayout", "LAYOUTS", "adopt"]
+__all__ = ["LAYOUTS", "ForeignLayout", "adopt"]
 
 IMAGENET_MEAN = (0.485 * 255, 0.456 * 255, 0.406 * 255)
 IMAGENET_STD = (0.229 * 255, 0.224 * 255, 0.225 * 255)
@@ -56,7 +56,7 @@ def adopt(
         Failure: weights of a foreign layout for another network.
     """
     wanted = list(wanted)
-    layout = next((l for l in LAYOUTS if l.mark in state and l.mark not in wanted), None)
+    layout = next((it for it in LAYOUTS if it.mark in state and it.mark not in wanted), None)
     if layout is None:
         return dict(state), None
     if not layout.targets.match(timm_name):

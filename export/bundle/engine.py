@@ -307,7 +307,7 @@ def _agree(path: Path, facts: list[tuple[object, object, tuple[float, int]]], sp
     ]
     same = len(found) == 2 and all(
         a[:2] == b[:2] and a[2][1] == b[2][1] and np.isclose(a[2][0], b[2][0], rtol=1e-6, atol=0)
-        for a, b in zip(wanted, found)  # noqa: B905 (Python 3.9 has no strict)
+        for a, b in zip(wanted, found)
     )
     if not same:
         raise Failure(f"{path}: its tensors are {found}, the bundle says {wanted}", "export it again")

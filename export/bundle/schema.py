@@ -115,7 +115,7 @@ class InputSpec(_Part):
     @property
     def hwc(self) -> tuple[int, int, int]:
         """Height, width, channels."""
-        n, a, b, c = self.shape
+        _n, a, b, c = self.shape
         return (a, b, c) if self.layout == "NHWC" else (b, c, a)
 
 

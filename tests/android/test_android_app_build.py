@@ -163,7 +163,7 @@ def test_what_lies_in_it(built, abi):
         assert not [
             name
             for name in carried
-            if "float32.tflite" in name or "onnx" in name.rpartition("/")[2][:4] and "golden" not in name
+            if "float32.tflite" in name or ("onnx" in name.rpartition("/")[2][:4] and "golden" not in name)
         ]
         assert {name for name in entries if name.startswith("lib/")} == {f"lib/{abi}/libtensorflowlite_jni.so"}
         assert not [name for name in entries if name.endswith((".keystore", ".java", ".class", ".jar", ".md.orig"))]

@@ -36,7 +36,7 @@ def test_resize_alpha_and_orientation_are_pythons(tmp_path: Path) -> None:
     sizes += [tuple(rng.integers(1, 200, 2)) for _ in range(300)]
     with open(tmp_path / "cases", "wb") as out:
         for number, (width, height) in enumerate(sizes):
-            shorter, longer = sorted((int(width), int(height)))
+            _shorter, longer = sorted((int(width), int(height)))
             height = max(int(height), -(-longer // 64)) if width == longer else int(height)
             width = max(int(width), -(-longer // 64))
             side = int(rng.integers(1, 48)) if number > 3 else 224

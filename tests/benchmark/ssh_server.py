@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import os
 import shutil
@@ -101,10 +102,8 @@ class Cable:
 
 
 def with_errors_ignored(call: Callable[[], object]) -> None:
-    try:
+    with contextlib.suppress(OSError):
         call()
-    except OSError:
-        pass
 
 
 class Sshd:

@@ -133,7 +133,7 @@ def test_a_driver_that_takes_the_process_down_is_a_result(phone, options, bundle
     program = (phone.root / "system/bin/app_process").read_text().removeprefix("#!/bin/sh\n")
     phone.program("app_process", f'[ "$4" = describe ] || kill -SEGV $$\n{program}')
     device = reach(phone, replace(options, delegate="nnapi"))
-    timings, how = device.measure_latency(load_bundle(bundle_dir), NAMES, batches(1)[0], SHORT)
+    _timings, how = device.measure_latency(load_bundle(bundle_dir), NAMES, batches(1)[0], SHORT)
     found = device.embed(load_bundle(bundle_dir), NAMES, batches(1), 1)
     assert how is None and "with nnapi, our program there was killed (status 139)" in found[NAMES[0]].error
     device.close(True)

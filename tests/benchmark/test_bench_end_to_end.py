@@ -105,7 +105,7 @@ def test_pytorchs_recall_is_what_training_would_report(result, exported):
     for k in (1, 2, 4, 8):
         assert result["pytorch"]["recall"][str(k)] == pytest.approx(scores[f"recall@{k}"])
     assert result["pytorch"]["map_at_r"] == pytest.approx(scores["map@r"])
-    assert 0.3 < result["pytorch"]["recall"]["1"]  # chance is 0.08
+    assert result["pytorch"]["recall"]["1"] > 0.3  # chance is 0.08
     assert result["references"][0]["recall"] == result["pytorch"]["recall"]
     assert result["data"]["images"] == 144 and result["data"]["part"] == "test"
 

@@ -61,7 +61,7 @@ def test_a_counter_of_charge():
 
 @pytest.mark.parametrize(("told", "why"), [
     ([], "no battery"),
-    (readings(1.0, 20) + [Reading(10, "Charging", 1.0, 4.0)], "status 'Charging'"),
+    ([*readings(1.0, 20), Reading(10, "Charging", 1.0, 4.0)], "status 'Charging'"),
     ([Reading(0, "Full", 1.0, 4.0)], "unplug it"),
     ([Reading(0, "Discharging", volts=4.0)], "neither current nor charge"),
     (readings(0.002), "does not count in the units of Linux"),  # milliamperes where Linux has microamperes

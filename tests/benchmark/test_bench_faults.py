@@ -67,7 +67,7 @@ def test_a_wrong_resize(tmp_path, monkeypatch):
     def enlarge(manifest):
         manifest["preprocessing"]["resize_size"] = 2 * fakes.SIDE  # and crops the middle
 
-    code, variant, kept = judge(tmp_path, tiny_models.onnx_model(fakes.SIDE), monkeypatch, enlarge)
+    code, _variant, kept = judge(tmp_path, tiny_models.onnx_model(fakes.SIDE), monkeypatch, enlarge)
     assert code == 1 and not kept["mean cosine to PyTorch"] and not kept["drop on the float model's gallery"]
 
 
@@ -88,7 +88,7 @@ def test_collapsed_embeddings(tmp_path, monkeypatch):
 
 
 def test_nearly_collapsed_embeddings_still_rank_but_do_not_agree(tmp_path, monkeypatch):
-    code, variant, kept = judge(tmp_path, tiny_models.onnx_model(fakes.SIDE, factor=0.05), monkeypatch)
+    code, _variant, kept = judge(tmp_path, tiny_models.onnx_model(fakes.SIDE, factor=0.05), monkeypatch)
     assert code == 1 and not kept["mean cosine to PyTorch"]
 
 
@@ -102,5 +102,5 @@ def test_images_out_of_step(tmp_path, monkeypatch):
         "embed",
         lambda self, pixels, names=None: {k: np.roll(v, 1, axis=0) for k, v in embed(self, pixels, names).items()},
     )
-    code, variant, kept = judge(tmp_path, tiny_models.onnx_model(fakes.SIDE), monkeypatch)
+    code, _variant, kept = judge(tmp_path, tiny_models.onnx_model(fakes.SIDE), monkeypatch)
     assert code == 1 and not any(kept.values())

@@ -67,9 +67,7 @@ def test_missing_and_binary_files(tmp_path):
 numbers = st.one_of(st.none(), st.floats(0, 1e6))
 
 
-@given(
-    st.fixed_dictionaries({name: numbers for name in NAMES}), st.fixed_dictionaries({name: numbers for name in NAMES})
-)
+@given(st.fixed_dictionaries(dict.fromkeys(NAMES, numbers)), st.fixed_dictionaries(dict.fromkeys(NAMES, numbers)))
 def test_flags_come_before_the_file(file, flags):
     merged = merge_limits(Limits(**file), Limits(**flags))
     for name in NAMES:

@@ -32,7 +32,7 @@ def planted(reference: np.ndarray, count: int, seed: int = 1) -> tuple[np.ndarra
     spoiled = reference.copy()
     rows = random.choice(len(LABELS), size=count, replace=False)
     for row in rows:
-        other = random.choice(np.flatnonzero(LABELS != LABELS[row]))
+        other = random.choice(np.flatnonzero(LABELS[row] != LABELS))
         spoiled[row] = reference[other]
     return spoiled, rows
 
@@ -175,7 +175,7 @@ def test_classes_of_one_image_cannot_be_retrieved(bundle_dir, tmp_path):
 
 def test_a_limit_takes_whole_classes():
     chosen = whole_classes(LABELS, 23, seed=0)
-    classes, counts = np.unique(LABELS[chosen], return_counts=True)
+    _classes, counts = np.unique(LABELS[chosen], return_counts=True)
     assert len(chosen) == 25 and set(counts) == {5}
     assert np.array_equal(chosen, whole_classes(LABELS, 23, seed=0))
     assert not np.array_equal(chosen, whole_classes(LABELS, 23, seed=1))

@@ -4,7 +4,6 @@ import json
 
 import benchmark_fakes as fakes
 import numpy as np
-import pytest
 
 from benchmark.cli import app
 from benchmark.parity import score
@@ -32,7 +31,7 @@ def searched(rows: np.ndarray, labels: np.ndarray, tmp_path, bits: bool, k: int)
     ids = [str(row) for row in range(len(rows))]
     write_gallery(tmp_path / "g", Content(model, ids, row_codes(rows), bits=bits))
     found = search(open_gallery(tmp_path / "g"), rows, k).rows
-    return np.array([labels[[r for r in line if r != own][0]] == labels[own] for own, line in enumerate(found)])
+    return np.array([labels[next(r for r in line if r != own)] == labels[own] for own, line in enumerate(found)])
 
 
 def test_sizes_and_recalls_of_each_way_to_keep_a_gallery():

@@ -67,7 +67,7 @@ def test_black_on_white_centred_and_in_the_frame() -> None:
             rows, columns = np.flatnonzero(picture.any(1)), np.flatnonzero(picture.any(0))
             assert rows.size and rows[0] >= 1 and rows[-1] <= 62 and columns[0] >= 1 and columns[-1] <= 62
             assert abs(rows[0] - (63 - rows[-1])) <= 1 and abs(columns[0] - (63 - columns[-1])) <= 1
-    assert 3 < len(np.unique(ink(ord("S")))), "edges are anti-aliased"
+    assert len(np.unique(ink(ord("S")))) > 3, "edges are anti-aliased"
 
 
 def test_one_scale_for_all_but_the_largest() -> None:
@@ -143,7 +143,7 @@ def test_rendering_costs_less_than_a_millisecond() -> None:
     assert best / 400 < 1e-3  # 0.05 ms on an idle machine
 
 
-def _seconds(read, indices) -> float:  # noqa: ANN001
+def _seconds(read, indices) -> float:
     started = time.perf_counter()
     for i in indices:
         read(i)

@@ -69,7 +69,7 @@ def test_the_input_grid_is_the_pixels():
     assert input_grid(PRE) == Grid(1 / 128, 0)
     odd = input_grid(Preprocessing(input_size=16, resize_size=16, mean=(120, 120, 120), std=(60, 60, 60)))
     assert np.isclose(odd.scale, 255 / 60 / 255)
-    assert odd.zero_point == round(-128 + 120)
+    assert odd.zero_point == (-128 + 120)
 
 
 def test_rounding_and_its_gradient_by_hand():

@@ -97,7 +97,7 @@ def test_the_file_holds_the_integers_of_pytorch(whole):
 
 @pytest.mark.slow
 def test_the_converter_alone_would_choose_other_numbers(whole, images):
-    net, numbers, _ = whole
+    _net, numbers, _ = whole
     found = read_integers(to_tflite(numbers.graph, "int8", images), numbers.graph)
     differ = [a.output != b.output for a, b in zip(numbers.layers[:-1], found.layers[:-1], strict=True)]
     assert all(differ)

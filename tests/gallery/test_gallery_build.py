@@ -358,7 +358,7 @@ def test_a_full_disk_names_the_place_while_embedding_too(tmp_path: Path) -> None
     from gallery.journal import Journal, Record
 
     journal = Journal(tmp_path / "work", {}, 2, np.int8)
-    journal._file = open("/dev/full", "ab")  # noqa: SIM115
+    journal._file = open("/dev/full", "ab")
     with pytest.raises(OSError, match="No space left") as failure:
         journal.append([Record("a.jpg", (1, 2), np.zeros(2, np.int8), b"")])
     assert failure.value.filename == str(tmp_path / "work")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import struct
 from pathlib import Path
@@ -193,10 +194,8 @@ def test_a_header_of_garbage_never_crashes(tmp_path: Path, edits: list[tuple[int
     for at, value in edits:
         data[at : at + len(value)] = value
     (tmp_path / "g").write_bytes(data[: len(RAW)])
-    try:
+    with contextlib.suppress(Failure):
         check_gallery(open_gallery(tmp_path / "g"))
-    except Failure:
-        pass
 
 
 NAMES = st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=12).filter(

@@ -11,10 +11,10 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("pytorch_metric_learning")
 
-import distill.losses  # noqa: E402
-from distill.console import Failure, UsageFailure  # noqa: E402
-from distill.losses import METHODS, parse_method  # noqa: E402
-from distill.losses.build import build_losses  # noqa: E402
+import distill.losses
+from distill.console import Failure, UsageFailure
+from distill.losses import METHODS, parse_method
+from distill.losses.build import build_losses
 
 OWN, OTHER = (4, 8, 12, 16), (8, 16, 24, 32)
 

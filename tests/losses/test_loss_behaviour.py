@@ -6,15 +6,15 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from distill.losses.absolute import AbsoluteLoss  # noqa: E402
-from distill.losses.attention import AttentionLoss  # noqa: E402
-from distill.losses.hints import HintLoss, RelativeHintLoss  # noqa: E402
-from distill.losses.pkt import PktLoss  # noqa: E402
-from distill.losses.raml import RamlLoss  # noqa: E402
-from distill.losses.relative import RelativeLoss  # noqa: E402
-from distill.losses.relaxed_contrastive import RelaxedContrastiveLoss  # noqa: E402
-from distill.losses.rkd import RkdAngleLoss, RkdDistanceLoss, RkdLoss  # noqa: E402
-from distill.losses.similarity_preserving import SimilarityPreservingLoss  # noqa: E402
+from distill.losses.absolute import AbsoluteLoss
+from distill.losses.attention import AttentionLoss
+from distill.losses.hints import HintLoss, RelativeHintLoss
+from distill.losses.pkt import PktLoss
+from distill.losses.raml import RamlLoss
+from distill.losses.relative import RelativeLoss
+from distill.losses.relaxed_contrastive import RelaxedContrastiveLoss
+from distill.losses.rkd import RkdAngleLoss, RkdDistanceLoss, RkdLoss
+from distill.losses.similarity_preserving import SimilarityPreservingLoss
 
 ON_EMBEDDINGS = {
     "absolute": AbsoluteLoss(),

@@ -7,8 +7,8 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("pytorch_metric_learning")
 
-from distill.console import Failure, UsageFailure  # noqa: E402
-from distill.losses.metric import METRIC_LOSSES, MetricLoss  # noqa: E402
+from distill.console import Failure, UsageFailure
+from distill.losses.metric import METRIC_LOSSES, MetricLoss
 
 
 def batch(n=32, d=16, classes=4, seed=0):

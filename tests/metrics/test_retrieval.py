@@ -226,7 +226,7 @@ def test_properties(seed, count, classes, dim, doubled):
         return
     scores = retrieval_scores(rows, labels, ks=(1, 2, 4, 8, 16))
     values = list(scores.recall.values())
-    assert values == sorted(values) and 0 <= values[0] and values[-1] <= 1
+    assert values == sorted(values) and values[0] >= 0 and values[-1] <= 1
     assert 0 <= scores.map_at_r <= scores.r_precision + 1e-12 <= 1 + 1e-12
     # Scale of single rows does not matter.
     scaled = rows * random.uniform(0.5, 2, size=(len(rows), 1))

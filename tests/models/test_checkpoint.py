@@ -80,7 +80,8 @@ def test_weights_are_float32_and_contiguous_whatever_the_model(tmp_path: Path) -
     model.to(torch.bfloat16).to(memory_format=torch.channels_last)
     save_checkpoint(tmp_path, model, info)
     with safe_open(tmp_path / "model.safetensors", "pt") as file:
-        dtypes = {file.get_tensor(key).dtype for key in file.keys() if not key.endswith("num_batches_tracked")}
+        keys = list(file.keys())
+        dtypes = {file.get_tensor(key).dtype for key in keys if not key.endswith("num_batches_tracked")}
     assert dtypes == {torch.float32}
     loaded, _ = load_checkpoint(tmp_path)
     assert torch.equal(loaded.linear.weight, model.linear.weight.float())

@@ -21,8 +21,8 @@ from distill.training.crops import Crop, CropRule, cut
 def test_a_crop_lies_inside_and_is_the_same_when_asked_again(image, view, height, width, scale, seed):
     rule = CropRule(scale, True, seed)
     crop = rule.box(image, view, height, width)
-    assert 0 <= crop.top and crop.top + crop.height <= height and crop.height > 0
-    assert 0 <= crop.left and crop.left + crop.width <= width and crop.width > 0
+    assert crop.top >= 0 and crop.top + crop.height <= height and crop.height > 0
+    assert crop.left >= 0 and crop.left + crop.width <= width and crop.width > 0
     assert crop == CropRule(scale, True, seed).box(image, view, height, width)
 
 

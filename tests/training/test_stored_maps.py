@@ -226,7 +226,7 @@ def test_a_full_disk_is_told_and_nothing_half_written_stays(tmp_path, teacher_ru
     monkeypatch.setattr("distill.training.teacher_store._row_writer", full)
     with pytest.raises(Failure, match="No space left on device.*free some space"):
         train_run("student", student(teacher_run, cache_dir=tmp_path / "cache"), tmp_path / "run")
-    assert [path for path in (tmp_path / "cache").rglob("*view-*")] == []
+    assert list((tmp_path / "cache").rglob("*view-*")) == []
 
 
 def interrupt(monkeypatch) -> None:

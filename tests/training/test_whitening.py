@@ -147,7 +147,7 @@ def test_pictures_need_no_labels_and_strength_nought_changes_nothing(run, capsys
     whitened = read_info(out).training["whitened"]
     assert (whitened["by"], whitened["strength"]) == ("pictures", 0.0)
     assert whitened["images"] == len(split(open_data(DATA), "half", "train", 0.2))
-    (model, info), (same, _) = load_checkpoint(run), load_checkpoint(out)
+    (model, _info), (same, _) = load_checkpoint(run), load_checkpoint(out)
     pixels = torch.rand(4, 3, 32, 32)
     with torch.inference_mode():
         assert same(pixels).numpy() == pytest.approx(model(pixels).numpy(), abs=1e-6)
