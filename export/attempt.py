@@ -13,10 +13,10 @@ from distill.console import Failure, note, warn
 from distill.files import sha256_file
 from export.bundle.runtime import open_file
 from export.bundle.schema import FineTuning, Licence, Tolerance, Variant
-from export.calibration import CalibrationImages, Samples, plain_text
 from export.check import check_embeddings, reference_embeddings, why_failed
-from export.layers import LayerError, compare_layers
-from export.repair.methods import AUTO, METHODS, QatSettings, is_trained, methods_of, without_training
+from export.int8.layer_errors import LayerError, compare_layers
+from export.int8.repair.methods import AUTO, METHODS, QatSettings, is_trained, methods_of, without_training
+from export.samples.calibration import CalibrationImages, Samples, plain_text
 from export.targets import Built, Job, Target
 
 __all__ = ["REPAIR_MEAN_COSINE", "Options", "Outcome", "attempt", "built_file"]

@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from distill.console import Failure
+from export.int8.ranges import MINMAX
 from export.job import Built, Job
-from export.ranges import MINMAX
 
 __all__ = ["executorch", "onnx_float32", "onnx_int8", "tflite"]
 
@@ -24,10 +24,10 @@ def tflite(weights: str, border: str = "float32") -> Callable[[Job, Path], Built
         from importlib.metadata import version
 
         from export.bundle.tflite_file import describe_tflite
-        from export.fold import can_fold
-        from export.metadata import add_metadata, build_metadata
-        from export.tflite import check_input_scale, to_tflite
-        from export.tflite_integers import write_integers
+        from export.formats.tflite.convert import check_input_scale, to_tflite
+        from export.formats.tflite.integers import write_integers
+        from export.formats.tflite.metadata import add_metadata, build_metadata
+        from export.graph.fold import can_fold
 
         if not can_fold(job.model):
             return _generic_tflite(job, path, weights, border)
@@ -59,9 +59,9 @@ def _generic_tflite(job: Job, path: Path, weights: str, border: str) -> Built:
     from importlib.metadata import version
 
     from export.bundle.tflite_file import describe_tflite
-    from export.generic_route import add_norm, quantize_generic
-    from export.metadata import add_metadata, build_metadata
-    from export.tflite import check_input_scale
+    from export.formats.tflite.convert import check_input_scale
+    from export.formats.tflite.generic import add_norm, quantize_generic
+    from export.formats.tflite.metadata import add_metadata, build_metadata
 
     content, rule, recipe = job.unfolded_tflite, "", []
     producer = f"litert-torch {version('litert-torch')}"
@@ -84,7 +84,7 @@ def onnx_float32(job: Job, path: Path) -> Built:
     """The float32 ONNX file."""
     import onnx
 
-    from export.onnx_route import describe_onnx
+    from export.formats.onnx.convert import describe_onnx
 
     model, maker = job.onnx_float32
     onnx.save_model(model, path)
@@ -95,9 +95,9 @@ def onnx_int8(job: Job, path: Path) -> Built:
     """The int8 ONNX file."""
     import onnx
 
-    from export.fold import can_fold
-    from export.onnx_integers import write_onnx_integers
-    from export.onnx_route import describe_onnx, graph_to_onnx, quantise_onnx
+    from export.formats.onnx.convert import describe_onnx, graph_to_onnx, quantise_onnx
+    from export.formats.onnx.integers import write_onnx_integers
+    from export.graph.fold import can_fold
 
     if not job.calibration:
         raise Failure("int8 needs calibration images", "give --calibration-data")
@@ -125,7 +125,7 @@ def executorch(job: Job, path: Path) -> Built:
     """The float32 ExecuTorch program."""
     from importlib.metadata import version
 
-    from export.executorch_route import to_executorch
+    from export.formats.executorch import to_executorch
 
     content, facts = to_executorch(job.model, job.preprocessing.input_size, job.debug)
     path.write_bytes(content)

@@ -11,7 +11,7 @@ import typer
 
 from distill.console import DebugOption, Failure, JsonOption, UsageFailure, make_app, note, run_app
 from distill.files import check_output, check_output_folder
-from export.repair.methods import QatSettings
+from export.int8.repair.methods import QatSettings
 
 if TYPE_CHECKING:
     from export.attempt import Outcome
@@ -39,7 +39,7 @@ Every variant is compared with PyTorch on images that took no part in calibratio
 of tolerance the command ends with exit code 1, OUT is left untouched, and the files go to
 OUT.failed for inspection.
 
-What to take (measured with benchmarks/export_latency.py on x86-64 with VNNI and AMX, one thread,
+What to take (measured with scripts/benchmarks/export_latency.py on x86-64 with VNNI and AMX, one thread,
 MobileNet-0.25 at 224 pixels; other processors rank otherwise: measure on yours, with distill-bench):
 
 - **int8**, full integer, int8 input and output: the smallest file (335 kB). There it took 1.26 times
@@ -57,7 +57,7 @@ MobileNet-0.25 at 224 pixels; other processors rank otherwise: measure on yours,
   off the ranges of activations (docs/quantization.md).
 - **float16** halves the file; arithmetic stays float32, and so does the speed.
 - **int16x8** (int8 weights, 16-bit activations) is for accelerators: on a CPU TFLite runs it without
-  XNNPACK, about 60 times slower than int8 (benchmarks/quantization_choices.py).
+  XNNPACK, about 60 times slower than int8 (scripts/benchmarks/quantization_choices.py).
 - All of it is for mobilenet_v1_*, timm:mobilenetv2_* and timm's *efficientnet_lite*. Other networks go to
   TFLite (none, int8) with the extra generic, without repair and --exclude-layers.
 

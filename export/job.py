@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from distill.console import Failure, note
 from export.bundle.schema import InputSpec, Operator, OutputSpec
-from export.ranges import MINMAX, RangeRule
-from export.sensitivity import Exclusion, chosen_layers
+from export.int8.ranges import MINMAX, RangeRule
+from export.int8.sensitivity import Exclusion, chosen_layers
 
 if TYPE_CHECKING:
     import onnx
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from distill.data.preprocess import Preprocessing
     from distill.models.embedder import Embedder
     from export.cache import BuildCache
-    from export.calibration import CalibrationImages
-    from export.graph import FoldedGraph
-    from export.repair.methods import QatSettings, Repaired
-    from export.training_images import TrainingImages
+    from export.graph.folded import FoldedGraph
+    from export.int8.repair.methods import QatSettings, Repaired
+    from export.int8.training_images import TrainingImages
+    from export.samples.calibration import CalibrationImages
 
 __all__ = ["Built", "Job"]
 
@@ -49,7 +49,7 @@ class Job:
         Raises:
             Failure: an architecture that has no folded route.
         """
-        from export.fold import fold
+        from export.graph.fold import fold
 
         return fold(self.model, self.preprocessing.input_size)
 
@@ -63,7 +63,7 @@ class Job:
         Raises:
             Failure: no calibration images, or an architecture that has no folded route.
         """
-        from export.repair.methods import repair
+        from export.int8.repair.methods import repair
 
         if not self.calibration:
             raise Failure("int8 needs calibration images", "give --calibration-data")
@@ -78,7 +78,7 @@ class Job:
         Raises:
             Failure: the extra ``generic`` is not installed, or the converter gave up.
         """
-        from export.generic_route import convert_module
+        from export.formats.tflite.generic import convert_module
 
         return convert_module(self.model, self.preprocessing.input_size, self.debug)
 
@@ -110,8 +110,8 @@ class Job:
 
         import onnx
 
-        from export.fold import can_fold
-        from export.onnx_route import graph_to_onnx, module_to_onnx
+        from export.formats.onnx.convert import graph_to_onnx, module_to_onnx
+        from export.graph.fold import can_fold
 
         if can_fold(self.model):
             model, maker = graph_to_onnx(self.graph), f"folded graph, onnx {onnx.__version__}"

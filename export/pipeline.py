@@ -31,14 +31,14 @@ from export.bundle.schema import (
     Source,
 )
 from export.cache import BuildCache, code_hash
-from export.calibration import Samples, choose_samples, plain_text
 from export.check import reference_embeddings
-from export.golden import GoldenImages
-from export.ranges import parse_rule
-from export.repair.methods import AUTO, is_trained, methods_of
-from export.sensitivity import chosen_layers, parse_exclusion
+from export.int8.ranges import parse_rule
+from export.int8.repair.methods import AUTO, is_trained, methods_of
+from export.int8.sensitivity import chosen_layers, parse_exclusion
+from export.int8.training_images import TrainingImages
+from export.samples.calibration import Samples, choose_samples, plain_text
+from export.samples.golden import GoldenImages
 from export.targets import Job, leave_out_unfit, select_targets
-from export.training_images import TrainingImages
 
 if TYPE_CHECKING:
     from distill.models.embedder import Embedder
@@ -87,7 +87,7 @@ def export_bundle(checkpoint: Path, out: Path, options: Options) -> Export:
     rule, exclusion = parse_rule(options.calibration_range), parse_exclusion(options.exclude_layers)
     refuse_existing(out, options.overwrite)
     from distill.models.checkpoint import load_checkpoint  # torch: only now that the command is right
-    from export.fold import can_fold
+    from export.graph.fold import can_fold
 
     model, info = load_checkpoint(checkpoint)
     targets = leave_out_unfit(targets, model, options.target)
@@ -151,7 +151,7 @@ def without_impossible_repair(options: Options, model: Embedder) -> Options:
     Raises:
         Failure: a repair was named for another network.
     """
-    from export.fold import FOLDED, can_fold
+    from export.graph.fold import FOLDED, can_fold
 
     if can_fold(model) or options.repair == "none":
         return options

@@ -16,7 +16,7 @@ from export.bundle.golden_files import FileVerdict
 from export.bundle.read import Bundle
 from export.bundle.schema import Check, Operator, Variant
 from export.bundle.verify import Verdict
-from export.layers import write_report
+from export.int8.layer_errors import write_report
 from export.pipeline import Export
 
 __all__ = ["export_json", "print_bundle", "print_export", "print_file_verdicts", "print_verdicts", "write_layers"]

@@ -35,7 +35,7 @@ class Target:
         tolerance: how far it may be from PyTorch.
         golden_min_cosine: how near another machine must come to the golden embeddings.
         needs_calibration: whether ``build`` reads calibration images.
-        needs_folding: whether ``build`` takes only networks that ``export.fold`` knows. Other TFLite rows
+        needs_folding: whether ``build`` takes only networks that ``export.graph.fold`` knows. Other TFLite rows
             take any, by the extra ``generic``.
         border: type of the input, one of ``--io``, and where the last operator has it of the output too;
             ``None`` where there is no choice.
@@ -159,9 +159,9 @@ def leave_out_unfit(targets: list[Target], model: Embedder, formats: str) -> lis
     Raises:
         Failure: one was asked for by name, or none is left.
     """
-    from export.executorch_route import missing_executorch
-    from export.fold import can_fold, cannot_fold
-    from export.generic_route import missing_generic
+    from export.formats.executorch import missing_executorch
+    from export.formats.tflite.generic import missing_generic
+    from export.graph.fold import can_fold, cannot_fold
 
     asked = [target for target in targets if target.format == "executorch"]
     if asked and (absent := missing_executorch()):

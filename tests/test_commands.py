@@ -21,7 +21,9 @@ import typer
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([ROOT / "README.md", ROOT / "android_demo" / "README.md", *(ROOT / "docs").glob("*.md")])
-SCRIPTS = sorted(path for path in (ROOT / "benchmarks").glob("*.py") if "__main__" in path.read_text(encoding="utf-8"))
+SCRIPTS = sorted(
+    path for path in (ROOT / "scripts" / "benchmarks").glob("*.py") if "__main__" in path.read_text(encoding="utf-8")
+)
 APPS = {
     "distill-train": "distill.cli",
     "distill-export": "export.cli",
@@ -29,7 +31,7 @@ APPS = {
     "distill-index": "gallery.cli",
 }
 COMMAND = re.compile(
-    r"(distill-(?:train|export|bench|index)|(?:\S*/)?python (?:benchmarks|scripts|android_demo)/\w+\.py)(?= |$)"
+    r"(distill-(?:train|export|bench|index)|(?:\S*/)?python (?:scripts/benchmarks|scripts|android_demo)/\w+\.py)(?= |$)"
 )
 CUT_SHORT = re.compile(r"…|\.\.\.|\[|=FOLDER\b")  # "distill-train student … --method relative"
 
@@ -140,7 +142,7 @@ def test_scripts_answer_help_and_take_the_commands_that_are_shown():
     for path in SCRIPTS:
         own = [line for line in shown(path.read_text(encoding="utf-8")) if line.partition(" ")[0] == "python"]
         assert own, f"{path.name} shows no example"
-        lines[str(path)] = [(line, False) for line in [f"python benchmarks/{path.name} --help", *own]]
+        lines[str(path)] = [(line, False) for line in [f"python scripts/benchmarks/{path.name} --help", *own]]
     for _, line, partly in LINES:
         if not line.startswith("distill-"):
             lines.setdefault(str(ROOT / line.split()[1]), []).append((line, partly))

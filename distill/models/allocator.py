@@ -2,7 +2,7 @@
 
 glibc hands every block above 32 MB back at once, and with it goes the time that the kernel needs to
 clear the same pages again for the next feature map: up to half the time of a teacher at 240 pixels
-(``benchmarks/embedding_memory.py``).
+(``scripts/benchmarks/embedding_memory.py``).
 """
 
 from __future__ import annotations

@@ -71,7 +71,7 @@ def crop_workers(config: RunConfig) -> int:
     """Processes that cut crops.
 
     None on a machine of two or three cores: a third busy process makes the threads of every small
-    convolution wait for each other (``benchmarks/train_throughput.py`` has a row with one worker). A GPU
+    convolution wait for each other (``scripts/benchmarks/train_throughput.py`` has a row with one worker). A GPU
     leaves the cores free.
     """
     if config.workers is not None:
@@ -84,7 +84,7 @@ def in_bfloat16(model: Embedder, precision: str, device: torch.device) -> bool:
     """Whether ``model`` runs in bfloat16 under ``--precision``.
 
     ``auto`` leaves networks of depthwise convolutions in float32 on a CPU: these are bound by
-    memory and by the casts, and slower in bfloat16 (``benchmarks/train_throughput.py``).
+    memory and by the casts, and slower in bfloat16 (``scripts/benchmarks/train_throughput.py``).
     """
     if precision != "auto":
         return precision == "bfloat16"

@@ -22,7 +22,7 @@ def export(checkpoint: Path, out: Path, *more: object) -> int:
 @pytest.fixture
 def built(monkeypatch) -> list[str]:
     """Which builders ran, in order."""
-    from export import onnx_route
+    from export.formats.onnx import convert as onnx_route
 
     ran: list[str] = []
     honest_graph, honest_int8 = onnx_route.graph_to_onnx, onnx_route.quantise_onnx

@@ -6,7 +6,7 @@ from export_helpers import SIDE, picture_folder
 
 from distill.console import Failure, UsageFailure
 from distill.data.preprocess import Preprocessing
-from export.calibration import CalibrationImages, choose_samples
+from export.samples.calibration import CalibrationImages, choose_samples
 
 PRE = Preprocessing(input_size=SIDE, resize_size=SIDE)
 

@@ -13,13 +13,13 @@ from export_helpers import SIDE, noise
 from distill.console import UsageFailure, run_app
 from export.bundle import load_bundle, open_variant
 from export.bundle.tflite_file import interpreter_for
-from export.calibration import CalibrationImages
 from export.check import cosines
 from export.cli import app
-from export.fold import fold
-from export.graph import FoldedGraph
-from export.sensitivity import Exclusion, chosen_layers, parse_exclusion, sensitivities
-from export.tflite import to_tflite
+from export.formats.tflite.convert import to_tflite
+from export.graph.fold import fold
+from export.graph.folded import FoldedGraph
+from export.int8.sensitivity import Exclusion, chosen_layers, parse_exclusion, sensitivities
+from export.samples.calibration import CalibrationImages
 
 
 def call(*words: object) -> int:

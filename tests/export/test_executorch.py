@@ -12,7 +12,7 @@ from distill.console import run_app
 from export.bundle import load_bundle, open_variant
 from export.check import reference_embeddings
 from export.cli import app
-from export.executorch_route import missing_executorch
+from export.formats.executorch import missing_executorch
 from export.targets import select_targets
 
 

@@ -164,7 +164,7 @@ def test_a_builder_that_breaks_is_a_state_of_its_own(checkpoint, tmp_path, capsy
     def broken(*_: object, **__: object) -> None:
         raise Failure("the converter gave up", "report it")
 
-    monkeypatch.setattr("export.onnx_route.quantise_onnx", broken)
+    monkeypatch.setattr("export.formats.onnx.convert.quantise_onnx", broken)
     assert call(checkpoint, "--target", "onnx", "--out", tmp_path / "b", "--json") == 1
     captured = capsys.readouterr()
     states = {v["name"]: v["state"] for v in json.loads(captured.out)["variants"]}
@@ -177,7 +177,7 @@ def test_an_exception_of_a_library_does_not_stop_the_others(checkpoint, tmp_path
     def broken(*_: object, **__: object) -> None:
         raise TypeError("unheard of\nsecond line")
 
-    monkeypatch.setattr("export.onnx_route.quantise_onnx", broken)
+    monkeypatch.setattr("export.formats.onnx.convert.quantise_onnx", broken)
     assert call(checkpoint, "--target", "onnx", "--out", tmp_path / "b", "--json") == 1
     rows = {v["name"]: v for v in json.loads(capsys.readouterr().out)["variants"]}
     assert rows["onnx-float32"]["state"] == "passed"

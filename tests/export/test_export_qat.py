@@ -14,14 +14,14 @@ from test_repair import PRE
 from distill.console import Failure, UsageFailure
 from distill.data.preprocess import Preprocessing
 from distill.data.spec import open_data
-from export.calibration import CalibrationImages
 from export.check import cosines
-from export.graph import Add, Convolution, FoldedGraph, L2Norm, Linear, MeanPool, same_padding
-from export.quantized import Grid, QuantizedGraph, input_grid
-from export.repair.fake_quant import FakeQuantNetwork, on_grid
-from export.repair.methods import METHODS, QatSettings, is_trained, methods_of, repair, without_training
-from export.repair.network import batches, observe, run
-from export.training_images import TrainingImages
+from export.graph.folded import Add, Convolution, FoldedGraph, L2Norm, Linear, MeanPool, same_padding
+from export.int8.integers import Grid, QuantizedGraph, input_grid
+from export.int8.repair.fake_quant import FakeQuantNetwork, on_grid
+from export.int8.repair.methods import METHODS, QatSettings, is_trained, methods_of, repair, without_training
+from export.int8.repair.network import batches, observe, run
+from export.int8.training_images import TrainingImages
+from export.samples.calibration import CalibrationImages
 
 SMALL = Preprocessing(input_size=16, resize_size=16)
 

@@ -16,17 +16,17 @@ from distill.console import Failure, run_app
 from export.attempt import Outcome
 from export.bundle import load_bundle
 from export.bundle.tflite_file import interpreter_for
-from export.calibration import CalibrationImages
 from export.cli import _advise, app
-from export.fold import fold
-from export.graph import Convolution, MeanPool
-from export.layers import _int8_outputs
-from export.onnx_integers import onnx_integers, write_onnx_integers
-from export.onnx_route import graph_to_onnx, quantise_onnx
-from export.quantized import QuantizedGraph
+from export.formats.onnx.convert import graph_to_onnx, quantise_onnx
+from export.formats.onnx.integers import onnx_integers, write_onnx_integers
+from export.formats.tflite.convert import to_tflite
+from export.formats.tflite.integers import read_integers, write_integers
+from export.graph.fold import fold
+from export.graph.folded import Convolution, MeanPool
+from export.int8.integers import QuantizedGraph
+from export.int8.layer_errors import _int8_outputs
+from export.samples.calibration import CalibrationImages
 from export.targets import TARGETS
-from export.tflite import to_tflite
-from export.tflite_integers import read_integers, write_integers
 
 
 def settled(graph, images: CalibrationImages) -> tuple[torch.nn.Module, QuantizedGraph]:
@@ -251,7 +251,7 @@ def test_qat_from_the_command_line(checkpoint, tmp_path, capsys, monkeypatch):
     assert call("verify", tmp_path / "b") == 0
     capsys.readouterr()
 
-    monkeypatch.setattr("export.repair.qat.train_quantized", None)  # a second export trains nothing
+    monkeypatch.setattr("export.int8.repair.qat.train_quantized", None)  # a second export trains nothing
     assert call(*words, "--io", "int8,float32", "--out", tmp_path / "again", "--cache-dir", tmp_path / "cache") == 0
     for row in rows:
         assert (tmp_path / "again" / row["file"]).read_bytes() == (tmp_path / "b" / row["file"]).read_bytes()
@@ -281,7 +281,7 @@ def test_a_training_that_breaks_costs_auto_nothing(checkpoint, tmp_path, capsys,
     def broken(*_: object) -> None:
         raise Failure("the loss is nan", "give a smaller --qat-lr")
 
-    monkeypatch.setattr("export.repair.qat._train", broken)
+    monkeypatch.setattr("export.int8.repair.qat._train", broken)
     monkeypatch.setattr("export.attempt.REPAIR_MEAN_COSINE", 1.1)
     words = (checkpoint, "--target", "onnx", "--quantize", "int8", *STEPS, "--no-cache", "--json")
     assert call(*words, "--repair", "auto", "--out", tmp_path / "b") == 0

@@ -10,8 +10,8 @@ from torch.nn import functional as F
 
 from distill.console import Failure
 from distill.models.same_conv import same_padding as torch_same_padding
-from export.fold import fold
-from export.graph import Convolution, FoldedGraph, MeanPool, same_padding
+from export.graph.fold import fold
+from export.graph.folded import Convolution, FoldedGraph, MeanPool, same_padding
 
 
 def scaled(count: int, side: int = SIDE) -> np.ndarray:
@@ -91,9 +91,9 @@ def test_a_kernel_need_not_be_square():
     """5 x 4 at stride 4, SAME: by every builder that needs no TensorFlow."""
     import onnxruntime
 
-    from export.graph import L2Norm
-    from export.onnx_route import graph_to_onnx
-    from export.repair.network import run
+    from export.formats.onnx.convert import graph_to_onnx
+    from export.graph.folded import L2Norm
+    from export.int8.repair.network import run
 
     rng = np.random.default_rng(0)
     kernel, bias = rng.normal(size=(5, 4, 3, 6)).astype("f4"), rng.normal(size=6).astype("f4")

@@ -12,12 +12,12 @@ from export_helpers import SIDE, noise, student, write_checkpoint
 from distill.console import Failure, run_app
 from export.bundle import load_bundle, open_variant
 from export.bundle.tflite_file import interpreter_for
-from export.calibration import CalibrationImages
 from export.check import cosines
 from export.cli import app
-from export.fold import fold
-from export.generic_route import add_norm, convert_module, missing_generic, quantize_generic
-from export.tflite import to_tflite
+from export.formats.tflite.convert import to_tflite
+from export.formats.tflite.generic import add_norm, convert_module, missing_generic, quantize_generic
+from export.graph.fold import fold
+from export.samples.calibration import CalibrationImages
 
 needs_generic = pytest.mark.skipif(
     missing_generic() is not None, reason="the extra generic (litert-torch, ai-edge-quantizer) is not installed"
@@ -62,7 +62,7 @@ def test_all_goes_on_without_the_extra(without_extra, resnet, tmp_path, capsys):
 
 
 def test_what_only_folded_networks_have_is_said(resnet, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("export.generic_route.missing_generic", lambda: None)
+    monkeypatch.setattr("export.formats.tflite.generic.missing_generic", lambda: None)
     assert call(resnet, "--target", "tflite", "--quantize", "float16", "--out", tmp_path / "b") == 1
     assert "float16, int16x8 and --io uint8 are for mobilenet_v1_*, timm:mobilenetv2_* and" in " ".join(
         capsys.readouterr().err.split()

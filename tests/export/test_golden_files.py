@@ -16,9 +16,9 @@ from distill.data.decode import decode
 from distill.data.preprocess import Preprocessing
 from export.bundle import load_bundle
 from export.bundle.golden_files import verify_golden_files
-from export.calibration import choose_samples
 from export.cli import app
-from export.golden import encode, is_plain
+from export.samples.calibration import choose_samples
+from export.samples.golden import encode, is_plain
 
 PRE = Preprocessing(input_size=SIDE, resize_size=SIDE)
 

@@ -16,7 +16,7 @@ from export_helpers import SIDE, SIZE, noise
 from distill.data.preprocess import Preprocessing
 from export.bundle import load_bundle, open_variant
 from export.bundle.tflite_file import interpreter_for
-from export.metadata import add_metadata, build_metadata
+from export.formats.tflite.metadata import add_metadata, build_metadata
 
 PRE = Preprocessing(input_size=SIDE, resize_size=SIDE)
 CLIENT = Path(__file__).with_name("embed_with_client.py")

@@ -16,15 +16,15 @@ from torch.nn import functional as F
 
 from distill.models.backbones import build_backbone
 from distill.models.embedder import Embedder
-from export.calibration import CalibrationImages
 from export.check import cosines, reference_embeddings
-from export.fold import can_fold, fold
-from export.graph import Add, Convolution, FoldedGraph, L2Norm, Linear, MeanPool
-from export.repair.bias import as_int8, correct_bias, quantized_weight
-from export.repair.equalize import equalize, groups
-from export.repair.network import activate, batches, linear_part, observe, run
-from export.sensitivity import sensitivities
-from export.walk import walk
+from export.graph.fold import can_fold, fold
+from export.graph.folded import Add, Convolution, FoldedGraph, L2Norm, Linear, MeanPool
+from export.graph.walk import walk
+from export.int8.repair.bias import as_int8, correct_bias, quantized_weight
+from export.int8.repair.equalize import equalize, groups
+from export.int8.repair.network import activate, batches, linear_part, observe, run
+from export.int8.sensitivity import sensitivities
+from export.samples.calibration import CalibrationImages
 
 ARCH = "timm:mobilenetv2_035"
 

@@ -16,16 +16,16 @@ from test_generic_route import embed, needs_generic
 
 from export.bundle import load_bundle, open_variant
 from export.bundle.tflite_file import interpreter_for
-from export.calibration import CalibrationImages
 from export.check import cosines, reference_embeddings
-from export.fold import fold
-from export.graph import Add, Convolution, FoldedGraph, L2Norm, Linear, MeanPool
-from export.layers import _int8_outputs, compare_layers
-from export.onnx_integers import onnx_integers, write_onnx_integers
-from export.onnx_route import graph_to_onnx, quantise_onnx
-from export.tflite import to_tflite
-from export.tflite_integers import read_integers, write_integers
-from export.tflite_operators import layer_operators, operator_names
+from export.formats.onnx.convert import graph_to_onnx, quantise_onnx
+from export.formats.onnx.integers import onnx_integers, write_onnx_integers
+from export.formats.tflite.convert import to_tflite
+from export.formats.tflite.integers import read_integers, write_integers
+from export.formats.tflite.operators import layer_operators, operator_names
+from export.graph.fold import fold
+from export.graph.folded import Add, Convolution, FoldedGraph, L2Norm, Linear, MeanPool
+from export.int8.layer_errors import _int8_outputs, compare_layers
+from export.samples.calibration import CalibrationImages
 
 ARCH = "timm:mobilenetv2_035"
 PROMISED = {
@@ -141,7 +141,7 @@ def test_an_odd_input_size_in_the_file(net):
 @needs_generic
 @pytest.mark.slow
 def test_both_routes_give_the_same_network(made, net):
-    from export.generic_route import add_norm, convert_module
+    from export.formats.tflite.generic import add_norm, convert_module
 
     bundle = load_bundle(made / "b")
     images = CalibrationImages(noise(6, seed=3), bundle.manifest.preprocessing, marked=False)

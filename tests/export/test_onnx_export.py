@@ -7,8 +7,8 @@ from export_helpers import SIDE, SIZE, noise, student
 
 from export.bundle import load_bundle, open_variant
 from export.check import cosines, reference_embeddings
-from export.fold import fold
-from export.onnx_route import graph_to_onnx, module_to_onnx
+from export.formats.onnx.convert import graph_to_onnx, module_to_onnx
+from export.graph.fold import fold
 
 PLAIN = {"Conv": 27, "Clip": 27, "ReduceMean": 1, "Gemm": 1, "LpNormalization": 1}
 

@@ -17,13 +17,13 @@ from test_fold import reference
 from distill.models.patch_conv import PatchConv2d
 from export.bundle import load_bundle, open_variant
 from export.bundle.tflite_file import interpreter_for
-from export.calibration import CalibrationImages
 from export.check import cosines, reference_embeddings
-from export.fold import fold
-from export.graph import Convolution, FoldedGraph, L2Norm, MeanPool
-from export.repair.network import linear_part, run
-from export.tflite import to_tflite
-from export.tflite_integers import read_integers, write_integers
+from export.formats.tflite.convert import to_tflite
+from export.formats.tflite.integers import read_integers, write_integers
+from export.graph.fold import fold
+from export.graph.folded import Convolution, FoldedGraph, L2Norm, MeanPool
+from export.int8.repair.network import linear_part, run
+from export.samples.calibration import CalibrationImages
 
 ARCH = "mobilenet_v1_025_patch"
 
@@ -133,7 +133,7 @@ def test_the_integers_mean_the_same_on_groups():
     )
     graph = FoldedGraph(16, layers)
     from distill.data.preprocess import Preprocessing
-    from export.repair.bias import quantized_weight
+    from export.int8.repair.bias import quantized_weight
 
     images = CalibrationImages(noise(16, 16, seed=4), Preprocessing(input_size=16, resize_size=16))
     content = to_tflite(graph, "int8", images)

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from distill.console import UsageFailure
 from export.bundle.tflite_file import interpreter_for
-from export.calibration import CalibrationImages
-from export.fold import fold
-from export.ranges import BINS, find_ranges, graph_ranges, parse_rule
-from export.tflite import _import_tensorflow, to_function, to_tflite
+from export.formats.tflite.convert import _import_tensorflow, to_function, to_tflite
+from export.graph.fold import fold
+from export.int8.ranges import BINS, find_ranges, graph_ranges, parse_rule
+from export.samples.calibration import CalibrationImages
 
 
 def ranges_of(text: str, *batches: np.ndarray) -> tuple[float, float]:
@@ -87,7 +87,7 @@ def test_the_image_keeps_its_whole_range(model):
 
 
 def fold_output(graph, name: str, image: np.ndarray) -> np.ndarray:
-    from export.graph import _apply
+    from export.graph.folded import _apply
 
     values = image.astype(np.float64)
     for layer in graph.layers:
@@ -162,7 +162,7 @@ def test_onnx_takes_the_same_ranges(model, tmp_path):
     import onnx
     from onnx import numpy_helper
 
-    from export.onnx_route import graph_to_onnx, quantise_onnx
+    from export.formats.onnx.convert import graph_to_onnx, quantise_onnx
 
     pre = model.backbone.default_preprocessing(SIDE, SIDE)
     images, graph = CalibrationImages(noise(8), pre), fold(model, SIDE)

@@ -17,22 +17,22 @@ from hypothesis import strategies as st
 from distill.console import UsageFailure
 from distill.data.preprocess import Preprocessing
 from export.bundle.tflite_file import interpreter_for
-from export.calibration import CalibrationImages
 from export.check import cosines, reference_embeddings
-from export.fold import fold
-from export.graph import Convolution, FoldedGraph, L2Norm, Linear, MeanPool
-from export.layers import _int8_outputs
-from export.repair.bias import as_int8, correct_bias, quantized_weight, rounded
-from export.repair.equalize import HEADROOM, Reader, equalize, factors
-from export.repair.methods import methods_of, repair
-from export.repair.network import Observed, activate, batches, linear_part, observe, run
-from export.tflite import to_tflite
+from export.formats.tflite.convert import to_tflite
+from export.graph.fold import fold
+from export.graph.folded import Convolution, FoldedGraph, L2Norm, Linear, MeanPool
+from export.int8.layer_errors import _int8_outputs
+from export.int8.repair.bias import as_int8, correct_bias, quantized_weight, rounded
+from export.int8.repair.equalize import HEADROOM, Reader, equalize, factors
+from export.int8.repair.methods import methods_of, repair
+from export.int8.repair.network import Observed, activate, batches, linear_part, observe, run
+from export.samples.calibration import CalibrationImages
 
 PRE = Preprocessing(input_size=SIDE, resize_size=SIDE)
 
 
 def benchmark_script():
-    path = Path(__file__).parents[2] / "benchmarks" / "quantization_repair.py"
+    path = Path(__file__).parents[2] / "scripts" / "benchmarks" / "quantization_repair.py"
     sys.path.append(str(path.parent))  # it shares modules with the scripts beside it
     spec = importlib.util.spec_from_file_location("quantization_repair", path)
     module = importlib.util.module_from_spec(spec)
@@ -147,7 +147,7 @@ def test_a_clipping_network_is_kept_too(images, monkeypatch):
     assert 0.2 < clipping < 1
     wanted = outputs(graph, images.pixels)
     assert cosines(wanted, outputs(equalize(graph, images.scaled()), images.pixels)).min() > 0.9999
-    monkeypatch.setattr("export.repair.equalize.CLIP", 1e9)
+    monkeypatch.setattr("export.int8.repair.equalize.CLIP", 1e9)
     assert cosines(wanted, outputs(equalize(graph, images.scaled()), images.pixels)).min() < 0.99
 
 

@@ -13,11 +13,11 @@ from test_repair import PRE, benchmark_script
 
 from distill.console import Failure, run_app
 from export.bundle import load_bundle
-from export.calibration import CalibrationImages, choose_samples
 from export.cli import app
-from export.fold import fold
-from export.layers import compare_layers
-from export.tflite import to_tflite
+from export.formats.tflite.convert import to_tflite
+from export.graph.fold import fold
+from export.int8.layer_errors import compare_layers
+from export.samples.calibration import CalibrationImages, choose_samples
 
 
 def call(*words: object) -> int:

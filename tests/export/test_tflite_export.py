@@ -10,12 +10,12 @@ from distill.console import Failure
 from distill.data.preprocess import Preprocessing
 from export.bundle import load_bundle, open_variant
 from export.bundle.tflite_file import interpreter_for
-from export.calibration import CalibrationImages, choose_samples
 from export.check import cosines, reference_embeddings
-from export.fold import fold
-from export.graph import Convolution, FoldedGraph, Linear
-from export.repair.bias import quantized_weight
-from export.tflite import check_input_scale, to_tflite
+from export.formats.tflite.convert import check_input_scale, to_tflite
+from export.graph.fold import fold
+from export.graph.folded import Convolution, FoldedGraph, Linear
+from export.int8.repair.bias import quantized_weight
+from export.samples.calibration import CalibrationImages, choose_samples
 
 PROMISED = {"CONV_2D": 14, "DEPTHWISE_CONV_2D": 13, "MEAN": 1, "FULLY_CONNECTED": 1, "L2_NORMALIZATION": 1}
 

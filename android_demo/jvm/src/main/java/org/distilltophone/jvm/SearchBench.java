@@ -21,7 +21,7 @@ import org.distilltophone.core.PrefilterIndex;
 import org.distilltophone.core.TopK;
 
 /**
- * Search in Java and in C, in turns, for benchmarks/android_search.py: for each line on stdin one query with every way, a line of
+ * Search in Java and in C, in turns, for scripts/benchmarks/android_search.py: for each line on stdin one query with every way, a line of
  * nanoseconds of processor time on stdout. {@code GALLERY QUERIES.i8 K LIBRARY}
  */
 public final class SearchBench {

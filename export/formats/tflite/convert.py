@@ -1,0 +1,179 @@
+"""TFLite files with the fewest operators: folded constants, one ``tf.function``, TFLiteConverter.
+
+SAME padding belongs to the convolutions, so no PAD is left over; mean, fully connected and
+L2 are one operator each: 30 in all for MobileNetV1, as the Keras model of the same network.
+Where PyTorch pads otherwise (timm's networks, at stride 2 and an even side) a PAD stands before the convolution, and
+a RESHAPE before a patch stem.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from distill.console import Failure, progress
+from distill.data.preprocess import Preprocessing
+from export.bundle.quiet import quiet_stderr
+from export.bundle.tflite_file import interpreter_for
+from export.formats.tflite.quantize import quantize_tflite
+from export.graph.folded import Add, Convolution, FoldedGraph, L2Norm, Linear, MeanPool
+from export.int8.ranges import MINMAX, RangeRule, graph_ranges
+from export.samples.calibration import CalibrationImages
+
+__all__ = ["check_input_scale", "to_function", "to_tflite"]
+
+
+def to_tflite(
+    graph: FoldedGraph,
+    weights: str,
+    calibration: CalibrationImages | None = None,
+    debug: bool = False,
+    border: str = "int8",
+    rule: RangeRule = MINMAX,
+    in_float: Sequence[str] = (),
+) -> bytes:
+    """Convert to a TFLite file with a fixed input ``[1, side, side, 3]``.
+
+    Args:
+        graph: the folded network.
+        weights: ``"float32"``; ``"float16"``: weights held at half precision, arithmetic in
+            float32; ``"int8"``: weights (per channel, symmetric) and activations; ``"int16x8"``: such
+            weights, int16 activations (symmetric), the L2 norm in float32.
+        calibration: images that set the ranges of activations.
+        debug: let TensorFlow speak.
+        border: for ``"int8"``: type of input and output, ``"int8"``, ``"uint8"`` (a QUANTIZE
+            operator at each end) or ``"float32"`` (QUANTIZE and DEQUANTIZE); for ``"int16x8"``: type of
+            the input, ``"int16"`` or ``"float32"``; the output is float32.
+        rule: what ranges int8 activations get; int16x8 always takes min/max.
+        in_float: for ``"int8"``: names of layers that stay float32.
+
+    Raises:
+        Failure: int8 without calibration images, or the converter gave up.
+    """
+    with quiet_stderr(not debug):
+        tf = _import_tensorflow()
+        function = to_function(graph, tf)
+        # The converter reads constants out of the function; `holder` keeps it alive.
+        holder = tf.Module()
+        holder.function = function
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([function.get_concrete_function()], holder)
+        if weights in ("float16", "int16x8"):
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        if weights == "float16":
+            converter.target_spec.supported_types = [tf.float16]
+        if weights in ("int8", "int16x8") and not calibration:
+            raise Failure("int8 needs calibration images", "give --calibration-data")
+        if weights == "int16x8":
+            # L2_NORMALIZATION has no int16 kernel: the float operators are allowed for it.
+            int16 = tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
+            converter.target_spec.supported_ops = [int16, tf.lite.OpsSet.TFLITE_BUILTINS]
+            converter.inference_input_type = tf.dtypes.as_dtype(border)
+            converter.representative_dataset = lambda: ([image] for image in _shown(calibration))
+        try:
+            content = bytes(converter.convert())
+            if weights != "int8":
+                return content
+            ranges = graph_ranges(graph, lambda: _shown(calibration), rule)
+            return quantize_tflite(content, graph, ranges, border, in_float)
+        except (RuntimeError, ValueError) as error:
+            first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise Failure(f"TFLiteConverter gave up: {first}", "run again with --debug and report it") from error
+
+
+def to_function(graph: FoldedGraph, tf: Any) -> Any:
+    """The network as a ``tf.function`` of one float32 image ``[1, side, side, 3]``."""
+
+    @tf.function(input_signature=[tf.TensorSpec([1, graph.side, graph.side, 3], tf.float32, name="image")])
+    def embedding(image: Any) -> Any:
+        return graph.flow(image, lambda layer, inputs: _layer(tf, layer, *inputs))
+
+    return embedding
+
+
+def _layer(tf: Any, layer: Any, values: Any, other: Any = None) -> Any:
+    match layer:
+        case Convolution():
+            kernel, strides, padding = layer.kernel, [1, layer.stride, layer.stride, 1], "SAME"
+            convolve = tf.nn.depthwise_conv2d if layer.depthwise else tf.nn.conv2d
+            _, height, width, channels = values.shape
+            grouped = layer.grouped_kernel(width)
+            if grouped is not None:
+                # Three channels leave the lanes of a processor empty; a group of pixels fills them.
+                values = tf.reshape(values, [1, height, width // layer.stride, layer.stride * channels])
+                kernel, strides = grouped, [1, layer.stride, 1, 1]
+            elif not layer.is_same((height, width)):
+                values, padding = tf.pad(values, [(0, 0), *layer.pads((height, width)), (0, 0)]), "VALID"
+            values = convolve(values, tf.constant(kernel), strides, padding, name=layer.name)
+            values = tf.nn.bias_add(values, tf.constant(layer.bias))
+            return tf.nn.relu6(values) if layer.relu6 else values
+        case Add():
+            return tf.add(values, other)
+        case MeanPool():
+            return tf.reduce_mean(values, [1, 2])
+        case Linear():
+            return tf.nn.bias_add(tf.linalg.matmul(values, tf.constant(layer.weight)), tf.constant(layer.bias))
+        case L2Norm():
+            return tf.math.l2_normalize(values, axis=-1)
+    raise TypeError(type(layer))
+
+
+def _shown(images: CalibrationImages) -> Iterator[np.ndarray]:
+    with progress("calibrating TFLite", total=len(images)) as bar:
+        for image in images.scaled():
+            yield image
+            bar.advance()
+
+
+def _import_tensorflow() -> Any:
+    """TensorFlow on the CPU, without its start-up messages."""
+    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+    try:
+        import tensorflow as tf
+    except ImportError:
+        raise Failure("tensorflow is not installed", "pip install 'distill-to-phone[export]'") from None
+    tf.get_logger().setLevel(logging.ERROR)
+    return tf
+
+
+def check_input_scale(path: Path, preprocessing: Preprocessing) -> None:
+    """The integer tensor at the input must span exactly what pixels can hold.
+
+    int8: from the smallest to the largest scaled pixel in 255 steps: 1/128 with zero point 0 for
+    mean = std = 128. Otherwise the host's ``pixel - 128`` would not be what the file means. int16:
+    32767 steps up to the larger of the two magnitudes, zero point 0.
+    Behind an input of another type it is the result of the QUANTIZE operator that is looked at.
+
+    Raises:
+        Failure: the converter chose another range.
+    """
+    ends = preprocessing.scale(np.array([[0, 0, 0], [255, 255, 255]], np.uint8)).astype(np.float64)
+    low, high = min(float(ends.min()), 0.0), max(float(ends.max()), 0.0)
+    dtype, found, found_zero = _first_quantised(path)
+    if dtype == np.int16:
+        scale, zero_point = max(-low, high) / 32767, 0.0
+    else:
+        scale = (high - low) / 255
+        zero_point = -128 - low / scale
+    if not found or abs(found / scale - 1) > 1e-6 or abs(found_zero - zero_point) > 0.501:  # a half may go either way
+        raise Failure(
+            f"the {np.dtype(dtype)} input has scale {found:.8g} and zero point {found_zero}, "
+            f"not {scale:.8g} and {round(zero_point)}",
+            "report it: the converter did not see the whole range of pixels",
+        )
+
+
+def _first_quantised(path: Path) -> tuple[type, float, int]:
+    interpreter = interpreter_for(path.read_bytes(), delegates=False)
+    tensor = interpreter.get_input_details()[0]
+    if tensor["dtype"] not in (np.int8, np.int16):
+        first = interpreter._get_ops_details()[0]
+        if first["op_name"] != "QUANTIZE":
+            raise Failure(f"{path}: starts with {first['op_name']}, not QUANTIZE", "report it")
+        tensor = next(t for t in interpreter.get_tensor_details() if t["index"] == first["outputs"][0])
+    scale, zero_point = tensor["quantization"]
+    return tensor["dtype"], float(scale), int(zero_point)

@@ -1,0 +1,68 @@
+"""A float32 TFLite file with given ranges to int8: TensorFlow's own quantizer, without its calibration.
+
+TFLiteConverter calibrates by running the file image by image and knows no ranges but the smallest and largest
+value. What it hands to its quantizer is the float file with ``min`` and ``max`` at every activation; here these
+numbers come from outside. With min/max ranges the result is the converter's own (a test compares).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from export.formats.tflite.metadata import pack_model
+from export.formats.tflite.operators import builtin_name, layer_operators
+from export.graph.folded import INPUT, FoldedGraph
+from export.int8.ranges import Range
+
+__all__ = ["quantize_tflite"]
+
+
+def quantize_tflite(
+    content: bytes, graph: FoldedGraph, ranges: Mapping[str, Range], border: str = "int8", in_float: Sequence[str] = ()
+) -> bytes:
+    """Quantize: weights per channel, symmetric; activations over ``ranges``.
+
+    Args:
+        content: a float32 TFLite file of ``graph``.
+        graph: the folded network.
+        ranges: ``(low, high)`` of the image (``image``) and of each layer's output.
+        border: ``"int8"``, ``"uint8"`` or ``"float32"``: type of input and output.
+        in_float: names of layers that stay float32, between a DEQUANTIZE and a QUANTIZE.
+
+    Raises:
+        Failure: the operators are not the layers of the graph one by one.
+        RuntimeError: the quantizer gave up.
+    """
+    import tensorflow as tf
+    from ai_edge_litert import schema_py_generated as schema
+    from tensorflow.lite.python.convert import mlir_quantize
+
+    model = schema.ModelT.InitFromPackedBuf(content, 0)
+    part = model.subgraphs[0]
+    operators = layer_operators(graph, part.operators, lambda operator: builtin_name(model, operator))
+    outputs = {layer.name: last.outputs[0] for layer, (*_, last) in zip(graph.layers, operators, strict=True)}
+    for name, place in {INPUT: part.inputs[0], **outputs}.items():
+        low, high = ranges[name]
+        part.tensors[place].quantization = _span(schema, low, high)
+    for before in (before for *before, _ in operators if before):  # a PAD or RESHAPE gives values in the range it takes
+        part.tensors[before[0].outputs[0]].quantization = part.tensors[before[0].inputs[0]].quantization
+    held = {part.tensors[outputs[name]].name.decode() for name in in_float}
+    kind = tf.dtypes.as_dtype(border)
+    with contextlib.redirect_stdout(io.StringIO()):
+        return bytes(
+            mlir_quantize(
+                pack_model(model, len(content)),
+                input_data_type=kind,
+                output_data_type=kind,
+                denylisted_nodes=held or None,
+            )
+        )
+
+
+def _span(schema: Any, low: float, high: float) -> Any:
+    span = schema.QuantizationParametersT()
+    span.min, span.max = [low], [high]
+    return span

@@ -1,0 +1,1 @@
+"""The student as plain constants: layers, and how a PyTorch network becomes them."""

@@ -1,0 +1,1 @@
+"""Integers for a folded network: ranges, sensitivity, repair, training with simulated rounding."""

@@ -1,0 +1,127 @@
+"""Which layers int8 hurts most: what the embedding loses when one layer alone is rounded.
+
+The layer report (``export.int8.layer_errors``) shows every layer's error with all that earlier layers did. Here each
+convolution and linear layer is rounded by itself, weights and output, everything else stays float, and the
+embeddings are compared: 1 - cosine, mean over images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from distill.console import UsageFailure, suggest
+
+if TYPE_CHECKING:
+    import torch
+
+    from export.graph.folded import FoldedGraph, Layer
+
+__all__ = ["SENSITIVITY_IMAGES", "Exclusion", "chosen_layers", "parse_exclusion", "sensitivities"]
+
+SENSITIVITY_IMAGES = 16
+
+
+@dataclass(frozen=True)
+class Exclusion:
+    """Layers that stay float: the ``worst`` so many, and those in ``names``."""
+
+    worst: int = 0
+    names: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return ",".join([*([str(self.worst)] if self.worst else []), *self.names])
+
+    def __bool__(self) -> bool:
+        return bool(self.worst or self.names)
+
+
+def parse_exclusion(text: str) -> Exclusion:
+    """``3``, ``conv1,conv_dw_1`` or ``2,conv1``: a number for the worst so many, or names.
+
+    Raises:
+        UsageFailure: two numbers, a number below 0, or nothing but commas.
+    """
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    numbers = [word for word in words if word.lstrip("-").isdigit()]
+    if len(numbers) > 1 or any(int(number) < 0 for number in numbers) or (text and not words):
+        raise UsageFailure(
+            f"--exclude-layers {text}", "write how many, or names with commas, e.g. 3 or conv1,conv_dw_1"
+        )
+    return Exclusion(int(numbers[0]) if numbers else 0, tuple(word for word in words if word not in numbers))
+
+
+def chosen_layers(exclusion: Exclusion, graph: FoldedGraph, images: Iterable[np.ndarray]) -> tuple[str, ...]:
+    """Names of the layers to keep in float, in the order of the network.
+
+    Raises:
+        UsageFailure: a name that is no layer of the graph, or as many layers as it has.
+    """
+    known = [layer.name for layer in graph.layers]
+    for name in exclusion.names:
+        if name not in known:
+            raise UsageFailure(f"--exclude-layers: no layer '{name}'", suggest(name, known))
+    chosen = set(exclusion.names)
+    if exclusion.worst >= len(known):
+        raise UsageFailure(
+            f"--exclude-layers {exclusion.worst}: the network has {len(known)} layers",
+            "leave some in int8, or take --quantize none",
+        )
+    if exclusion.worst:
+        losses = sensitivities(graph, images)
+        chosen |= set(sorted(losses, key=lambda name: -losses[name])[: exclusion.worst])
+    return tuple(name for name in known if name in chosen)
+
+
+def sensitivities(graph: FoldedGraph, images: Iterable[np.ndarray]) -> dict[str, float]:
+    """Mean of 1 - cosine by layer name, for layers with weights.
+
+    Args:
+        graph: the folded network.
+        images: scaled, float32 ``[1, side, side, 3]``; the first ``SENSITIVITY_IMAGES`` are used.
+    """
+    import torch
+    from torch.nn import functional as F
+
+    from export.int8.repair.network import batches, run
+
+    with torch.inference_mode():
+        first = torch.cat(list(batches(islice(images, SENSITIVITY_IMAGES))))
+        exact: dict[str, torch.Tensor] = {}
+        values = run(graph, first, lambda layer, _, after: exact.update({layer.name: after}))
+        losses = {}
+        for layer in graph.layers:
+            if getattr(layer, "bias", None) is not None:
+                coarse = graph.flow(first, _rounding_one(layer.name, exact))
+                losses[layer.name] = float(1 - F.cosine_similarity(coarse, values).mean())
+    return losses
+
+
+def _rounding_one(name: str, exact: Mapping[str, torch.Tensor]) -> Callable[..., torch.Tensor]:
+    """For ``flow``: layer ``name`` is rounded; what comes before it is known already."""
+    from export.int8.repair.network import activate, linear_part
+
+    passed = False
+
+    def step(layer: Layer, inputs: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        nonlocal passed
+        values, *others = inputs
+        if layer.name == name:
+            passed = True
+            return _rounded(layer, values)
+        return activate(layer, linear_part(layer, values, None, None, *others)) if passed else exact[layer.name]
+
+    return step
+
+
+def _rounded(layer: Layer, values: torch.Tensor) -> torch.Tensor:
+    from export.int8.repair.bias import as_int8, quantized_weight
+    from export.int8.repair.network import activate, linear_part
+
+    exact = activate(layer, linear_part(layer, values))
+    coarse = activate(layer, linear_part(layer, values, quantized_weight(layer)))
+    return as_int8(layer, coarse, float(exact.min()), float(exact.max()))

@@ -1,0 +1,1 @@
+"""Images that an export reads: calibration, check and golden images."""

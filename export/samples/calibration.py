@@ -1,0 +1,160 @@
+"""Real images for an export: some set the int8 ranges, others check the result.
+
+By default both come from the train part of the checkpoint's own data: the test classes, by
+which Recall@K is judged later, never calibrate. No image does both.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from distill.console import Failure, warn
+from distill.data.preprocess import Preprocessing
+from export.bundle.schema import Calibration
+from export.samples.golden import GoldenImages, golden_images
+
+if TYPE_CHECKING:
+    from distill.data.imageset import ImageSet
+
+__all__ = ["CHECK_IMAGES", "CalibrationImages", "Samples", "choose_samples", "plain_text"]
+
+CHECK_IMAGES = 64
+
+
+@dataclass(frozen=True)
+class CalibrationImages:
+    """Pixels that set the int8 ranges: uint8 ``[N, side, side, 3]``, preprocessed.
+
+    The first image carries a black and a white pixel in its top left corner. So the range of
+    the input is what pixels can hold, not what these images happen to hold: with mean = std =
+    128 it is -1..127/128, hence scale 1/128 and zero point 0, and the int8 input is pixel - 128.
+    """
+
+    pixels: np.ndarray
+    preprocessing: Preprocessing
+    marked: bool = True  # False: the images as they are, for comparing
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def scaled(self) -> Iterator[np.ndarray]:
+        """The images one by one as the network takes them: float32 ``[1, side, side, 3]``."""
+        for index, image in enumerate(self.pixels):
+            if index == 0 and self.marked:
+                image = image.copy()
+                image[0, 0], image[0, 1] = 0, 255
+            yield self.preprocessing.scale(image[None]).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What an export reads of a data set."""
+
+    calibration: CalibrationImages | None
+    record: Calibration | None
+    check_pixels: np.ndarray  # uint8 [M, side, side, 3]
+    check_keys: tuple[str, ...]
+    golden: GoldenImages
+    data: str
+    source: ImageSet  # all of the part that these images were drawn from
+    held_out: tuple[str, ...]  # keys in it of the check images
+
+
+def choose_samples(
+    preprocessing: Preprocessing,
+    data: dict[str, Any],
+    spec: str | None,
+    count: int,
+    seed: int,
+    check_images: int = CHECK_IMAGES,
+) -> Samples:
+    """Draw calibration and check images, disjoint.
+
+    Args:
+        preprocessing: the checkpoint's.
+        data: the checkpoint's record of its training data (``spec``, ``split``, ``validation``).
+        spec: another data set; ``None``: the checkpoint's own. The split rule is the
+            checkpoint's for its own data; of another data set everything is taken.
+        count: calibration images; 0: none. Fewer are taken where the data set is small.
+        seed: of the draw.
+        check_images: images to check the variants with.
+
+    Raises:
+        Failure: no data set known, or too few readable images in it.
+    """
+    own = data.get("spec")
+    source = spec or own
+    if not source:
+        raise Failure("the checkpoint does not say what it was trained on", "give --calibration-data SPEC")
+    images, split_rule, part = _open(str(source), data if source == own else {})
+    fingerprint = images.fingerprint()
+    if source == own and data.get("fingerprint") not in (None, fingerprint):
+        warn(f"{source}: not the images that the checkpoint was trained on (the fingerprints differ)")
+    order = np.random.default_rng(seed).permutation(len(images))
+    check_images = min(check_images, max(1, len(images) // 4))
+    if count and count + check_images > len(images):
+        warn(
+            f"{source}: {len(images)} images in its {part} part: "
+            f"{len(images) - check_images} calibrate instead of {count}"
+        )
+    chosen = images.select(order[: count + check_images])
+    pixels, rows, keys = _read(chosen, preprocessing)
+    if count:  # unreadable images may have left fewer than planned
+        check_images = min(check_images, max(1, len(pixels) // 2))
+    if len(pixels) < (2 if count else 1):
+        raise Failure(f"{source}: {len(pixels)} readable image in its {part} part", "give another --calibration-data")
+    calibrating = pixels[check_images : check_images + count]
+    record = None
+    if count:
+        record = Calibration(
+            data=plain_text(str(source)),
+            split=split_rule,
+            part=part,
+            fingerprint=fingerprint,
+            seed=seed,
+            count=len(calibrating),
+            keys=keys[check_images : check_images + count],
+            pixels_sha256=tuple(hashlib.sha256(image.tobytes()).hexdigest() for image in calibrating),
+        )
+    return Samples(
+        calibration=CalibrationImages(calibrating, preprocessing) if count else None,
+        record=record,
+        check_pixels=pixels[:check_images],
+        check_keys=keys[:check_images],
+        golden=golden_images(chosen, rows, pixels[:check_images], keys[:check_images], preprocessing),
+        data=f"{plain_text(str(source))} ({part} part, seed {seed})",
+        source=images,
+        held_out=tuple(chosen.keys[row] for row in rows[:check_images]),
+    )
+
+
+def _open(source: str, data: dict[str, Any]) -> tuple[ImageSet, str, str]:
+    from distill.data.spec import open_data
+    from distill.data.split import split
+
+    images = open_data(source)
+    rule = str(data.get("split") or "")
+    if not rule:
+        return images, "", "all"
+    validation = float(data.get("validation") or 0.0)
+    return split(images, rule=rule, part="train", validation=validation), rule, "train"
+
+
+def _read(images: ImageSet, preprocessing: Preprocessing) -> tuple[np.ndarray, list[int], tuple[str, ...]]:
+    from distill.data.batches import pixel_batches
+
+    parts, order = [], []
+    for pixels, indices in pixel_batches(images, preprocessing, label="reading images"):
+        parts.append(pixels)
+        order.extend(int(index) for index in indices)
+    return np.concatenate(parts), order, tuple(plain_text(images.keys[index]) for index in order)
+
+
+def plain_text(text: str) -> str:
+    """File names that are no UTF-8 must not keep bundle.json from being UTF-8."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
