@@ -1,3 +1,46 @@
-"""Stage 1: images to checkpoint. Nothing here is imported eagerly: torch costs seconds."""
+"""Stage 1: images to checkpoint.
 
-__version__ = "0.1.0"
+The names below are the public Python interface (``docs/api``). They are imported when first used: torch takes seconds.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from distill.api import evaluate, train_student, train_teacher
+    from distill.console.errors import Failure, UsageFailure
+    from distill.data.spec import open_data
+    from distill.evaluation import embed_images
+    from distill.models.checkpoint import load_checkpoint
+
+__all__ = [
+    "Failure",
+    "UsageFailure",
+    "embed_images",
+    "evaluate",
+    "load_checkpoint",
+    "open_data",
+    "train_student",
+    "train_teacher",
+]
+
+_HOMES = {
+    "Failure": "distill.console.errors:Failure",
+    "UsageFailure": "distill.console.errors:UsageFailure",
+    "embed_images": "distill.evaluation:embed_images",
+    "evaluate": "distill.api:evaluate",
+    "load_checkpoint": "distill.models.checkpoint:load_checkpoint",
+    "open_data": "distill.data.spec:open_data",
+    "train_student": "distill.api:train_student",
+    "train_teacher": "distill.api:train_teacher",
+}
+
+if not TYPE_CHECKING:  # a type checker reads the imports above
+
+    def __getattr__(name):
+        if name in _HOMES:
+            module, _, attribute = _HOMES[name].partition(":")
+            return getattr(import_module(module), attribute)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
