@@ -19,7 +19,7 @@ NOTEBOOKS = sorted((ROOT / "examples").glob("*.ipynb"))
 
 
 def run(path: Path, folder: Path) -> nbformat.NotebookNode:
-    """The notebook with its outputs, run in ``folder``; progress (stderr) and timestamps are left out."""
+    """The notebook with its outputs, run in ``folder``; progress, warnings and timestamps are left out."""
     notebook = nbformat.read(path, as_version=4)
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *([before] if before else [])])
@@ -36,8 +36,14 @@ def run(path: Path, folder: Path) -> nbformat.NotebookNode:
     }
     for cell in code_cells(notebook):
         cell.metadata.pop("execution", None)
-        cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+        cell.outputs = [output for output in cell.outputs if _kept(output)]
     return notebook
+
+
+def _kept(output: nbformat.NotebookNode) -> bool:
+    if output.output_type == "display_data":  # rich draws progress as HTML
+        return "image/png" in output.data
+    return output.get("name") != "stderr"
 
 
 def code_cells(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
