@@ -146,7 +146,7 @@ def test_training_from_stored_maps_needs_the_teacher_once(tmp_path, teacher_run,
     train_run("student", student(teacher_run, **options, teacher_crops=0), tmp_path / "live")
     assert stores(tmp_path / "cache") == []
     train_run("student", student(teacher_run, **options, teacher_crops=2), tmp_path / "stored")
-    assert "stage maps of 2 crops an image take" in capsys.readouterr().err
+    assert "stage maps of 2 crops per image take" in capsys.readouterr().err
     live, stored = weights(tmp_path / "live"), weights(tmp_path / "stored")
     # Adam's first steps amplify the rounding of tiny gradients.
     assert 0 < max(float((live[n] - stored[n]).abs().max()) for n in live if "running" not in n) < 0.002
