@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from distill.console import Failure, UsageFailure, warn
 from distill.data.spec import open_data
-from distill.data.split import split
+from distill.data.split import Part, split
 from distill.evaluation import embed_images, score
 from distill.models.allocator import keep_memory
 from distill.models.checkpoint import load_checkpoint, save_checkpoint
@@ -145,7 +145,7 @@ def evaluate_run(
     model, info = load_checkpoint(run)
     spec, rule, held_out = data_of(run, info, data, split_rule)
     validation = held_out if part in ("train", "validation") else 0.0
-    images = split(open_data(spec), rule, part, validation)  # type: ignore[arg-type]
+    images = split(open_data(spec), rule, cast(Part, part), validation)  # split refuses an unknown part
     queries = embed_images(model, info.preprocessing, images, degrade=worse)
     if gallery_run is None:
         return score(queries, with_nmi=with_nmi)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distill.console import UsageFailure
-from distill.losses import METHODS, Method, Term, parse_method
+from distill.losses import LOSSES, Method, Term, parse_method
 
 
 def test_the_issue_example():
@@ -99,14 +99,14 @@ def test_refused(text, message):
     assert error.value.cure and "\n" not in str(error.value) and error.value.exit_code == 2
 
 
-TERMS = st.sampled_from(sorted(METHODS)).flatmap(
+TERMS = st.sampled_from(sorted(LOSSES.names())).flatmap(
     lambda name: st.builds(
         Term,
         st.just(name),
         st.floats(min_value=0, exclude_min=True, allow_infinity=False, allow_nan=False),
         st.just(())
-        if METHODS[name].stages == "none"
-        else st.sets(st.integers(1, 4), min_size=1 if METHODS[name].stages == "maps" else 0).map(sorted).map(tuple),
+        if LOSSES[name].stages == "none"
+        else st.sets(st.integers(1, 4), min_size=1 if LOSSES[name].stages == "maps" else 0).map(sorted).map(tuple),
     )
 )
 
@@ -128,15 +128,39 @@ def test_any_text_is_read_or_refused(text):
     assert parse_method(str(method)) == method
 
 
-def test_the_grammar_needs_no_torch():
-    code = "import sys, distill.losses as l; l.parse_method('relative+triplet'); assert 'torch' not in sys.modules"
+def test_listing_losses_and_refusing_unknown_ones_needs_no_torch():
+    code = """
+import sys
+from distill.console import UsageFailure
+from distill.losses import LOSSES, parse_method
+
+assert "relative" in LOSSES and "triplet" in LOSSES.names()
+try:
+    parse_method("realtive")
+except UsageFailure as error:
+    assert "did you mean 'relative'" in str(error)
+else:
+    raise AssertionError
+assert "torch" not in sys.modules
+"""
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_help_lists_the_losses():
+    from distill.losses.registry import LABEL_LOSSES
+    from distill.training.config import StudentConfig, TeacherConfig
+
+    assert [name for name, spec in LOSSES.items() if not spec.teacher] == list(LABEL_LOSSES)
+    assert all(spec.labels for name, spec in LOSSES.items() if not spec.teacher)
+    student, teacher = (config.model_fields["method"].description for config in (StudentConfig, TeacherConfig))
+    assert student.endswith(": " + ", ".join(LOSSES.names()) + ".")
+    assert teacher.endswith(": " + ", ".join(LABEL_LOSSES) + ".")
 
 
 def test_every_method_is_documented():
     from pathlib import Path
 
     text = (Path(__file__).parents[2] / "docs" / "methods.md").read_text(encoding="utf-8")
-    for name, spec in METHODS.items():
+    for name, spec in LOSSES.items():
         assert f"`{name}`" in text, name
         assert f"| {spec.weight:g} |" in text

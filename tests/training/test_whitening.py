@@ -127,7 +127,7 @@ def test_a_run_is_whitened_by_the_labels_it_used_and_measured_as_evaluate_does(r
         "data": DATA,
         "of": old.id,
     }
-    assert f"{len(seen)} pictures say little of 16 directions" in " ".join(said.split())
+    assert f"{len(seen)} images are few for 16 directions" in " ".join(said.split())
 
     model, _ = load_checkpoint(run)
     rows = embed_images(model, old.preprocessing, seen)
@@ -164,7 +164,7 @@ def test_what_is_refused(run, tmp_path, capsys):
     (tmp_path / "begun" / "state.pt").write_bytes(b"")
     single = "glyphs:classes=12,faces=1,size=32"
     for arguments, code, says in [
-        ([str(run), "--out", str(run)], 2, "the run that is whitened"),
+        ([str(run), "--out", str(run)], 2, "is the run to whiten"),
         ([str(run), "--overwrite", "--out", str(run.parent)], 2, "or holds it"),
         ([str(run), "--out", str(tmp_path / "full")], 2, "is not empty and not a run"),
         ([str(run), "--out", str(tmp_path / "file")], 2, "is a file"),
