@@ -1,7 +1,7 @@
 """Write the tables of docs/methods.md from the specs of the losses.
 
-    python scripts/methods_table.py
-    python scripts/methods_table.py --check
+python scripts/methods_table.py
+python scripts/methods_table.py --check
 """
 
 from __future__ import annotations
