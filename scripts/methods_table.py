@@ -23,7 +23,7 @@ _TABLE = re.compile(r"(<!-- losses on (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 # Title of a column and the cell of a loss in it.
 Columns = dict[str, Callable[[str, LossSpec], str]]
-_NAME: Columns = {"Method": lambda name, spec: f"`{name}`"}
+_NAME: Columns = {"Method": lambda name, spec: f"`{name}`", "In words": lambda name, spec: spec.help}
 _WEIGHT: Columns = {"Default weight": lambda name, spec: f"{spec.weight:g}"}
 _SPACE: Columns = {"Space": lambda name, spec: spec.space}
 _SOURCE: Columns = {"Source": lambda name, spec: spec.source}

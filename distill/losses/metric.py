@@ -142,7 +142,7 @@ def _contrastive(context: LossContext) -> MetricLoss:
 
 
 TRIPLET = LossSpec(
-    help="batch-hard triplets, margin 0 (the paper's)",
+    help="keep the hardest positive closer than the hardest negative",
     equation="mean over all anchors of `max(0, d(hardest positive) − d(hardest negative))`: batch-hard, margin 0, satisfied anchors counted",
     source="Hermans et al. 2017; Yu et al., CVPR 2019",
     build=_triplet,
@@ -150,7 +150,7 @@ TRIPLET = LossSpec(
     labels=True,
 )
 TRIPLET_SEMIHARD = LossSpec(
-    help="semi-hard triplets, margin 0.2",
+    help="keep positives closer than negatives by a margin",
     equation="mean over active triplets of `max(0, d_ap − d_an + 0.2)`, semi-hard",
     source="Schroff et al., CVPR 2015",
     build=_triplet_semihard,
@@ -158,15 +158,15 @@ TRIPLET_SEMIHARD = LossSpec(
     labels=True,
 )
 MULTI_SIMILARITY = LossSpec(
-    help="weighted hard pairs",
-    equation="α 2, β 50, base 0.5, mined with ε 0.1",
+    help="pull and push hard pairs, weighted by their similarity",
+    equation="log-sum-exp over hard pairs, α 2, β 50, base 0.5, mined with ε 0.1",
     source="Wang et al., CVPR 2019",
     build=lambda context: multi_similarity(),
     teacher=False,
     labels=True,
 )
 PROXY_ANCHOR = LossSpec(
-    help="a learned proxy for each class",
+    help="stay close to the learned proxy of the class",
     equation="a learned proxy for each class, margin 0.1, α 32; proxies at 100 × the learning rate",
     source="Kim et al., CVPR 2020",
     build=lambda context: ProxyAnchorLoss(context.num_classes, context.student_size),
@@ -175,7 +175,7 @@ PROXY_ANCHOR = LossSpec(
     lr_factor=100.0,  # as in the paper: proxies start random and meet few images
 )
 CONTRASTIVE = LossSpec(
-    help="positives together, negatives a margin apart",
+    help="pull positives together, push negatives a margin apart",
     equation="`d_ap` to 0, `max(0, 1 − d_an)` to 0, each over its active pairs",
     source="Hadsell et al., CVPR 2006",
     build=_contrastive,

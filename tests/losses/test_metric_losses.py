@@ -63,12 +63,12 @@ def test_multi_similarity_formula():
     similarity = rows @ rows.T
     losses = []
     for i in range(12):
-        own = [j for j in range(12) if j != i and labels[j] == labels[i]]
-        others = [j for j in range(12) if labels[j] != labels[i]]
-        hardest = max(similarity[i, j] for j in others) + 0.1
-        easiest = min(similarity[i, j] for j in own) - 0.1
-        positive = [j for j in own if similarity[i, j] < hardest]
-        negative = [j for j in others if similarity[i, j] > easiest]
+        same = [j for j in range(12) if j != i and labels[j] == labels[i]]
+        different = [j for j in range(12) if labels[j] != labels[i]]
+        hardest = max(similarity[i, j] for j in different) + 0.1
+        easiest = min(similarity[i, j] for j in same) - 0.1
+        positive = [j for j in same if similarity[i, j] < hardest]
+        negative = [j for j in different if similarity[i, j] > easiest]
         pull = torch.log(1 + sum(torch.exp(-2 * (similarity[i, j] - 0.5)) for j in positive)) / 2 if positive else 0.0
         push = torch.log(1 + sum(torch.exp(50 * (similarity[i, j] - 0.5)) for j in negative)) / 50 if negative else 0.0
         losses.append(float(pull + push))
@@ -119,10 +119,10 @@ def test_duplicates_and_half_precision(name, dtype):
     rows, labels = batch()
     rows[8:16] = rows[:8]
     rows[5] = rows[4]
-    own = rows.to(dtype).requires_grad_()
-    value = metric_loss(name, 4, 16)(own, labels)
+    student = rows.to(dtype).requires_grad_()
+    value = metric_loss(name, 4, 16)(student, labels)
     value.backward()
-    assert value.dtype == torch.float32 and torch.isfinite(value) and torch.isfinite(own.grad).all()
+    assert value.dtype == torch.float32 and torch.isfinite(value) and torch.isfinite(student.grad).all()
 
 
 def test_wrong_arguments():

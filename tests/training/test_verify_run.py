@@ -66,7 +66,7 @@ def run(lfw: Path) -> Path:
 
 
 def similarities(run: Path, lfw: Path, name: str):
-    """By hand: every picture embedded, one product a pair."""
+    """By hand: every image embedded, one product per pair."""
     images = open_data(f"lfw:{lfw}?counts=any")
     model, info = load_checkpoint(run)
     rows = embed_images(model, info.preprocessing, images).rows.astype(np.float64)
@@ -112,7 +112,7 @@ def test_what_is_refused(run: Path, lfw: Path, tmp_path: Path, capsys: pytest.Ca
         assert says in " ".join(capsys.readouterr().err.split())
 
 
-def test_every_picture_of_the_pairs_is_needed(run: Path, lfw: Path, tmp_path: Path) -> None:
+def test_every_image_of_the_pairs_is_needed(run: Path, lfw: Path, tmp_path: Path) -> None:
     import shutil
 
     copy = Path(shutil.copytree(lfw, tmp_path / "copy"))
