@@ -39,9 +39,9 @@ class LossSpec:
     """One loss that ``--method`` can name.
 
     The module that ``build`` returns is called as ``module(student[, teacher][, labels])`` and returns a
-    scalar. ``student`` and ``teacher`` are embeddings ``[n, d]`` and ``[n, D]``, or, where the term has
-    stages, lists of maps ``[n, C, h, w]``, one for each stage. ``teacher`` is passed if the spec says
-    ``teacher``, ``labels`` (int64 ``[n]``) if it says ``labels``; then all rows are labelled ones.
+    scalar. ``student`` and ``teacher`` are embeddings ``[n, d]`` and ``[n, D]``, or, if the term has
+    stages, lists of maps ``[n, C, h, w]``, one for each stage. ``labels`` is int64 ``[n]``. ``teacher`` and
+    ``labels`` are passed if the spec sets them to True; with labels, only labelled rows are passed.
 
     Attributes:
         help: what the loss asks of the student, in one line.
@@ -61,6 +61,9 @@ class LossSpec:
             student queries can search a gallery indexed by the teacher. Dimensions must then be equal.
         views: crops of each image that a batch should hold.
         lr_factor: factor on the learning rate of the loss's own parameters.
+
+    Raises:
+        ValueError: ``default_stages`` is missing for a loss on maps, or given for a loss on embeddings.
     """
 
     help: str
@@ -76,3 +79,9 @@ class LossSpec:
     space: Literal["teacher", "own"] = "own"
     views: int = 1
     lr_factor: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.stages == "maps" and not self.default_stages:
+            raise ValueError("a loss on stage maps needs default_stages")
+        if self.stages == "none" and self.default_stages:
+            raise ValueError("default_stages are given, but the loss works on embeddings: set stages")

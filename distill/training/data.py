@@ -34,7 +34,7 @@ class Batch:
     Attributes:
         indices: int64 [B], indices into :class:`TrainImages`.
         views: the V crop numbers.
-        student: uint8 [V·B, 3, S, S], the student's crops, degraded if the run says so.
+        student: uint8 [V·B, 3, S, S], the student's crops, degraded under ``--student-degrade``.
         teacher: uint8 [V·B, 3, T, T], the same crops for a live teacher; None for a cached one.
     """
 

@@ -51,7 +51,7 @@ class ReducedTeacher(LiveTeacher):
         return self.info.training["reduction"]
 
     def keep(self, run: Path) -> None:
-        """Save the reduced teacher with its run, unless it is there, and report how much variance it keeps."""
+        """Save the reduced teacher with its run, if it is not saved yet, and report how much variance it keeps."""
         record = self.reduction
         folder = run / REDUCED_FOLDER
         started = "" if record["kind"] == "pca" else "a projection learned from labels, started from "

@@ -28,7 +28,7 @@ class Teacher(Protocol):
 
     @property
     def source(self) -> Literal["live", "stored"]:
-        """Whether the network runs at every step, or what it computed once is read."""
+        """``"live"`` if the network runs at every step, ``"stored"`` if cached results are read."""
 
     @property
     def input_size(self) -> int | None:
@@ -43,13 +43,13 @@ class Teacher(Protocol):
         """Record of the dimension reduction made for this run; None without one."""
 
     def prepare(self, views: tuple[int, ...]) -> None:
-        """Make the crops numbered ``views`` available, before an epoch asks for them."""
+        """Make the crops numbered ``views`` available before an epoch uses them."""
 
     def __call__(self, batch: Batch, stages: bool) -> tuple[torch.Tensor, list[torch.Tensor | None] | None]:
         """Embeddings float32 [V·B, D] and, if asked for, the four stage maps (None for stages that no loss uses)."""
 
     def keep(self, run: Path) -> None:
-        """Save in the run's folder what the run must not lose."""
+        """Save in the run's folder whatever the run alone owns, such as a reduced teacher."""
 
 
 def to_input(pixels: torch.Tensor, preprocessing: Preprocessing, device: torch.device) -> torch.Tensor:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import csv
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -56,3 +59,20 @@ def test_it_is_named_where_losses_are_named(cosine):
     assert str(parse_method("cosine + triplet:2")) == "cosine:1+triplet:2"
     with pytest.raises(UsageFailure, match="did you mean 'cosine'"):
         parse_method("cosin")
+
+
+def test_an_installed_package_adds_it_to_the_help(tmp_path):
+    shutil.copy(EXAMPLE, tmp_path / "cosine_example.py")
+    metadata = tmp_path / "cosine_example-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: cosine-example\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text("[distill_to_phone.losses]\ncosine = cosine_example:COSINE\n")
+    paths = os.pathsep.join([str(tmp_path), str(EXAMPLE.parents[2])])
+    done = subprocess.run(
+        [sys.executable, "-m", "distill", "student", "--help"],
+        env={**os.environ, "PYTHONPATH": paths, "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "contrastive, cosine." in " ".join(done.stdout.replace("│", " ").split())

@@ -237,3 +237,9 @@ def test_the_context_has_the_channels_of_the_chosen_stages():
         LossContext(6, 9, 4, student_channels=(8, 16), teacher_channels=(16, 32)),
         LossContext(6, 6, 4),
     ]
+
+
+@pytest.mark.parametrize("fields", [dict(stages="maps"), dict(default_stages=(2, 3))])
+def test_a_spec_whose_stages_do_not_fit_is_refused(fields):
+    with pytest.raises(ValueError, match="default_stages"):
+        LossSpec(help="", equation="", source="", build=lambda context: torch.nn.Identity(), **fields)

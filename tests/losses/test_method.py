@@ -164,7 +164,9 @@ def test_the_tables_of_the_docs_agree_with_the_specs(monkeypatch, tmp_path):
     page = tables.PAGE.read_text(encoding="utf-8")
     assert tables.updated(page) == page
     for name, spec in LOSSES.items():
-        (row,) = (line for line in page.splitlines() if line.startswith(f"| `{name}` | {spec.help} | {spec.equation} | "))
+        (row,) = (
+            line for line in page.splitlines() if line.startswith(f"| `{name}` | {spec.help} | {spec.equation} | ")
+        )
         assert f" | {spec.weight:g} | " in row
         assert f"**`{name}`**" in page or name in ("rkd_distance", "rkd_angle")
     # A page of older specs is found, and mended.
