@@ -83,6 +83,8 @@ def train_model(config: RunConfig, run: RunFolder, overwrite: bool = False) -> T
 
 
 class _Loop:
+    """A run in progress: network, losses, optimiser and the best epoch so far."""
+
     def __init__(self, config: RunConfig, setup: Setup, run: RunFolder) -> None:
         self.config = config
         self.setup = setup
