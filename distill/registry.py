@@ -39,7 +39,9 @@ class Registry(Generic[Entry]):
         (['small', 'large'], 1, False)
     """
 
-    def __init__(self, what: str, entry_type: type[Entry], builtin: Mapping[str, Entry | str], *, group: str) -> None:
+    def __init__(
+        self, what: str, entry_type: type[Entry], builtin: Mapping[str, Entry | str], *, group: str
+    ) -> None:
         self.what = what
         self.group = group
         self._type = entry_type
