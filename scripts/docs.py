@@ -31,13 +31,13 @@ app = make_app(__doc__ or "", default_command="build")
 
 
 def pages() -> list[Path]:
-    """Every Markdown page of the site, relative to the repository."""
-    roots = [Path(name) for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "android_demo/README.md")]
-    return roots + sorted(path.relative_to(ROOT) for path in (ROOT / "docs").rglob("*.md"))
+    """Return every Markdown page of the site, relative to the repository."""
+    names = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "android_demo/README.md", "examples/README.md")
+    return [Path(name) for name in names] + sorted(path.relative_to(ROOT) for path in (ROOT / "docs").rglob("*.md"))
 
 
 def linked_files(page: Path) -> list[Path]:
-    """Files that a page links to by a relative path and that are not pages themselves.
+    """Return the files that a page links to by a relative path and that are not pages themselves.
 
     Raises:
         Failure: the file does not exist.
@@ -55,7 +55,7 @@ def linked_files(page: Path) -> list[Path]:
 
 
 def notebook_page(path: Path) -> str:
-    """A notebook with its outputs as Markdown."""
+    """Return a notebook, outputs included, as Markdown."""
     import nbformat
 
     parts = []
@@ -101,12 +101,12 @@ def build(
         raise UsageFailure(f"{out}: is not a site of this script", "name a new folder, such as build/site")
     with tempfile.TemporaryDirectory() as scratch:
         stage(Path(scratch))
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "NO_COLOR": "1"}
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         command = [sys.executable, "-m", "zensical", "build", "--strict"]
         done = subprocess.run(command, cwd=scratch, env=environment, capture_output=True, text=True, check=False)
         if done.returncode:
-            problems = re.sub(r"Traceback.*", "", done.stderr, flags=re.DOTALL).strip() or done.stderr.strip()
-            print(problems, file=sys.stderr)
+            text = re.sub(r"\x1b\[[\d;]*m", "", done.stdout + done.stderr)
+            print(re.sub(r"Traceback \(most recent call last\).*?(?=\n\S)", "", text, flags=re.DOTALL), file=sys.stderr)
             raise Failure("the site was not built", "see the problems above")
         with atomic_dir(out) as temporary:
             shutil.copytree(Path(scratch) / "site", temporary, dirs_exist_ok=True)

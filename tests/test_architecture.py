@@ -1,11 +1,13 @@
-"""The promises of docs/architecture.md: imports go one way, and what must be light is light."""
+"""The promises of docs/architecture.md: imports go one way, light commands stay light, the paths it names exist."""
 
 from __future__ import annotations
 
 import ast
 import os
+import re
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -62,6 +64,7 @@ def test_a_gallery_knows_only_images_metrics_and_files_of_distill():
 @pytest.mark.parametrize(
     "modules",
     [
+        "distill, export, benchmark, gallery",
         "distill.cli",
         "export.cli",
         "benchmark.cli",
@@ -118,3 +121,18 @@ def test_few_files_are_long():
         if (lines := path.read_text(encoding="utf-8").count("\n")) > 400
     }
     assert not long
+
+
+def test_the_folders_and_modules_that_the_architecture_names_exist():
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`((?:distill|export|gallery|benchmark|scripts|examples|tests|results)/[\w/.]*)`", text))
+    assert len(named) > 30
+    assert not sorted(name for name in named if not (ROOT / name).exists())
+
+
+@pytest.mark.parametrize("package", ["distill", "export", "benchmark"])
+def test_the_public_names_of_a_package_are_found_when_asked_for(package):
+    module = import_module(package)
+    assert module.__all__ and all(getattr(module, name) for name in module.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        module.nothing  # noqa: B018

@@ -1,6 +1,6 @@
 """The notebooks of examples/ run from a clean state, and their kept outputs are tidy.
 
-    python tests/test_notebooks.py      runs them and writes their outputs anew
+python tests/test_notebooks.py      runs them and writes their outputs anew
 """
 
 from __future__ import annotations
