@@ -40,16 +40,16 @@ def linked_files(page: Path) -> list[Path]:
     """Return the files that a page links to by a relative path and that are not pages themselves.
 
     Raises:
-        Failure: the file does not exist.
+        Failure: a target does not exist, or is a folder, which a site cannot show.
     """
     found = []
     for target in LINK.findall((ROOT / page).read_text(encoding="utf-8")):
         if re.match(r"[a-z]+:", target):
             continue
         path = Path(os.path.normpath(page.parent / target))
-        if not (ROOT / path).exists():
-            raise Failure(f"{page}: links to {target}, which does not exist", "correct the link")
-        if path.suffix not in (".md", ".ipynb") and (ROOT / path).is_file():
+        if not (ROOT / path).is_file():
+            raise Failure(f"{page}: links to {target}, which is not a file", "link to a file")
+        if path.suffix not in (".md", ".ipynb"):
             found.append(path)
     return found
 
