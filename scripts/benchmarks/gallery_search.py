@@ -30,7 +30,7 @@ import typer
 from distill.console import DebugOption, JsonOption, make_app, run_app
 from distill.data.preprocess import Preprocessing
 from gallery import Content, Gallery, Model, int8_codes, open_gallery, row_codes, write_gallery
-from gallery.search import candidate_count, search
+from gallery.search import candidate_count, search_gallery
 
 app = make_app(__doc__ or "", default_command="run")
 K = 20
@@ -97,8 +97,8 @@ def losses(
 ) -> dict[str, float]:
     """Recall of the prefilter against the exact int8 search; Recall@1 of float32, int8 and int8 without equal lengths."""
     queries = rows[asked]
-    whole, quick = search(exact, queries, K + 1), search(signs, queries, K + 1)
-    unequal = search(plain, queries, K + 1)
+    whole, quick = search_gallery(exact, queries, K + 1), search_gallery(signs, queries, K + 1)
+    unequal = search_gallery(plain, queries, K + 1)
     flat = faiss.IndexFlatIP(rows.shape[1])
     flat.add(rows)
     _, true = flat.search(queries, K + 1)
@@ -152,8 +152,8 @@ def run(
         ways: dict[str, Callable[[np.ndarray], object]] = {
             "faiss IndexFlatIP, float32": lambda query: flat.search(query, K),
             "faiss IndexScalarQuantizer, 8 bit": lambda query: quantised.search(query, K),
-            "gallery, exact int8": lambda query: search(exact, query, K),
-            "gallery, signs first": lambda query: search(signs, query, K),
+            "gallery, exact int8": lambda query: search_gallery(exact, query, K),
+            "gallery, signs first": lambda query: search_gallery(signs, query, K),
         }
         for way in ways.values():
             for query in rows[asked[:5]]:

@@ -19,7 +19,7 @@ from distill.data.spec import open_data
 from distill.metrics import recall_at_k
 from export.bundle import Bundle, open_variant
 from gallery import Content, Model, check_gallery, int8_codes, open_gallery, row_codes, write_gallery
-from gallery.search import search
+from gallery.search import search_gallery
 
 pytestmark = pytest.mark.slow
 
@@ -147,7 +147,7 @@ def test_search_finds_what_python_finds(dimension: int, tmp_path: Path) -> None:
     queries.tofile(tmp_path / "queries")
     gallery = open_gallery(tmp_path / "gallery")
     for how, exact in (("exact", True), ("best", False)):
-        found = search(gallery, queries, 20, exact)
+        found = search_gallery(gallery, queries, 20, exact)
         products = (int8_codes(queries).astype(int)[:, None] * gallery.embeddings[found.rows].astype(int)).sum(axis=2)
         lines = java_build.java("search", tmp_path / "gallery", tmp_path / "queries", 20, how)
         assert len(lines) == len(queries)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from distill.console import Failure
 from gallery import Content, Gallery, int8_codes, open_gallery, row_codes, sign_bits, write_gallery
 from gallery import search as search_module
-from gallery.search import candidate_count, search, search_rows
+from gallery.search import candidate_count, search_gallery, search_rows
 
 QUIET = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
 
@@ -79,7 +79,7 @@ def test_agrees_with_faiss(tmp_path: Path) -> None:
     index.add(codes.astype(np.float32))
     queries = clustered(50, 128, 300, 0)
     distances, expected = index.search(int8_codes(queries).astype(np.float32), 20)
-    found = search(make(tmp_path / "g", codes), queries, 20)
+    found = search_gallery(make(tmp_path / "g", codes), queries, 20)
     # Of equal products faiss takes any: the products agree everywhere, the rows where they differ.
     assert np.allclose(found.scores * 127**2, distances, atol=0.5)
     alone = np.all(np.diff(distances, axis=1) < 0, axis=1)
@@ -88,14 +88,14 @@ def test_agrees_with_faiss(tmp_path: Path) -> None:
     plain = faiss.IndexFlatIP(128)
     plain.add(rows)
     distances, expected = plain.search(queries, 20)
-    found = search(make(tmp_path / "f", rows), queries, 20)
+    found = search_gallery(make(tmp_path / "f", rows), queries, 20)
     assert np.allclose(found.scores, distances, atol=1e-6) and (found.rows == expected).mean() > 0.999
 
 
 def test_int8_ranks_nearly_as_float32(tmp_path: Path) -> None:
     rows, queries = clustered(3000, 128, 300, 1), clustered(200, 128, 300, 1)
-    exact = search(make(tmp_path / "f", rows), queries, 20)
-    coded = search(make(tmp_path / "i", int8_codes(rows)), queries, 20)
+    exact = search_gallery(make(tmp_path / "f", rows), queries, 20)
+    coded = search_gallery(make(tmp_path / "i", int8_codes(rows)), queries, 20)
     shared = [len(set(a) & set(b)) / 20 for a, b in zip(exact.rows.tolist(), coded.rows.tolist(), strict=True)]
     assert np.mean(shared) > 0.97
     assert np.abs(exact.scores - coded.scores).max() < 0.02
@@ -178,13 +178,13 @@ def test_recall_of_the_prefilter(tmp_path: Path) -> None:
     rows = clustered(20_000, 128, 2000, 3)
     gallery = make(tmp_path / "g", int8_codes(rows), bits=True)
     queries = clustered(100, 128, 2000, 3)
-    found, exact = search(gallery, queries, 5), search(gallery, queries, 5, exact=True)
+    found, exact = search_gallery(gallery, queries, 5), search_gallery(gallery, queries, 5, exact=True)
     assert candidate_count(20_000, 5) == 400  # 2 % of the rows
     shared = [len(set(a) & set(b)) / 5 for a, b in zip(found.rows.tolist(), exact.rows.tolist(), strict=True)]
     assert np.mean(shared) > 0.97
     assert (found.rows[:, 0] == exact.rows[:, 0]).mean() > 0.99
     noise = unit(np.random.default_rng(4).normal(size=(100, 128)))
-    found, exact = search(gallery, noise, 5), search(gallery, noise, 5, exact=True)
+    found, exact = search_gallery(gallery, noise, 5), search_gallery(gallery, noise, 5, exact=True)
     shared = [len(set(a) & set(b)) / 5 for a, b in zip(found.rows.tolist(), exact.rows.tolist(), strict=True)]
     assert 0.3 < np.mean(shared) < 0.99  # it is a filter: without structure it does lose some
 
@@ -214,19 +214,19 @@ def test_what_a_search_refuses(tmp_path: Path) -> None:
     gallery = make(tmp_path / "g", int8_codes(clustered(10, 16, 2, 0)))
     query = clustered(1, 16, 2, 0)
     with pytest.raises(ValueError, match="below 1"):
-        search(gallery, query, 0)
+        search_gallery(gallery, query, 0)
     with pytest.raises(Failure, match=r"\(1, 15\), .* has 16 dimensions"):
-        search(gallery, query[:, :15])
+        search_gallery(gallery, query[:, :15])
     for wrong in (query * 2, query * np.nan, query * 0):
         with pytest.raises(ValueError, match="unit length"):
-            search(gallery, wrong)
-    with pytest.raises(ValueError, match="gallery keeps int8"):
+            search_gallery(gallery, wrong)
+    with pytest.raises(ValueError, match="gallery stores int8"):
         search_rows(gallery, query)
     with pytest.raises(Failure, match="no sign bits"):
-        search(gallery, query, exact=False)
+        search_gallery(gallery, query, exact=False)
     with pytest.raises(Failure, match="empty gallery"):
-        search(make(tmp_path / "e", np.zeros((0, 16), np.int8)), query)
+        search_gallery(make(tmp_path / "e", np.zeros((0, 16), np.int8)), query)
     broken = clustered(10, 16, 2, 0)
     broken[3, 3] = np.nan
     with pytest.raises(Failure, match="not finite"):
-        search(make(tmp_path / "n", broken), query)
+        search_gallery(make(tmp_path / "n", broken), query)
