@@ -18,7 +18,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import picture_kinds
+import image_kinds
 import pytest
 
 from distill.data.decode import decode
@@ -71,7 +71,7 @@ def make_fixture(folder: Path, bundle: Bundle) -> Path:
     expected = {Path(query["query"]).name: query["neighbours"] for query in found["queries"]}
     kinds = folder / "kinds"
     kinds.mkdir()
-    for name, content in picture_kinds.kinds().items():
+    for name, content in image_kinds.kinds().items():
         (kinds / name).write_bytes(content)
         (kinds / f"{name}.pixels").write_bytes(bundle.manifest.preprocessing.pixels(decode(content, name)).tobytes())
     (folder / "expected.json").write_text(json.dumps({"count": made["count"], "pictures": expected}))

@@ -9,7 +9,7 @@ import java.util.concurrent.Executors;
 import org.distilltophone.core.Bundle;
 import org.distilltophone.core.FlatIndex;
 import org.distilltophone.core.Gallery;
-import org.distilltophone.core.GalleryModel;
+import org.distilltophone.core.Index;
 import org.distilltophone.core.PhotoIndex;
 
 /** What lives as long as the process: the model, the demo gallery, the index of the user's photos, one working thread. */
@@ -23,7 +23,7 @@ public class DemoApp extends Application {
 
     private AppModel model;
     private Gallery gallery;
-    private FlatIndex galleryIndex;
+    private Index galleryIndex;
     private PhotoIndex photos;
 
     /** The model, opened anew where the settings changed. Used on {@link #worker} alone. */
@@ -44,13 +44,13 @@ public class DemoApp extends Application {
         if (gallery == null) {
             ByteBuffer file = new AssetSource(getAssets(), "", getString(R.string.cure_build)).read("demo.gallery");
             Gallery opened = Gallery.of(file);
-            opened.checkModel(AppModel.bundle(this), false);
+            opened.checkModel(AppModel.bundle(this));
             gallery = opened;
         }
         return gallery;
     }
 
-    synchronized FlatIndex galleryIndex() throws IOException {
+    synchronized Index galleryIndex() throws IOException {
         if (galleryIndex == null) {
             galleryIndex = new FlatIndex(gallery());
         }
@@ -61,7 +61,7 @@ public class DemoApp extends Application {
     synchronized PhotoIndex photos() throws IOException {
         if (photos == null) {
             Bundle bundle = AppModel.bundle(this);
-            photos = PhotoIndex.open(photosFolder(), GalleryModel.of(bundle), bundle.dimension());
+            photos = PhotoIndex.open(photosFolder(), bundle.variant().sha256, bundle.dimension());
         }
         return photos;
     }

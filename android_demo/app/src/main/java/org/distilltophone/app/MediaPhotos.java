@@ -68,7 +68,7 @@ final class MediaPhotos implements PhotoSource {
     @Override
     public byte[] pixels(String id) throws IOException, UndecodableException {
         try {
-            PictureReader picture = PictureReader.read(context, Uri.parse(id));
+            SharedImage picture = SharedImage.read(context, Uri.parse(id));
             byte[] pixels = preprocessing.pixels(picture, picture.orientation);
             picture.bitmap.recycle();
             return pixels;

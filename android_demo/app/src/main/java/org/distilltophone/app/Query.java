@@ -6,8 +6,8 @@ import java.io.IOException;
 import java.util.ArrayList;
 import java.util.Collections;
 import java.util.List;
-import org.distilltophone.core.FlatIndex;
 import org.distilltophone.core.Gallery;
+import org.distilltophone.core.Index;
 import org.distilltophone.core.Int8;
 import org.distilltophone.core.Match;
 import org.distilltophone.core.PhotoIndex;
@@ -81,10 +81,10 @@ final class Query {
         try {
             AppModel model = app.model();
             // Opened before the clock starts: what is timed is a search, not the first one.
-            FlatIndex demo = inPhotos ? null : app.galleryIndex();
+            Index demo = inPhotos ? null : app.galleryIndex();
             PhotoIndex photos = inPhotos ? app.photos() : null;
             long start = System.nanoTime();
-            PictureReader decoded = PictureReader.read(app, picture);
+            SharedImage decoded = SharedImage.read(app, picture);
             byte[] pixels = model.bundle.preprocessing().pixels(decoded, decoded.orientation);
             long decodedAt = System.nanoTime();
             preview = decoded.preview(PREVIEW);
@@ -108,7 +108,7 @@ final class Query {
         }
     }
 
-    private static int searchDemo(Gallery gallery, FlatIndex index, byte[] query, int k, List<Hit> hits) {
+    private static int searchDemo(Gallery gallery, Index index, byte[] query, int k, List<Hit> hits) {
         TopK best = new TopK(k);
         index.search(query, k, best);
         for (int i = 0; i < best.size(); i++) {

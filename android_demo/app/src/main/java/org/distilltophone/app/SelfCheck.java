@@ -62,7 +62,7 @@ final class SelfCheck {
         byte[] file = new byte[content.remaining()];
         content.get(file);
         try {
-            PictureReader picture = PictureReader.decode(context, file);
+            SharedImage picture = SharedImage.decode(context, file);
             return bundle.preprocessing().pixels(picture, picture.orientation);
         } catch (UndecodableException broken) {
             throw new IOException(golden.file + ": " + broken.getMessage(), broken);

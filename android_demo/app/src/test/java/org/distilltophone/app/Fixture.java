@@ -74,7 +74,7 @@ final class Fixture {
         return Files.readAllBytes(folder.toPath().resolve("pictures").resolve(picture));
     }
 
-    /** Pictures of every kind, and beside NAME as NAME.pixels what Python makes of it. */
+    /** Images of every kind; NAME.pixels holds the pixels that Python computes for NAME. */
     File kinds() {
         return new File(folder, "kinds");
     }

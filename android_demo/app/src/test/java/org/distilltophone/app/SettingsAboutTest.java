@@ -69,7 +69,7 @@ public class SettingsAboutTest {
         Bundle bundle = AppModel.bundle(activity);
         List<String> texts = texts(activity);
         assertTrue(texts.contains(bundle.variant().sha256));
-        assertTrue(texts.contains(bundle.sourceId()));
+        assertTrue(texts.contains(bundle.provenance().get("source.id")));
         assertTrue(texts.containsAll(bundle.provenance().keySet()));
         assertTrue(Screen.text(activity, R.id.licences).contains("Apache License 2.0"));
     }

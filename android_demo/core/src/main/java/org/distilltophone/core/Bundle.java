@@ -79,26 +79,12 @@ public final class Bundle {
         return variant;
     }
 
-    public List<Variant> variants() {
-        return Collections.unmodifiableList(manifest.variants);
-    }
-
     /**
      * Where the bundle comes from, as flat facts: "created", "tool", "source.arch", "source.id", "licence.model" … Lists are
      * left out.
      */
     public Map<String, String> provenance() {
         return Collections.unmodifiableMap(manifest.provenance);
-    }
-
-    /** "source.id": stands for weights, network and preprocessing together. */
-    public String sourceId() {
-        return manifest.provenance.get("source.id");
-    }
-
-    /** The teacher whose gallery its queries may search; null: none. */
-    public String space() {
-        return manifest.provenance.get("source.space");
     }
 
     /** The content of the variant's model file, checked. Direct or mapped where the source gives such. */
@@ -133,11 +119,6 @@ public final class Bundle {
         }
     }
 
-    /** How many golden images there are. */
-    public int goldenCount() {
-        return manifest.goldenCount;
-    }
-
     /** Those of them that are there as files too. */
     public List<GoldenFile> goldenFiles() {
         return Collections.unmodifiableList(manifest.goldenFiles);
@@ -157,11 +138,6 @@ public final class Bundle {
     /** The embeddings that the variant in use gave for them. */
     public float[][] goldenEmbeddings() throws IOException {
         return rows(variant.goldenFile);
-    }
-
-    /** The embeddings that PyTorch gave for them. */
-    public float[][] goldenPytorch() throws IOException {
-        return rows(manifest.goldenPytorch);
     }
 
     private float[][] rows(String file) throws IOException {

@@ -6,18 +6,18 @@ import java.nio.ByteOrder;
 
 /** Pixels to embeddings with one loaded model. One call at a time; calls from several threads wait for each other. */
 public final class Embedder implements Closeable {
-    private final Border border;
+    private final TensorCodec border;
     private final Engine engine;
     private final ByteBuffer input;
     private final ByteBuffer output;
 
     /** @param engine of the bundle's variant; closed by {@link #close} */
     public Embedder(Bundle bundle, Engine engine) {
-        this(new Border(bundle.preprocessing(), bundle.variant()), engine);
+        this(new TensorCodec(bundle.preprocessing(), bundle.variant()), engine);
     }
 
     /** The same for a model that comes without a bundle. */
-    public Embedder(Border border, Engine engine) {
+    public Embedder(TensorCodec border, Engine engine) {
         this.border = border;
         this.engine = engine;
         input = ByteBuffer.allocateDirect(border.input.bytes()).order(ByteOrder.nativeOrder());
@@ -39,11 +39,6 @@ public final class Embedder implements Closeable {
         prepare(pixels);
         invoke();
         return result();
-    }
-
-    /** The embedding as galleries hold it. */
-    public byte[] embedInt8(byte[] pixels) {
-        return Int8.quantize(embed(pixels));
     }
 
     /** Writes the input tensor: the first part of {@link #embed}, for benchmarks. */

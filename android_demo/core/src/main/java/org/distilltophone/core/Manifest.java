@@ -45,7 +45,6 @@ final class Manifest {
     final List<GoldenFile> goldenFiles = new ArrayList<GoldenFile>();
     final int goldenCount;
     final String goldenPixels;
-    final String goldenPytorch;
     final Map<String, String> provenance = new LinkedHashMap<String, String>();
     private final Set<String> seen = new HashSet<String>();
 
@@ -79,7 +78,6 @@ final class Manifest {
         if (!byName.containsKey("pytorch")) {
             throw golden.bad("no expected embeddings of pytorch");
         }
-        goldenPytorch = byName.get("pytorch").text("file", 500);
         Fields pixels = golden.child("pixels");
         Listed listed = new Listed(pixels, MAX_GOLDEN_BYTES);
         goldenPixels = listed.file;

@@ -70,7 +70,7 @@ public final class PhotoIndex implements Closeable {
      *
      * @throws IOException the folder cannot be written, or it is open already
      */
-    public static PhotoIndex open(File folder, GalleryModel model, int dimension) throws IOException {
+    public static PhotoIndex open(File folder, String modelSha256, int dimension) throws IOException {
         if (!folder.isDirectory() && !folder.mkdirs()) {
             throw new IOException(folder + ": cannot be made");
         }
@@ -86,7 +86,7 @@ public final class PhotoIndex implements Closeable {
             if (lock == null) {
                 throw new IOException(folder + ": the index is open already");
             }
-            PhotoIndex index = new PhotoIndex(lockFile, new File(folder, "photos.log"), model.sha256, dimension);
+            PhotoIndex index = new PhotoIndex(lockFile, new File(folder, "photos.log"), modelSha256, dimension);
             done = true;
             return index;
         } finally {
@@ -104,12 +104,6 @@ public final class PhotoIndex implements Closeable {
     /** Photos that could not be decoded. */
     public synchronized int skipped() {
         return rows.skipped();
-    }
-
-    /** Whether a photo can be found. */
-    public synchronized boolean contains(String id) {
-        PhotoRows.Entry entry = rows.get(id);
-        return entry != null && entry.row >= 0;
     }
 
     /**
@@ -293,24 +287,6 @@ public final class PhotoIndex implements Closeable {
     /** The k most similar photos, best first. */
     public synchronized List<Match> search(byte[] query, int k) {
         return rows.search(query, k);
-    }
-
-    /**
-     * All that it holds as a gallery file, without thumbnails.
-     *
-     * @throws IllegalArgumentException an id is no plain relative path, which a gallery demands
-     */
-    public synchronized void export(File gallery, GalleryModel model) throws IOException {
-        byte[] row = new byte[dimension];
-        try (GalleryWriter writer = new GalleryWriter(gallery, model, dimension)) {
-            for (PhotoRows.Entry entry : rows.all()) {
-                if (entry.row >= 0) {
-                    rows.row(entry.row, row);
-                    writer.add(entry.id, row, null);
-                }
-            }
-            writer.finish();
-        }
     }
 
     @Override

@@ -56,48 +56,12 @@ public final class Preprocessing {
     }
 
     /**
-     * Pixels of an upright picture.
+     * Converts a decoded image to the pixels of the model. Rows are read one by one; the image is not copied.
      *
-     * @param argb see {@link Picture}
-     * @return RGB {@code [inputSize][inputSize][3]}, one byte each
+     * @param stored the image as it is stored
+     * @param orientation EXIF orientation, see {@link Exif#orientation}
+     * @return RGB {@code [inputSize][inputSize][3]}
      */
-    public byte[] pixels(int[] argb, int width, int height) {
-        return pixels(new Picture(argb, width, height), 1);
-    }
-
-    /** The same for a picture that may lie on its side: {@code orientation} as {@link Exif#orientation} gives it. */
-    public byte[] pixels(final Picture picture, int orientation) {
-        return pixels(new PixelSource() {
-            @Override
-            public int width() {
-                return picture.width;
-            }
-
-            @Override
-            public int height() {
-                return picture.height;
-            }
-
-            @Override
-            public void read(int x, int y, int w, int h, int[] into) {
-                picture.read(x, y, w, h, into);
-            }
-        }, orientation);
-    }
-
-    /** The same from RGB bytes, row by row. */
-    public byte[] pixels(byte[] rgb, int width, int height) {
-        if (width < 1 || height < 1 || (long) width * height * 3 != rgb.length) {
-            throw new IllegalArgumentException(width + " x " + height + " pixels in " + rgb.length + " bytes");
-        }
-        int[] argb = new int[width * height];
-        for (int i = 0, at = 0; i < argb.length; i++, at += 3) {
-            argb[i] = 0xFF000000 | (rgb[at] & 255) << 16 | (rgb[at + 1] & 255) << 8 | rgb[at + 2] & 255;
-        }
-        return pixels(argb, width, height);
-    }
-
-    /** The same without a copy of the picture: rows are read where they lie. */
     public byte[] pixels(PixelSource stored, int orientation) {
         UprightRows rows = new UprightRows(stored, orientation);
         int shorter = Math.min(rows.width, rows.height);

@@ -6,11 +6,11 @@ import java.io.FileInputStream;
 import java.io.IOException;
 import java.io.InputStreamReader;
 import java.nio.charset.StandardCharsets;
-import org.distilltophone.core.PictureDecoder;
+import org.distilltophone.core.ImageFileDecoder;
 import org.distilltophone.core.UndecodableException;
 
 /** Android's decoder for a program that has no app's Context. */
-public final class BitmapDecoder implements PictureDecoder {
+public final class BitmapDecoder implements ImageFileDecoder {
     @Override
     public String name() {
         return Build.VERSION.SDK_INT >= 28 ? "ImageDecoder" : "BitmapFactory";
@@ -23,7 +23,7 @@ public final class BitmapDecoder implements PictureDecoder {
 
     @Override
     public Decoded decode(byte[] file) throws IOException, UndecodableException {
-        return BitmapPicture.decode(file, available() / 2);
+        return BitmapImage.decode(file, available() / 2);
     }
 
     /** Memory that is not taken, bytes; where the system does not tell, as much as one can name. */

@@ -14,8 +14,7 @@ import javax.imageio.ImageIO;
 import javax.imageio.ImageReader;
 import javax.imageio.stream.ImageInputStream;
 import org.distilltophone.core.Exif;
-import org.distilltophone.core.Picture;
-import org.distilltophone.core.PictureDecoder;
+import org.distilltophone.core.ImageFileDecoder;
 import org.distilltophone.core.Preprocessing;
 import org.distilltophone.core.UndecodableException;
 
@@ -23,7 +22,7 @@ import org.distilltophone.core.UndecodableException;
  * Java's own decoder: JPEG, PNG and BMP. WebP and CMYK it does not know. Samples are taken as they lie in the file, not through
  * a colour model: Java's would brighten grey and apply profiles, which Python does not.
  */
-public final class ImageIoDecoder implements PictureDecoder {
+public final class ImageIoDecoder implements ImageFileDecoder {
     private static final Set<String> FORMATS = Set.of("jpeg", "png", "bmp");
 
     static {
@@ -42,36 +41,29 @@ public final class ImageIoDecoder implements PictureDecoder {
 
     @Override
     public Decoded decode(byte[] file) throws IOException, UndecodableException {
-        Picture picture = picture(file);
-        int orientation = Exif.orientation(new ByteArrayInputStream(file));
-        return new Decoded() {
-            @Override
-            public int orientation() {
-                return orientation;
-            }
+        return new Stored(image(file), Exif.orientation(new ByteArrayInputStream(file)));
+    }
 
-            @Override
-            public int width() {
-                return picture.width;
-            }
+    /** An image with its EXIF orientation. */
+    private static final class Stored extends ArgbImage implements Decoded {
+        private final int orientation;
 
-            @Override
-            public int height() {
-                return picture.height;
-            }
+        Stored(ArgbImage image, int orientation) {
+            super(image.argb, image.width(), image.height());
+            this.orientation = orientation;
+        }
 
-            @Override
-            public void read(int x, int y, int w, int h, int[] into) {
-                picture.read(x, y, w, h, into);
-            }
+        @Override
+        public int orientation() {
+            return orientation;
+        }
 
-            @Override
-            public void close() {}
-        };
+        @Override
+        public void close() {}
     }
 
     /** A picture as it is stored, not turned. */
-    static Picture picture(byte[] file) throws IOException, UndecodableException {
+    static ArgbImage image(byte[] file) throws IOException, UndecodableException {
         try (ImageInputStream stream = ImageIO.createImageInputStream(new ByteArrayInputStream(file))) {
             Iterator<ImageReader> readers = ImageIO.getImageReaders(stream);
             ImageReader reader = readers.hasNext() ? readers.next() : null;
@@ -117,11 +109,11 @@ public final class ImageIoDecoder implements PictureDecoder {
         return webp ? "WebP" : "no picture format that is known here";
     }
 
-    private static Picture samples(BufferedImage image) throws UndecodableException {
+    private static ArgbImage samples(BufferedImage image) throws UndecodableException {
         int width = image.getWidth();
         int height = image.getHeight();
         if (image.getColorModel() instanceof IndexColorModel) {
-            return new Picture(image.getRGB(0, 0, width, height, null, 0, width), width, height);
+            return new ArgbImage(image.getRGB(0, 0, width, height, null, 0, width), width, height);
         }
         Raster raster = image.getRaster();
         int bands = raster.getNumBands();
@@ -144,6 +136,6 @@ public final class ImageIoDecoder implements PictureDecoder {
                 argb[at++] = alpha << 24 | red << 16 | green << 8 | blue;
             }
         }
-        return new Picture(argb, width, height);
+        return new ArgbImage(argb, width, height);
     }
 }

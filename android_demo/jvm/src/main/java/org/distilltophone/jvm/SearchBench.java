@@ -17,7 +17,6 @@ import java.util.List;
 import org.distilltophone.core.FlatIndex;
 import org.distilltophone.core.Gallery;
 import org.distilltophone.core.Index;
-import org.distilltophone.core.PrefilterIndex;
 import org.distilltophone.core.TopK;
 
 /**
@@ -34,15 +33,14 @@ public final class SearchBench {
 
     public static void main(String[] a) throws Exception {
         int k = Integer.parseInt(a[2]);
-        try (Gallery gallery = Gallery.open(new File(a[0]))) {
-            List<Way> ways = new ArrayList<>();
-            ways.add(java(new FlatIndex(gallery), k));
-            ways.add(c(gallery, k, NativeLibrary.getInstance(a[3]).getFunction("search")));
-            ways.add(java(FlatIndex.plain(gallery), k));
-            ways.add(java(new PrefilterIndex(gallery), k));
-            byte[] queries = Files.readAllBytes(Path.of(a[1]));
-            turns(ways, queries, gallery.dimension(), k);
-        }
+        Gallery gallery = FolderSource.gallery(new File(a[0]));
+        List<Way> ways = new ArrayList<>();
+        ways.add(java(new LaneIndex(gallery.rows(), gallery.count(), gallery.dimension()), k));
+        ways.add(c(gallery, k, NativeLibrary.getInstance(a[3]).getFunction("search")));
+        ways.add(java(new FlatIndex(gallery), k));
+        ways.add(java(new PrefilterIndex(gallery), k));
+        byte[] queries = Files.readAllBytes(Path.of(a[1]));
+        turns(ways, queries, gallery.dimension(), k);
     }
 
     private static void turns(List<Way> ways, byte[] queries, int dimension, int k) throws Exception {

@@ -15,7 +15,6 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Random;
-import org.distilltophone.core.BenchmarkLoop;
 import org.distilltophone.core.Embedder;
 
 /**
@@ -221,7 +220,7 @@ final class Latency {
             Times times = new Times();
             block(model.embedder, WARMUP_GROUP, times);
             model.warmupRuns += WARMUP_GROUP;
-            double median = BenchmarkLoop.percentile(times.get(), 50);
+            double median = median(times.get());
             model.warmupStable = before > 0 && Math.abs(median - before) < 0.02 * before;
             before = median;
         }
@@ -235,7 +234,7 @@ final class Latency {
         while (times.size < 5 * block || System.nanoTime() - begun < CONTROL_NANOS) {
             block(model.embedder, block, times);
         }
-        return BenchmarkLoop.percentile(times.get(), 50);
+        return median(times.get());
     }
 
     private static double overhead() {
@@ -244,7 +243,14 @@ final class Latency {
             long start = System.nanoTime();
             times[i] = System.nanoTime() - start;
         }
-        return BenchmarkLoop.percentile(times, 50);
+        return median(times);
+    }
+
+    private static double median(long[] values) {
+        long[] sorted = values.clone();
+        Arrays.sort(sorted);
+        int middle = sorted.length / 2;
+        return sorted.length % 2 == 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2.0;
     }
 
     private static JsonValue load() {

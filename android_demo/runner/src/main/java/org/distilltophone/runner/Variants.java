@@ -7,7 +7,7 @@ import java.nio.ByteOrder;
 import java.util.LinkedHashMap;
 import java.util.Map;
 import org.distilltophone.core.BadFileException;
-import org.distilltophone.core.Border;
+import org.distilltophone.core.TensorCodec;
 import org.distilltophone.core.Embedder;
 import org.distilltophone.core.TensorSpec;
 
@@ -79,7 +79,7 @@ final class Variants {
         if (!one.format.equals(engine.format())) {
             throw new IOException("no engine here runs '" + one.format + "'");
         }
-        return new Embedder(new Border(one.input, one.output, one.table),
+        return new Embedder(new TensorCodec(one.input, one.output, one.table),
             engine.open(one.model, one.input, one.output, threads, one.delegate));
     }
 

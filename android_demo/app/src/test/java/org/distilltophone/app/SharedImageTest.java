@@ -10,11 +10,11 @@ import java.nio.ByteBuffer;
 import java.nio.file.Files;
 import org.distilltophone.core.Bundle;
 import org.distilltophone.core.GoldenFile;
-import org.distilltophone.core.PictureDecoder;
+import org.distilltophone.core.ImageFileDecoder;
 import org.distilltophone.core.Sha256;
 import org.distilltophone.core.UndecodableException;
 import org.distilltophone.decoder.BitmapDecoder;
-import org.distilltophone.decoder.BitmapPicture;
+import org.distilltophone.decoder.BitmapImage;
 import org.junit.Test;
 import org.junit.runner.RunWith;
 import org.robolectric.RobolectricTestRunner;
@@ -26,7 +26,7 @@ import org.robolectric.annotation.GraphicsMode;
 @RunWith(RobolectricTestRunner.class)
 @GraphicsMode(GraphicsMode.Mode.NATIVE)
 @Config(sdk = 35)
-public class PictureReaderTest {
+public class SharedImageTest {
     @Test
     public void golden_files_give_the_pixels_of_python() throws Exception {
         Fixture.load();
@@ -37,8 +37,8 @@ public class PictureReaderTest {
             ByteBuffer content = bundle.read(one.file);
             byte[] file = new byte[content.remaining()];
             content.get(file);
-            for (BitmapPicture picture : new BitmapPicture[] {
-                BitmapPicture.decode(file, Long.MAX_VALUE), BitmapPicture.decodeOld(file)}) {
+            for (BitmapImage picture : new BitmapImage[] {
+                BitmapImage.decode(file, Long.MAX_VALUE), BitmapImage.decodeOld(file)}) {
                 byte[] pixels = bundle.preprocessing().pixels(picture, picture.orientation());
                 if (one.lossless()) {
                     assertEquals(one.file, one.pixelsSha256, Sha256.of(pixels));
@@ -59,7 +59,7 @@ public class PictureReaderTest {
         for (File file : files) {
             byte[] expected = Files.readAllBytes(new File(file + ".pixels").toPath());
             byte[] content = Files.readAllBytes(file.toPath());
-            try (PictureDecoder.Decoded picture = new BitmapDecoder().decode(content)) {
+            try (ImageFileDecoder.Decoded picture = new BitmapDecoder().decode(content)) {
                 double apart = difference(bundle.preprocessing().pixels(picture, picture.orientation()), expected);
                 boolean near = file.getName().endsWith(".jpg") && apart <= 1;
                 if (apart != 0 && !near) {
@@ -85,14 +85,14 @@ public class PictureReaderTest {
     @Test
     public void what_is_no_picture_is_refused() throws Exception {
         for (byte[] bad : new byte[][] {{}, {1, 2, 3}, "GIF89a".getBytes(), {(byte) 0x89, 'P', 'N', 'G', 13, 10, 26, 10}}) {
-            assertThrows(UndecodableException.class, () -> PictureReader.decode(RuntimeEnvironment.getApplication(), bad));
+            assertThrows(UndecodableException.class, () -> SharedImage.decode(RuntimeEnvironment.getApplication(), bad));
         }
     }
 
     @Test
     public void the_preview_stands_upright() throws Exception {
         byte[] png = png(8, 2);
-        PictureReader read = PictureReader.decode(RuntimeEnvironment.getApplication(), png);
+        SharedImage read = SharedImage.decode(RuntimeEnvironment.getApplication(), png);
         assertEquals(8, read.width());
         int[] row = new int[8];
         read.read(0, 1, 8, 1, row);

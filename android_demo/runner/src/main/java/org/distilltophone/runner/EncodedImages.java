@@ -4,7 +4,7 @@ import com.eclipsesource.json.JsonArray;
 import com.eclipsesource.json.JsonObject;
 import java.io.IOException;
 import java.nio.ByteBuffer;
-import org.distilltophone.core.PictureDecoder;
+import org.distilltophone.core.ImageFileDecoder;
 import org.distilltophone.core.Preprocessing;
 import org.distilltophone.core.UndecodableException;
 
@@ -12,14 +12,14 @@ import org.distilltophone.core.UndecodableException;
  * Encoded pictures to the pixels of the model, each step timed: what benchmark/devices/pictures.py does on devices with a
  * Python.
  */
-final class Pictures {
+final class EncodedImages {
     /** Uint8 RGB of the model's size, one picture after another. */
     final byte[] pixels;
     final int count;
     /** Milliseconds of each: decoding, and the rest (turning, resize, crop). */
     final float[][] millis;
 
-    private Pictures(byte[] pixels, float[][] millis) {
+    private EncodedImages(byte[] pixels, float[][] millis) {
         this.pixels = pixels;
         this.count = millis.length;
         this.millis = millis;
@@ -45,7 +45,7 @@ final class Pictures {
      * @param rule a job's "preprocessing"
      * @throws IOException sizes that are not those of the content, a rule that is not known here, no memory
      */
-    static Pictures read(ByteBuffer content, JsonArray sizes, JsonObject rule, PictureDecoder decoder)
+    static EncodedImages read(ByteBuffer content, JsonArray sizes, JsonObject rule, ImageFileDecoder decoder)
             throws IOException, Undecodable {
         Preprocessing preprocessing = Preprocessing.parse(rule.toString());
         int side = preprocessing.inputSize;
@@ -61,7 +61,7 @@ final class Pictures {
             byte[] file = new byte[size];
             files.get(file);
             long begun = System.nanoTime();
-            try (PictureDecoder.Decoded picture = decoder.decode(file)) {
+            try (ImageFileDecoder.Decoded picture = decoder.decode(file)) {
                 long decoded = System.nanoTime();
                 byte[] one = preprocessing.pixels(picture, picture.orientation());
                 long done = System.nanoTime();
@@ -74,6 +74,6 @@ final class Pictures {
         if (files.hasRemaining() || sizes.isEmpty()) {
             throw new IOException("pictures of other sizes than announced");
         }
-        return new Pictures(pixels, millis);
+        return new EncodedImages(pixels, millis);
     }
 }

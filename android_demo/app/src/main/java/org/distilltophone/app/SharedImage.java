@@ -12,18 +12,18 @@ import java.io.IOException;
 import java.io.InputStream;
 import org.distilltophone.core.PixelSource;
 import org.distilltophone.core.UndecodableException;
-import org.distilltophone.decoder.BitmapPicture;
+import org.distilltophone.decoder.BitmapImage;
 
 /** A photo that another app shares, decoded; and a small copy of it for the eye. */
-final class PictureReader implements PixelSource {
+final class SharedImage implements PixelSource {
     private static final int MAX_FILE = 200 << 20;
 
     final Bitmap bitmap;
     /** How it still has to be turned. */
     final int orientation;
-    private final BitmapPicture picture;
+    private final BitmapImage picture;
 
-    private PictureReader(BitmapPicture picture) {
+    private SharedImage(BitmapImage picture) {
         this.picture = picture;
         bitmap = picture.bitmap;
         orientation = picture.orientation();
@@ -33,7 +33,7 @@ final class PictureReader implements PixelSource {
      * @throws UndecodableException no picture, a broken one, or one that no phone should decode
      * @throws IOException it cannot be read, or there is no memory for it now
      */
-    static PictureReader read(Context context, Uri uri) throws IOException, UndecodableException {
+    static SharedImage read(Context context, Uri uri) throws IOException, UndecodableException {
         if (!ContentResolver.SCHEME_CONTENT.equals(uri.getScheme())) {
             throw new IOException(uri + " is not shared with this app"); // never a file of its own on another app's word
         }
@@ -69,10 +69,10 @@ final class PictureReader implements PixelSource {
         }
     }
 
-    static PictureReader decode(Context context, byte[] file) throws IOException, UndecodableException {
+    static SharedImage decode(Context context, byte[] file) throws IOException, UndecodableException {
         ActivityManager.MemoryInfo memory = new ActivityManager.MemoryInfo();
         ((ActivityManager) context.getSystemService(Context.ACTIVITY_SERVICE)).getMemoryInfo(memory);
-        return new PictureReader(BitmapPicture.decode(file, Math.max(memory.availMem, 256L << 20) / 2));
+        return new SharedImage(BitmapImage.decode(file, Math.max(memory.availMem, 256L << 20) / 2));
     }
 
     @Override

@@ -3,7 +3,7 @@ package org.distilltophone.core;
 import java.nio.ByteBuffer;
 
 /** Pixels to the input tensor and the output tensor to an embedding, by the rules of docs/bundle.md. */
-public final class Border {
+public final class TensorCodec {
     private static final float TINY = 1e-12f; // a row of zeros stays a row of zeros
 
     final TensorSpec input;
@@ -13,12 +13,12 @@ public final class Border {
     private final float[] squares;
 
     /** A border of what the bundle says. */
-    public Border(Preprocessing preprocessing, Variant variant) {
+    public TensorCodec(Preprocessing preprocessing, Variant variant) {
         this(variant.input, variant.output, table(preprocessing, variant.input));
     }
 
     /** @param table {@code [channel][pixel value]}: what goes into the tensor; of integers the value as it is, -128 to 255 */
-    public Border(TensorSpec input, TensorSpec output, float[][] table) {
+    public TensorCodec(TensorSpec input, TensorSpec output, float[][] table) {
         if (input.dtype.equals("int16") || output.dtype.equals("int16")) {
             throw new IllegalArgumentException("a model with int16 borders, which this reader does not feed: take one with int8 or float32");
         }

@@ -7,7 +7,7 @@ import java.io.IOException;
  * Encoded pictures to pixels, as docs/preprocessing.md has it: whole, 8 bits, colours taken as the numbers they are. Android's
  * own decoder on a phone, Java's on a computer: it is chosen when the program starts.
  */
-public interface PictureDecoder {
+public interface ImageFileDecoder {
     /** A decoded picture as it is stored; to be closed, for a large one may lie outside Java's heap. */
     interface Decoded extends PixelSource, Closeable {
         /** How it still has to be turned, 1 to 8 as {@link Exif#orientation} gives it. */

@@ -9,7 +9,7 @@ import java.io.ByteArrayInputStream;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import org.distilltophone.core.Exif;
-import org.distilltophone.core.PictureDecoder;
+import org.distilltophone.core.ImageFileDecoder;
 import org.distilltophone.core.Preprocessing;
 import org.distilltophone.core.UndecodableException;
 
@@ -17,11 +17,11 @@ import org.distilltophone.core.UndecodableException;
  * A picture decoded by Android as docs/preprocessing.md has it. Only the bitmap itself is as large as the picture, and it lies
  * outside Java's heap.
  */
-public final class BitmapPicture implements PictureDecoder.Decoded {
+public final class BitmapImage implements ImageFileDecoder.Decoded {
     public final Bitmap bitmap;
     private final int orientation;
 
-    private BitmapPicture(Bitmap bitmap, int orientation) {
+    private BitmapImage(Bitmap bitmap, int orientation) {
         this.bitmap = bitmap;
         this.orientation = orientation;
     }
@@ -33,7 +33,7 @@ public final class BitmapPicture implements PictureDecoder.Decoded {
      * @throws UndecodableException no picture, a broken one, or one that no phone should decode
      * @throws IOException there is no memory for it now
      */
-    public static BitmapPicture decode(byte[] file, long memory) throws IOException, UndecodableException {
+    public static BitmapImage decode(byte[] file, long memory) throws IOException, UndecodableException {
         BitmapFactory.Options options = new BitmapFactory.Options();
         options.inJustDecodeBounds = true;
         BitmapFactory.decodeByteArray(file, 0, file.length, options);
@@ -50,7 +50,7 @@ public final class BitmapPicture implements PictureDecoder.Decoded {
         try {
             // ImageDecoder turns JPEGs, and PNGs in no version or in some: not left to it.
             boolean turnedPng = file[0] == (byte) 0x89 && Exif.orientation(new ByteArrayInputStream(file)) != 1;
-            BitmapPicture picture = Build.VERSION.SDK_INT >= 28 && !turnedPng ? decodeWhole(file) : decodeOld(file);
+            BitmapImage picture = Build.VERSION.SDK_INT >= 28 && !turnedPng ? decodeWhole(file) : decodeOld(file);
             if (Build.VERSION.SDK_INT >= 29 && picture.bitmap.getColorSpace() != null) {
                 // Python takes the numbers as they are; so they are not to be converted when they are read.
                 picture.bitmap.setColorSpace(ColorSpace.get(ColorSpace.Named.SRGB));
@@ -62,7 +62,7 @@ public final class BitmapPicture implements PictureDecoder.Decoded {
     }
 
     /** Turns the picture upright by itself, and refuses one that ends early. */
-    private static BitmapPicture decodeWhole(byte[] file) throws UndecodableException {
+    private static BitmapImage decodeWhole(byte[] file) throws UndecodableException {
         try {
             Bitmap bitmap = ImageDecoder.decodeBitmap(ImageDecoder.createSource(ByteBuffer.wrap(file)),
                 new ImageDecoder.OnHeaderDecodedListener() {
@@ -72,14 +72,14 @@ public final class BitmapPicture implements PictureDecoder.Decoded {
                         decoder.setUnpremultipliedRequired(true);
                     }
                 });
-            return new BitmapPicture(eightBits(bitmap), 1);
+            return new BitmapImage(eightBits(bitmap), 1);
         } catch (IOException broken) {
             throw new UndecodableException(String.valueOf(broken.getMessage()));
         }
     }
 
     /** The way of Android 8, which is there in every version. */
-    public static BitmapPicture decodeOld(byte[] file) throws UndecodableException {
+    public static BitmapImage decodeOld(byte[] file) throws UndecodableException {
         BitmapFactory.Options options = new BitmapFactory.Options();
         options.inPremultiplied = false;
         options.inPreferredConfig = Bitmap.Config.ARGB_8888;
@@ -87,7 +87,7 @@ public final class BitmapPicture implements PictureDecoder.Decoded {
         if (bitmap == null) {
             throw new UndecodableException("the picture is damaged");
         }
-        return new BitmapPicture(eightBits(bitmap), Exif.orientation(new ByteArrayInputStream(file)));
+        return new BitmapImage(eightBits(bitmap), Exif.orientation(new ByteArrayInputStream(file)));
     }
 
     /** 16-bit pictures come as half floats. */
