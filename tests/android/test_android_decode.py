@@ -35,7 +35,7 @@ def test_java_decodes_as_python_does(bundle: Bundle, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "why"), [("cmyk.jpg", "CMYK"), ("lossless.webp", "WebP"), ("nonsense", "no picture format")]
+    ("name", "why"), [("cmyk.jpg", "CMYK"), ("lossless.webp", "WebP"), ("nonsense", "picture format")]
 )
 def test_what_java_does_not_know_is_named(bundle: Bundle, tmp_path: Path, name: str, why: str) -> None:
     (tmp_path / "bad").write_bytes(image_kinds.kinds().get(name, b"nonsense"))

@@ -12,12 +12,12 @@ import org.distilltophone.core.Gallery;
 import org.distilltophone.core.Index;
 import org.distilltophone.core.PhotoIndex;
 
-/** What lives as long as the process: the model, the demo gallery, the index of the user's photos, one working thread. */
+/** Objects that live as long as the process: model, demo gallery, index of the user's photos, and one worker thread. */
 public class DemoApp extends Application {
     /** Replaced by tests. */
     static EngineFactory engines = new PhoneEngines();
 
-    /** Searches run here, one after another. */
+    /** Runs searches one after another. */
     final ExecutorService worker = Executors.newSingleThreadExecutor();
     final Indexer indexer = new Indexer(this);
 
@@ -26,7 +26,7 @@ public class DemoApp extends Application {
     private Index galleryIndex;
     private PhotoIndex photos;
 
-    /** The model, opened anew where the settings changed. Used on {@link #worker} alone. */
+    /** Returns the model; opens it again if the settings changed. Only for use on {@link #worker}. */
     synchronized AppModel model() throws IOException {
         Settings now = Settings.read(this);
         if (model == null || !model.serves(now)) {
@@ -39,7 +39,7 @@ public class DemoApp extends Application {
         return model;
     }
 
-    /** The gallery in the app; it must be of the model in the app. */
+    /** Returns the app's gallery, which has to match the app's model. */
     synchronized Gallery gallery() throws IOException {
         if (gallery == null) {
             ByteBuffer file = new AssetSource(getAssets(), "", getString(R.string.cure_build)).read("demo.gallery");
@@ -57,7 +57,7 @@ public class DemoApp extends Application {
         return galleryIndex;
     }
 
-    /** The index of the user's photos: never backed up. */
+    /** Returns the index of the user's photos, which is never backed up. */
     synchronized PhotoIndex photos() throws IOException {
         if (photos == null) {
             Bundle bundle = AppModel.bundle(this);
@@ -66,7 +66,7 @@ public class DemoApp extends Application {
         return photos;
     }
 
-    /** Deletes the index. Nothing may be updating it. */
+    /** Deletes the index. No update may be running. */
     synchronized void forgetPhotos() throws IOException {
         if (photos != null) {
             photos.close();

@@ -4,32 +4,32 @@ import java.io.Closeable;
 import java.io.IOException;
 
 /**
- * Encoded pictures to pixels, as docs/preprocessing.md has it: whole, 8 bits, colours taken as the numbers they are. Android's
- * own decoder on a phone, Java's on a computer: it is chosen when the program starts.
+ * Decodes image files as docs/preprocessing.md specifies: at full size, 8 bits per channel, without colour conversion.
+ * Implemented with Android's decoder on a phone and with Java's on a computer.
  */
 public interface ImageFileDecoder {
-    /** A decoded picture as it is stored; to be closed, for a large one may lie outside Java's heap. */
+    /** A decoded image as it is stored. Close it: its memory may be outside Java's heap. */
     interface Decoded extends PixelSource, Closeable {
-        /** How it still has to be turned, 1 to 8 as {@link Exif#orientation} gives it. */
+        /** Returns the EXIF orientation that remains to be applied, 1 to 8; see {@link Exif#orientation}. */
         int orientation();
 
         @Override
         void close();
     }
 
-    /** Whose it is, such as "ImageDecoder". */
+    /** Returns the name of the decoder, for example "ImageDecoder". */
     String name();
 
-    /** Its version, or that of the system that it came with. */
+    /** Returns the version of the decoder, or of the system that contains it. */
     String version();
 
     /**
-     * Decodes a JPEG, PNG, or whatever else it knows.
+     * Decodes a JPEG, a PNG, or another format that the decoder supports.
      *
-     * @param file the whole content; what stands behind the picture is not read
-     * @throws UndecodableException no picture, a broken one, one that {@link Preprocessing#refusal} refuses, or a kind that this
-     *     decoder does not know; the message says which
-     * @throws IOException there is no memory for it now
+     * @param file the whole content; bytes after the image are ignored
+     * @throws UndecodableException not an image, damaged, refused by {@link Preprocessing#refusal}, or of an unsupported
+     *     kind; the message says which
+     * @throws IOException there is not enough memory now
      */
     Decoded decode(byte[] file) throws IOException, UndecodableException;
 }

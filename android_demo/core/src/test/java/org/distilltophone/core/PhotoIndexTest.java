@@ -112,7 +112,7 @@ public class PhotoIndexTest {
     }
 
     @Test
-    public void picturesThatCannotBeDecodedAreRemembered() throws Exception {
+    public void imagesThatCannotBeDecodedAreRemembered() throws Exception {
         Photos photos = new Photos().add(0, 5);
         for (String id : new String[] {"bad", "hostile", "huge", "locked", "gone"}) {
             photos.there.put(id, 1L);
@@ -296,7 +296,7 @@ public class PhotoIndexTest {
                 open().close();
                 fail("opened twice");
             } catch (IOException expected) {
-                assertTrue(expected.getMessage().contains("open already"));
+                assertTrue(expected.getMessage().contains("already open"));
             }
         }
         open().close();

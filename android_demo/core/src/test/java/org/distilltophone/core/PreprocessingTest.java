@@ -16,7 +16,7 @@ public class PreprocessingTest {
         for (int target = 0; target < 3; target++) {
             assertEquals(weights[target].length, smaller.count[target]);
             for (int k = 0; k < weights[target].length; k++) {
-                assertEquals(weights[target][k], smaller.weight(target, k));
+                assertEquals(weights[target][k], smaller.weights[target * smaller.longest + k]);
             }
         }
         assertArrayEquals(new byte[] {113, 113, 113, 74, 74, 74, (byte) 147, (byte) 147, (byte) 147},

@@ -9,7 +9,7 @@ import java.nio.charset.StandardCharsets;
 import org.distilltophone.core.ImageFileDecoder;
 import org.distilltophone.core.UndecodableException;
 
-/** Android's decoder for a program that has no app's Context. */
+/** Android's decoder for a program without the Context of an app. */
 public final class BitmapDecoder implements ImageFileDecoder {
     @Override
     public String name() {
@@ -26,7 +26,7 @@ public final class BitmapDecoder implements ImageFileDecoder {
         return BitmapImage.decode(file, available() / 2);
     }
 
-    /** Memory that is not taken, bytes; where the system does not tell, as much as one can name. */
+    /** Returns the available memory in bytes; Long.MAX_VALUE if the system does not report it. */
     private static long available() {
         try (BufferedReader in = new BufferedReader(
                 new InputStreamReader(new FileInputStream("/proc/meminfo"), StandardCharsets.US_ASCII))) {
@@ -35,7 +35,7 @@ public final class BitmapDecoder implements ImageFileDecoder {
                     return Long.parseLong(line.replaceAll("[^0-9]", "")) * 1024;
                 }
             }
-        } catch (IOException | NumberFormatException untold) {
+        } catch (IOException | NumberFormatException unreported) {
             return Long.MAX_VALUE;
         }
         return Long.MAX_VALUE;

@@ -20,8 +20,9 @@ import org.distilltophone.core.Index;
 import org.distilltophone.core.TopK;
 
 /**
- * Search in Java and in C, in turns, for scripts/benchmarks/android_search.py: for each line on stdin one query with every way, a line of
- * nanoseconds of processor time on stdout. {@code GALLERY QUERIES.i8 K LIBRARY}
+ * Times searches in Java and C in turns, for scripts/benchmarks/android_search.py. For each line on stdin, runs one query in
+ * every way, and prints a line with the processor time in nanoseconds, the bytes allocated and the number of rows found as by
+ * the first way, for each way. Arguments: {@code GALLERY QUERIES.i8 K LIBRARY}
  */
 public final class SearchBench {
     private SearchBench() {}
@@ -54,7 +55,7 @@ public final class SearchBench {
             System.arraycopy(queries, Integer.parseInt(line) * dimension, query, 0, dimension);
             StringBuilder out = new StringBuilder();
             for (int way = 0; way < ways.size(); way++) {
-                ways.get(way).search(query, rows); // the others have just emptied the caches
+                ways.get(way).search(query, rows); // untimed: the other ways have evicted the caches
                 long before = threads.getThreadAllocatedBytes(me);
                 long start = threads.getCurrentThreadCpuTime();
                 ways.get(way).search(query, rows);

@@ -25,17 +25,17 @@ import org.distilltophone.core.Sha256;
 import org.distilltophone.core.TopK;
 import org.distilltophone.core.UndecodableException;
 
-/** What the tests in tests/android ask of the code of the phone. Raw files: little-endian, no header. */
+/** Commands with which tests/android calls the phone's code. Raw files are little-endian and have no header. */
 public final class Tool {
     private static final String USAGE = """
-        golden BUNDLE VARIANT             each golden image through every step, a line each
-        pixels BUNDLE LIST OUT            files named in LIST, decoded, upright, resized: uint8 pixels to OUT
+        golden BUNDLE VARIANT             runs each golden image through every step; one line each
+        pixels BUNDLE LIST OUT            decodes, rotates and resizes the files named in LIST: uint8 pixels to OUT
         embed BUNDLE VARIANT PIXELS OUT   uint8 pixels to float32 embeddings
         codes DIMENSION ROWS OUT          float32 embeddings to the int8 rows of a gallery
         recall GALLERY LABELS             Recall@1 of every row among the others, and their nearest rows
-        search GALLERY QUERIES K exact|best   float32 queries: rows and products, a line each
-        operators FILE...                 how many operators each TFLite file has, a line each
-        sizes CASES                       resizes against what Python gives, see tests/android
+        search GALLERY QUERIES K exact|best   float32 queries: rows and products; one line each
+        operators FILE...                 number of operators of each TFLite file; one line each
+        sizes CASES                       compares resizing with Python, see tests/android
         """;
 
     private Tool() {}
@@ -194,7 +194,7 @@ public final class Tool {
         }
     }
 
-    /** Cases: five int32 (width, height, input size, resize size, orientation), RGBA pixels, the expected RGB pixels. */
+    /** Each case: five int32 (width, height, input size, resize size, orientation), RGBA pixels, the expected RGB pixels. */
     private static void sizes(Path cases) throws IOException {
         ByteBuffer in = ByteBuffer.wrap(Files.readAllBytes(cases)).order(ByteOrder.LITTLE_ENDIAN);
         int good = 0;
