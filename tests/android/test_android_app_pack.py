@@ -92,10 +92,10 @@ def test_assets_are_what_the_app_reads(demo, tmp_path):
     [
         ({"variants": []}, "--target tflite"),
         ({"model_card": {"file": "../outside"}}, "leads out"),
-        ({"model_card": {"file": "gone.md"}}, "gone.md is not there"),
-        ({"model_card": {"file": 3}}, "no description of a bundle"),
-        ({"variants": "many"}, "no description of a bundle"),
-        ({"golden": {"expected": {}, "files": []}}, "no description of a bundle (KeyError: 'pixels')"),
+        ({"model_card": {"file": "gone.md"}}, "gone.md does not exist"),
+        ({"model_card": {"file": 3}}, "not a bundle description"),
+        ({"variants": "many"}, "not a bundle description"),
+        ({"golden": {"expected": {}, "files": []}}, "not a bundle description (KeyError: 'pixels')"),
     ],
 )
 def test_a_bad_bundle_is_one_line_with_a_cure(demo, tmp_path, changes, words):
@@ -109,7 +109,7 @@ def test_a_bad_bundle_is_one_line_with_a_cure(demo, tmp_path, changes, words):
 def test_what_is_no_gallery_or_no_json_is_one_line(demo, tmp_path):
     bundle = make_bundle(tmp_path / "b")
     (tmp_path / "g").write_bytes(b"JFIF")
-    for gallery, words in ((tmp_path / "g", "is no gallery"), (bundle, "Is a directory")):
+    for gallery, words in ((tmp_path / "g", "is not a gallery"), (bundle, "Is a directory")):
         done = pack(demo, "assets", "--bundle", bundle, "--gallery", gallery)
         assert done.returncode == 1 and words in done.stderr and done.stderr.count("\n") == 1
     (bundle / "bundle.json").write_text("[" * 100_000)
