@@ -147,7 +147,7 @@ def _command(folder: Path, dimension: int, k: int) -> list[str]:
         ],
         "apt-get install gcc",
     )
-    build = ["mvn", "-B", "-q", "-f", str(DEMO), "-pl", "core,tflite,runner,jvm", "process-classes"]
+    build = ["mvn", "-B", "-q", "-f", str(DEMO), "-pl", "jvm", "-am", "process-classes"]
     _tool(build, "apt-get install maven default-jdk-headless")
     classpath = f"{DEMO / 'jvm/target/classes'}{os.pathsep}{(DEMO / 'jvm/target/classpath.txt').read_text().strip()}"
     program = ["java", "-Xmx1g", "-cp", classpath, "org.distilltophone.jvm.SearchBench"]
