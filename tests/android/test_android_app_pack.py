@@ -1,4 +1,4 @@
-"""The packaging script: what it lays out, and what it says when something is missing."""
+"""The packaging script: its output, and its errors if something is missing."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from packaging_tools.elf import load_alignment
 
 @pytest.fixture
 def demo(tmp_path: Path) -> Path:
-    """A copy, since the script writes beside itself."""
+    """A copy, because the script writes to its own folder."""
     folder = tmp_path / "android_demo"
     shutil.copytree(DEMO, folder, ignore=shutil.ignore_patterns("target", "build", "__pycache__", "src"))
     return folder
@@ -37,7 +37,7 @@ def pack(demo: Path, *arguments: object, path: str | None = None) -> subprocess.
 
 
 def make_bundle(folder: Path, **changes: object) -> Path:
-    """As far as the script looks at one."""
+    """Write the parts of a bundle that the script reads."""
     files = {
         "m.tflite": b"int8",
         "f.tflite": b"float",
@@ -180,7 +180,7 @@ def test_stored_entries_are_aligned(tmp_path_factory, entries):
 
 
 def elf(*segments: tuple[int, int]) -> bytes:
-    """Headers alone: segments of (type, alignment)."""
+    """Return only the headers of an ELF file with segments of (type, alignment)."""
     head = (
         b"\x7fELF\x02\x01\x01"
         + bytes(9)

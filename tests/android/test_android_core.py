@@ -1,4 +1,4 @@
-"""The phone's Java beside Python: every step from the picture to the ranking, with the real engine."""
+"""The phone's Java code against Python: every step from the image to the ranking, with the real engine."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_resize_alpha_and_orientation_are_pythons(tmp_path: Path) -> None:
 
 
 def encoded(pixels: np.ndarray, orientation: int) -> bytes:
-    """As a PNG with an EXIF orientation."""
+    """Encode as PNG with an EXIF orientation."""
     buffer = io.BytesIO()
     exif = PIL.Image.Exif()
     exif[0x0112] = orientation
@@ -87,7 +87,7 @@ def test_golden_files_and_vectors(bundle: Bundle) -> None:
 
 def test_recall_and_neighbours_are_pythons(bundle: Bundle, tmp_path: Path) -> None:
     preprocessing, labels = bundle.manifest.preprocessing, open_data(trained.DATA).labels
-    pixels = np.stack([preprocessing.pixels(image) for image in trained.pictures()])
+    pixels = np.stack([preprocessing.pixels(image) for image in trained.images()])
     pixels.tofile(tmp_path / "pixels")
     (tmp_path / "labels").write_text("\n".join(map(str, labels)))
     java_build.java("embed", bundle.directory, "tflite-int8", tmp_path / "pixels", tmp_path / "rows")
@@ -110,7 +110,7 @@ def test_recall_and_neighbours_are_pythons(bundle: Bundle, tmp_path: Path) -> No
     assert list(map(int, nearest.split()[1:])) == best.tolist()
     assert hits == int((labels[best] == labels).sum()) and count == len(labels)
     assert 0.1 < hits / count < 0.99
-    # Python's metric takes the floats; among embeddings as crowded as these the rounding to codes moves some neighbours.
+    # Python's metric uses the floats. Among embeddings as crowded as these, the rounding to codes moves some neighbours.
     assert abs(hits / count - recall_at_k(expected, labels, ks=(1,))[1]) < 0.03
 
 

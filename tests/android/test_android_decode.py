@@ -1,4 +1,4 @@
-"""Pictures decoded by Java beside Python: every kind that docs/preprocessing.md speaks of."""
+"""Java's image decoding against Python's, for every kind that docs/preprocessing.md mentions."""
 
 from __future__ import annotations
 

@@ -322,7 +322,7 @@ raise SystemExit(run_app(app, sys.argv[2:]))
 def test_a_file_that_cannot_grow_costs_nothing_that_was_there(
     bundle, bundle_dir: Path, photos: Path, tmp_path: Path, share: float, embedded: list[str]
 ) -> None:
-    """As on a full disk: the kernel refuses to write on, in the journal's head, amid it, or in the gallery."""
+    """As on a full disk: writing fails at the journal's head, within it, or in the gallery."""
     out, whole = tmp_path / "out" / "g", tmp_path / "whole"
     build_gallery(bundle, open_images(str(photos)), whole)
     limit = int(share * (whole.stat().st_size - 1))

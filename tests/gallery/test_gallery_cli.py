@@ -1,4 +1,4 @@
-"""The commands as people and scripts use them."""
+"""The command ``distill-index`` as people and scripts use it."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_build_says_what_it_did(
 
 def test_a_photo_finds_itself_and_its_like(photos: Path, indexed: Path, capsys: pytest.CaptureFixture[str]) -> None:
     said(capsys)
-    # The bundle is found where it lay; the photo is one of the gallery, enlarged and stored anew.
+    # The bundle is found at its recorded path. The query is an image of the gallery, enlarged and encoded again.
     query = photos.parent / "query.png"
     from PIL import Image
 

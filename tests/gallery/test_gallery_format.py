@@ -1,4 +1,4 @@
-"""What a reader refuses, and that it never does anything but refuse or read."""
+"""A reader either reads a file or refuses it; nothing else may happen."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MOVED = {name: section["offset"] + ROOM for name, section in HEADER["sections"].
 
 
 def with_header(path: Path, change, version: int = 1, magic: bytes = b"DTPGALRY") -> Path:
-    """The golden gallery with another header."""
+    """Write the golden gallery with another header."""
     header = json.loads(json.dumps(HEADER))
     for name, section in header["sections"].items():
         section["offset"] = MOVED[name]
@@ -39,7 +39,7 @@ def with_header(path: Path, change, version: int = 1, magic: bytes = b"DTPGALRY"
 
 
 def patched(path: Path, section: str, at: int, value: bytes) -> Path:
-    """The golden gallery with other bytes in a section."""
+    """Write the golden gallery with other bytes in a section."""
     start = HEADER["sections"][section]["offset"] + at
     path.write_bytes(RAW[:start] + value + RAW[start + len(value) :])
     return path
@@ -173,7 +173,7 @@ def test_truncated_anywhere(tmp_path: Path, length: int) -> None:
 @QUIET
 @given(st.integers(0, len(RAW) - 1), st.integers(1, 255))
 def test_a_flipped_byte_is_refused_found_or_harmless(tmp_path: Path, at: int, mask: int) -> None:
-    """Whatever is flipped: no crash; and what a section holds is never taken for right."""
+    """A flipped byte never causes a crash, and never goes unnoticed inside a section."""
     data = bytearray(RAW)
     data[at] ^= mask
     (tmp_path / "g").write_bytes(data)
@@ -252,7 +252,7 @@ def test_codes(value: float, code: int) -> None:
 
 
 def test_the_product_is_not_rounded_twice() -> None:
-    """Just below 2.5, but 2.5 when the product is taken in float32: that would be another rounding."""
+    """A value just below 2.5 that a float32 product would round to 2.5, and so to another code."""
     value = np.float32(2.5 / 127)
     while float(value) * 127 >= 2.5:
         value = np.nextafter(value, np.float32(0))

@@ -1,4 +1,4 @@
-"""The committed galleries: a change of the format shows here, and Java reads the same files."""
+"""The committed galleries reveal a change of the format; Java reads the same files."""
 
 from __future__ import annotations
 

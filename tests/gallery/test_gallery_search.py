@@ -1,4 +1,4 @@
-"""Against brute force and faiss; the prefilter against its rule written down naively."""
+"""Search against brute force and faiss; the prefilter against a naive implementation of its rule."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def unit(rows: np.ndarray) -> np.ndarray:
 
 
 def clustered(count: int, dimension: int, classes: int, seed: int) -> np.ndarray:
-    """Embeddings as retrieval has them: images of a class lie together (mean cosine about 0.5)."""
+    """Return embeddings in classes, as in retrieval (mean cosine within a class about 0.5)."""
     random = np.random.default_rng(seed)
     centres = random.normal(size=(classes, dimension))
     return unit(centres[random.integers(0, classes, count)] + random.normal(size=(count, dimension)))
@@ -61,7 +61,7 @@ def test_exact_is_exact(tmp_path: Path, count: int, dimension: int, k: int, seed
 
 @pytest.mark.parametrize("dimension", [1024, 1025, 2500])
 def test_long_rows_do_not_lose_bits(tmp_path: Path, dimension: int) -> None:
-    """Products beyond 2^24, where float32 has gaps: the largest that codes can give, and one less."""
+    """Products beyond 2^24, where float32 has gaps: the largest possible product, and one less."""
     codes = np.full((4, dimension), 127, np.int8)
     codes[1, 0] = codes[2, 0] = 126
     codes[0, -1] = 125
@@ -80,7 +80,7 @@ def test_agrees_with_faiss(tmp_path: Path) -> None:
     queries = clustered(50, 128, 300, 0)
     distances, expected = index.search(int8_codes(queries).astype(np.float32), 20)
     found = search_gallery(make(tmp_path / "g", codes), queries, 20)
-    # Of equal products faiss takes any: the products agree everywhere, the rows where they differ.
+    # faiss breaks ties arbitrarily: products agree everywhere, rows only where products differ.
     assert np.allclose(found.scores * 127**2, distances, atol=0.5)
     alone = np.all(np.diff(distances, axis=1) < 0, axis=1)
     assert alone.sum() > 25 and np.array_equal(found.rows[alone], expected[alone])
@@ -102,7 +102,7 @@ def test_int8_ranks_nearly_as_float32(tmp_path: Path) -> None:
 
 
 def test_rows_are_equally_long() -> None:
-    """In a dense class a row that rounding made longer would win over a nearer one."""
+    """In a dense class, a row that rounding made longer would win over a nearer one."""
     rows = unit(np.random.default_rng(0).normal(size=(1, 64)) + 0.1 * np.random.default_rng(1).normal(size=(4000, 64)))
     plain, equal = int8_codes(rows), row_codes(rows)
     spread = [np.linalg.norm(codes.astype(float), axis=1).std() / 127 for codes in (plain, equal)]
@@ -131,7 +131,7 @@ def test_row_codes_by_their_rule(dimension: int, seed: int) -> None:
 
 
 def by_the_rule(codes: np.ndarray, query: np.ndarray, k: int) -> list[int]:
-    """docs/gallery.md, word for word."""
+    """The rule of docs/gallery.md, written naively."""
     signs = [[value >= 0 for value in row] for row in codes.tolist()]
     asked = [value >= 0 for value in query.tolist()]
     distances = [sum(a != b for a, b in zip(row, asked, strict=True)) for row in signs]
@@ -174,7 +174,7 @@ def test_where_signs_say_nothing_the_search_is_exact(tmp_path: Path) -> None:
 
 
 def test_recall_of_the_prefilter(tmp_path: Path) -> None:
-    """Against the exact search: nearest neighbours in classes, and the worst case, no structure at all."""
+    """Compared with the exact search: neighbours in classes, and the worst case without any structure."""
     rows = clustered(20_000, 128, 2000, 3)
     gallery = make(tmp_path / "g", int8_codes(rows), bits=True)
     queries = clustered(100, 128, 2000, 3)
