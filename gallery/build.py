@@ -18,7 +18,7 @@ from distill.data.imageset import ImageSet, UnreadableImage
 from export.bundle import Bundle, VariantRunner, open_variant
 from gallery.codes import row_codes
 from gallery.format import Gallery, check_gallery, open_gallery
-from gallery.images import stamps, thumbnail
+from gallery.images import change_stamps, thumbnail
 from gallery.journal import Entry, Journal, MergedRows, Record
 from gallery.models import choose_variant, model_of
 from gallery.schema import Model, id_problem
@@ -117,9 +117,8 @@ def build_gallery(
     model = model_of(bundle, variant)
     old = _previous(out, model, options)
     report = IndexReport(out, model)
-    keys = images.keys
+    keys, stamps = images.keys, [(int(a), int(b)) for a, b in change_stamps(images)]
     problems = [UnreadableImage(key, f"its name {problem}") for key in keys if (problem := id_problem(key))]
-    marks = [(int(a), int(b)) for a, b in stamps(images)]
     known = _rows_by_id(old)
     dimension, dtype = bundle.manifest.embedding_size, np.dtype(options.dtype)
 
@@ -127,29 +126,30 @@ def build_gallery(
     journal = Journal(out.parent / f".{out.name}.work", _binding(model, options), dimension, dtype.type)
     done = False
     try:
+        # Embed what neither the old gallery nor an unfinished run has embedded.
         bad = {problem.key for problem in problems}
-        fresh = [i for i, key in enumerate(keys) if key not in bad and _kept_row(known, key, marks[i]) is None]
-        todo = [i for i in fresh if not _noted(journal, keys[i], marks[i])]
+        fresh = [i for i, key in enumerate(keys) if key not in bad and _kept_row(known, key, stamps[i]) is None]
+        todo = [i for i in fresh if not _is_embedded(journal, keys[i], stamps[i])]
         report.resumed = len(fresh) - len(todo)
         if todo:
-            problems += _embed(bundle, variant.name, images, todo, marks, journal, options)
+            problems += _embed(bundle, variant.name, images, todo, stamps, journal, options)
         report.problems, report.skipped = problems, len(problems)
         warn_unreadable(images, problems)
-        bad |= {problem.key for problem in problems}
 
+        # Collect the rows in the order of the images, from the old gallery or the journal.
+        bad = {problem.key for problem in problems}
         order = [i for i in range(len(keys)) if keys[i] not in bad]
-        places: list[int | Entry] = []
-        for i in order:
-            row = _kept_row(known, keys[i], marks[i])
-            places.append(journal.entries[keys[i]] if row is None else row)
-            report.kept += row is not None
-            report.changed += row is None and keys[i] in known
+        kept = [_kept_row(known, keys[i], stamps[i]) for i in order]
+        places = [journal.entries[keys[i]] if row is None else row for i, row in zip(order, kept, strict=True)]
         report.count = len(order)
+        report.kept = sum(row is not None for row in kept)
+        report.changed = sum(row is None and keys[i] in known for i, row in zip(order, kept, strict=True))
         report.added = report.count - report.kept - report.changed
         report.dropped = len(known) - report.kept - report.changed
+
         report.written = not _same(old, places, options)
         if report.written:
-            content = _content(out, bundle, model, [keys[i] for i in order], [marks[i] for i in order], options)
+            content = _content(out, bundle, model, [keys[i] for i in order], [stamps[i] for i in order], options)
             _write(out, journal, content, places, old, (dimension, dtype))
         done = True
     finally:
@@ -191,18 +191,18 @@ def _previous(out: Path, model: Model, options: IndexOptions) -> Gallery | None:
 def _rows_by_id(old: Gallery | None) -> dict[str, tuple[int, tuple[int, int] | None]]:
     if old is None:
         return {}
-    marks = [None] * len(old) if old.stamps is None else [(int(a), int(b)) for a, b in old.stamps]
-    return {name: (row, mark) for row, (name, mark) in enumerate(zip(old.ids(), marks, strict=True))}
+    stamps = [None] * len(old) if old.stamps is None else [(int(a), int(b)) for a, b in old.stamps]
+    return {name: (row, stamp) for row, (name, stamp) in enumerate(zip(old.ids(), stamps, strict=True))}
 
 
-def _kept_row(known: dict[str, tuple[int, tuple[int, int] | None]], key: str, mark: tuple[int, int]) -> int | None:
+def _kept_row(known: dict[str, tuple[int, tuple[int, int] | None]], key: str, stamp: tuple[int, int]) -> int | None:
     row, before = known.get(key, (None, None))
-    return row if before == mark else None
+    return row if before == stamp else None
 
 
-def _noted(journal: Journal, key: str, mark: tuple[int, int]) -> bool:
+def _is_embedded(journal: Journal, key: str, stamp: tuple[int, int]) -> bool:
     entry = journal.entries.get(key)
-    return entry is not None and entry.stamp == mark
+    return entry is not None and entry.stamp == stamp
 
 
 def _binding(model: Model, options: IndexOptions) -> dict[str, Any]:
@@ -219,7 +219,7 @@ def _embed(
     variant: str,
     images: ImageSet,
     todo: Sequence[int],
-    marks: Sequence[tuple[int, int]],
+    stamps: Sequence[tuple[int, int]],
     journal: Journal,
     options: IndexOptions,
 ) -> list[UnreadableImage]:
@@ -237,7 +237,7 @@ def _embed(
     def work(number: int) -> tuple[list[Record], list[UnreadableImage]]:
         runner = runners.get()
         try:
-            return _one_batch(runner, bundle, images, batches[number], marks, options)
+            return _one_batch(runner, bundle, images, batches[number], stamps, options)
         finally:
             runners.put(runner)
 
@@ -255,7 +255,7 @@ def _one_batch(
     bundle: Bundle,
     images: ImageSet,
     batch: Sequence[int],
-    marks: Sequence[tuple[int, int]],
+    stamps: Sequence[tuple[int, int]],
     options: IndexOptions,
 ) -> tuple[list[Record], list[UnreadableImage]]:
     found: list[tuple[int, bytes]] = []
@@ -277,7 +277,9 @@ def _one_batch(
             f"{bundle.directory}: the model returns embeddings that are not finite", "export or train it again"
         )
     kept = row_codes(rows) if options.dtype == "int8" else rows
-    return [Record(images.keys[i], marks[i], row, small) for (i, small), row in zip(found, kept, strict=True)], problems
+    return [
+        Record(images.keys[i], stamps[i], row, small) for (i, small), row in zip(found, kept, strict=True)
+    ], problems
 
 
 def _cores() -> int:
@@ -294,7 +296,7 @@ def _same(old: Gallery | None, places: Sequence[int | Entry], options: IndexOpti
 
 
 def _content(
-    out: Path, bundle: Bundle, model: Model, ids: list[str], marks: list[tuple[int, int]], options: IndexOptions
+    out: Path, bundle: Bundle, model: Model, ids: list[str], stamps: list[tuple[int, int]], options: IndexOptions
 ) -> dict[str, Any]:
     try:
         where = Path(os.path.relpath(bundle.directory.resolve(), out.parent.resolve())).as_posix()
@@ -305,7 +307,7 @@ def _content(
         "ids": ids,
         "bits": options.bits,
         "bundle": where,
-        "stamps": np.array(marks, np.uint64).reshape(-1, 2),
+        "stamps": np.array(stamps, np.uint64).reshape(-1, 2),
         "thumbnail_side": options.thumbnails or None,
     }
 

@@ -26,7 +26,7 @@ Examples:
     distill-index info photos.gallery
 """
 
-BUILD_HELP = """Write images to a gallery (the default command).
+BUILD_HELP = """Embed images and write them to a gallery (the default command).
 
 IMAGES is a folder of images at any depth, with or without one folder per class, or a data spec
 (glyphs, csv:FILE, cub200:PATH, …). Unreadable images are skipped and counted.
@@ -141,7 +141,7 @@ def build(
 def search(
     gallery: Annotated[Path, GALLERY],
     images: Annotated[
-        list[Path] | None, typer.Argument(metavar="[IMAGE]...", help="Image files to query.", show_default=False)
+        list[Path] | None, typer.Argument(metavar="IMAGE", help="Image files to query.", show_default=False)
     ] = None,
     bundle: Annotated[
         Path | None,

@@ -17,7 +17,7 @@ from distill.data.imageset import ImageSet
 from distill.data.spec import KINDS, open_data
 from distill.data.split import split
 
-__all__ = ["open_images", "stamps", "thumbnail"]
+__all__ = ["change_stamps", "open_images", "thumbnail"]
 
 # Formats of phones and cameras that the decoder does not read. Leaving them out deserves a warning.
 _OTHER_SUFFIXES = frozenset({".heic", ".heif", ".avif", ".dng", ".gif", ".tif", ".tiff"})
@@ -98,7 +98,7 @@ def _named(others: Counter[str]) -> str:
     return ", ".join(f"{count} {suffix}" for suffix, count in sorted(others.items()))
 
 
-def stamps(images: ImageSet) -> np.ndarray:
+def change_stamps(images: ImageSet) -> np.ndarray:
     """Return a stamp for each image that changes when the image changes: uint64 [N, 2].
 
     For a file: its size and modification time in nanoseconds, without reading it (0, 0 if missing). For other
