@@ -22,7 +22,7 @@ import org.robolectric.RuntimeEnvironment;
 import org.robolectric.annotation.Config;
 import org.robolectric.annotation.GraphicsMode;
 
-/** Android's own decoder, as built for computers, against the golden files of the bundle. */
+/** Android's decoder, built for computers, against the golden files of the bundle. */
 @RunWith(RobolectricTestRunner.class)
 @GraphicsMode(GraphicsMode.Mode.NATIVE)
 @Config(sdk = 35)
@@ -37,9 +37,9 @@ public class SharedImageTest {
             ByteBuffer content = bundle.read(one.file);
             byte[] file = new byte[content.remaining()];
             content.get(file);
-            for (BitmapImage picture : new BitmapImage[] {
+            for (BitmapImage image : new BitmapImage[] {
                 BitmapImage.decode(file, Long.MAX_VALUE), BitmapImage.decodeOld(file)}) {
-                byte[] pixels = bundle.preprocessing().pixels(picture, picture.orientation());
+                byte[] pixels = bundle.preprocessing().pixels(image, image.orientation());
                 if (one.lossless()) {
                     assertEquals(one.file, one.pixelsSha256, Sha256.of(pixels));
                 } else {
@@ -52,15 +52,15 @@ public class SharedImageTest {
     }
 
     @Test
-    public void every_kind_of_picture_gives_the_pixels_of_python() throws Exception {
+    public void every_kind_of_image_gives_the_pixels_of_python() throws Exception {
         File[] files = Fixture.load().kinds().listFiles((folder, name) -> !name.endsWith(".pixels"));
         Bundle bundle = AppModel.bundle(RuntimeEnvironment.getApplication());
         StringBuilder wrong = new StringBuilder();
         for (File file : files) {
             byte[] expected = Files.readAllBytes(new File(file + ".pixels").toPath());
             byte[] content = Files.readAllBytes(file.toPath());
-            try (ImageFileDecoder.Decoded picture = new BitmapDecoder().decode(content)) {
-                double apart = difference(bundle.preprocessing().pixels(picture, picture.orientation()), expected);
+            try (ImageFileDecoder.Decoded image = new BitmapDecoder().decode(content)) {
+                double apart = difference(bundle.preprocessing().pixels(image, image.orientation()), expected);
                 boolean near = file.getName().endsWith(".jpg") && apart <= 1;
                 if (apart != 0 && !near) {
                     wrong.append(file.getName()).append(' ').append(apart).append("; ");
@@ -73,7 +73,7 @@ public class SharedImageTest {
         assertTrue(files.length > 12);
     }
 
-    /** Mean, in levels. */
+    /** Returns the mean difference in levels. */
     private static double difference(byte[] a, byte[] b) {
         long sum = 0;
         for (int i = 0; i < a.length; i++) {
@@ -83,7 +83,7 @@ public class SharedImageTest {
     }
 
     @Test
-    public void what_is_no_picture_is_refused() throws Exception {
+    public void what_is_not_an_image_is_refused() throws Exception {
         for (byte[] bad : new byte[][] {{}, {1, 2, 3}, "GIF89a".getBytes(), {(byte) 0x89, 'P', 'N', 'G', 13, 10, 26, 10}}) {
             assertThrows(UndecodableException.class, () -> SharedImage.decode(RuntimeEnvironment.getApplication(), bad));
         }
@@ -102,7 +102,7 @@ public class SharedImageTest {
         assertEquals(1, read.preview(4).getHeight());
     }
 
-    /** Half transparent red. */
+    /** Encodes an image of half transparent red. */
     private static byte[] png(int width, int height) {
         android.graphics.Bitmap bitmap = android.graphics.Bitmap.createBitmap(width, height, android.graphics.Bitmap.Config.ARGB_8888);
         bitmap.eraseColor(0x80FF0000);
