@@ -9,7 +9,7 @@ import org.distilltophone.core.Preprocessing;
 import org.distilltophone.core.UndecodableException;
 
 /**
- * Decodes and preprocesses encoded images, and times each step, as benchmark/devices/pictures.py does on devices with
+ * Decodes and preprocesses encoded images, and times each step, as benchmark/devices/images.py does on devices with
  * Python.
  */
 final class EncodedImages {
