@@ -410,7 +410,7 @@ def test_the_java_runner_answers(phone, options, bundle_dir, monkeypatch):
 def test_the_java_runner_decodes_too(phone, options, bundle_dir, photos, tmp_path, monkeypatch, capsys):
     """From the encoded files to Recall, flips and the cost of a picture: the way of an app, in one command."""
     monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "android"))
-    java_build, kinds = pytest.importorskip("java_build"), pytest.importorskip("picture_kinds")
+    java_build, kinds = pytest.importorskip("java_build"), pytest.importorskip("image_kinds")
     words = ["java", "-Xmx512m", "-cp", java_build.classpath(), "org.distilltophone.jvm.RunnerMain"]
     android_fakes.install(phone, words, {"HOME": str(phone.root)}, ro_boot_qemu="")
     for name in kinds.EXACT:

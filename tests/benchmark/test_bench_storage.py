@@ -12,7 +12,7 @@ from distill.console import run_app
 from distill.data.preprocess import Preprocessing
 from distill.metrics import unit_rows
 from gallery import Content, Model, open_gallery, row_codes, write_gallery
-from gallery.search import search
+from gallery.search import search_gallery
 
 
 def clusters(classes: int = 30, each: int = 6, size: int = 64, noise: float = 0.6, seed: int = 0):
@@ -30,7 +30,7 @@ def searched(rows: np.ndarray, labels: np.ndarray, tmp_path, bits: bool, k: int)
     )
     ids = [str(row) for row in range(len(rows))]
     write_gallery(tmp_path / "g", Content(model, ids, row_codes(rows), bits=bits))
-    found = search(open_gallery(tmp_path / "g"), rows, k).rows
+    found = search_gallery(open_gallery(tmp_path / "g"), rows, k).rows
     return np.array([labels[next(r for r in line if r != own)] == labels[own] for own, line in enumerate(found)])
 
 

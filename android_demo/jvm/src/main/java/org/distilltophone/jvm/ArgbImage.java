@@ -1,13 +1,16 @@
-package org.distilltophone.core;
+package org.distilltophone.jvm;
 
-/** A decoded picture: {@code argb[y * width + x]}, 8 bits a channel, alpha not multiplied in (255: opaque). */
-public final class Picture {
-    public final int[] argb;
-    public final int width;
-    public final int height;
+import org.distilltophone.core.Exif;
+import org.distilltophone.core.PixelSource;
 
-    /** @throws IllegalArgumentException the sizes do not fit the array */
-    public Picture(int[] argb, int width, int height) {
+/** A decoded image in memory: {@code argb[y * width + x]}, 8 bits per channel, alpha not premultiplied (255: opaque). */
+class ArgbImage implements PixelSource {
+    final int[] argb;
+    private final int width;
+    private final int height;
+
+    /** @throws IllegalArgumentException the size does not fit the array */
+    ArgbImage(int[] argb, int width, int height) {
         if (width < 1 || height < 1 || (long) width * height != argb.length) {
             throw new IllegalArgumentException(width + " x " + height + " pixels in " + argb.length + " values");
         }
@@ -16,18 +19,35 @@ public final class Picture {
         this.height = height;
     }
 
+    @Override
+    public int width() {
+        return width;
+    }
+
+    @Override
+    public int height() {
+        return height;
+    }
+
+    @Override
+    public void read(int x, int y, int w, int h, int[] into) {
+        for (int row = 0; row < h; row++) {
+            System.arraycopy(argb, (y + row) * width + x, into, row * w, w);
+        }
+    }
+
     /**
-     * Turned and mirrored so that it stands as the camera was held.
+     * Returns the image rotated and mirrored to its upright position.
      *
-     * @param orientation of EXIF, 1 to 8, see {@link Exif#orientation}; others leave it as it is
+     * @param orientation EXIF orientation, 1 to 8, see {@link Exif#orientation}; other values change nothing
      */
-    public Picture upright(int orientation) {
+    ArgbImage upright(int orientation) {
         if (orientation < 2 || orientation > 8) {
             return this;
         }
-        boolean turned = orientation >= 5;
-        int w = turned ? height : width;
-        int h = turned ? width : height;
+        boolean sideways = orientation >= 5;
+        int w = sideways ? height : width;
+        int h = sideways ? width : height;
         int[] out = new int[argb.length];
         // Where output pixel (0, 0) comes from, and how far one step right or down goes in the input.
         int right = width - 1;
@@ -49,13 +69,6 @@ public final class Picture {
                 out[at++] = argb[from];
             }
         }
-        return new Picture(out, w, h);
-    }
-
-    /** Copies the rectangle at (x, y) of w by h pixels, row by row, to the start of {@code into}. */
-    public void read(int x, int y, int w, int h, int[] into) {
-        for (int row = 0; row < h; row++) {
-            System.arraycopy(argb, (y + row) * width + x, into, row * w, w);
-        }
+        return new ArgbImage(out, w, h);
     }
 }

@@ -2,9 +2,9 @@ package org.distilltophone.core;
 
 import java.nio.ByteBuffer;
 
-/** Pixels to the input tensor and the output tensor to an embedding, by the rules of docs/bundle.md. */
-public final class Border {
-    private static final float TINY = 1e-12f; // a row of zeros stays a row of zeros
+/** Converts pixels to the input tensor, and the output tensor to an embedding, as docs/bundle.md specifies. */
+public final class TensorCodec {
+    private static final float TINY = 1e-12f; // a zero row stays zero
 
     final TensorSpec input;
     final TensorSpec output;
@@ -12,15 +12,15 @@ public final class Border {
     private final byte[][] bytes;
     private final float[] squares;
 
-    /** A border of what the bundle says. */
-    public Border(Preprocessing preprocessing, Variant variant) {
+    /** Creates the codec of a bundle's variant. */
+    public TensorCodec(Preprocessing preprocessing, Variant variant) {
         this(variant.input, variant.output, table(preprocessing, variant.input));
     }
 
-    /** @param table {@code [channel][pixel value]}: what goes into the tensor; of integers the value as it is, -128 to 255 */
-    public Border(TensorSpec input, TensorSpec output, float[][] table) {
+    /** @param table {@code [channel][pixel value]}: the tensor's value; for integer tensors the stored integer, -128 to 255 */
+    public TensorCodec(TensorSpec input, TensorSpec output, float[][] table) {
         if (input.dtype.equals("int16") || output.dtype.equals("int16")) {
-            throw new IllegalArgumentException("a model with int16 borders, which this reader does not feed: take one with int8 or float32");
+            throw new IllegalArgumentException("a model with int16 input or output is not supported here: use one with int8 or float32");
         }
         this.input = input;
         this.output = output;
@@ -50,7 +50,7 @@ public final class Border {
         return table;
     }
 
-    /** How many values an embedding has. */
+    /** Returns the length of an embedding. */
     public int dimension() {
         return squares.length;
     }
@@ -58,8 +58,8 @@ public final class Border {
     /**
      * Writes the input tensor.
      *
-     * @param pixels RGB, row by row, one picture from {@code offset} on
-     * @param into native order; written from position 0, whatever its position
+     * @param pixels RGB, row by row; the image starts at {@code offset}
+     * @param into native order; written from position 0 regardless of its position
      */
     public void write(byte[] pixels, int offset, ByteBuffer into) {
         int size = input.bytes() / (input.isFloat() ? 4 : 1);
@@ -87,10 +87,10 @@ public final class Border {
     }
 
     /**
-     * Reads the embedding and divides it by its length, with the very roundings of NumPy's float32.
+     * Reads the embedding and divides it by its length, with the same float32 rounding as NumPy.
      *
      * @param from native order, read from position 0
-     * @param into unit length afterwards
+     * @param into receives the embedding of unit length
      */
     public void read(ByteBuffer from, float[] into) {
         boolean unsigned = output.dtype.equals("uint8");
@@ -113,7 +113,7 @@ public final class Border {
         }
     }
 
-    /** NumPy's pairwise summation: in another order the last bit would differ. */
+    /** NumPy's pairwise summation. Another order would change the last bit. */
     private static float pairwise(float[] a, int from, int n) {
         if (n < 8) {
             float sum = -0f;

@@ -12,30 +12,30 @@ import java.io.IOException;
 import java.io.InputStream;
 import org.distilltophone.core.PixelSource;
 import org.distilltophone.core.UndecodableException;
-import org.distilltophone.decoder.BitmapPicture;
+import org.distilltophone.decoder.BitmapImage;
 
-/** A photo that another app shares, decoded; and a small copy of it for the eye. */
-final class PictureReader implements PixelSource {
+/** A decoded image that another app shares, with a small copy for display. */
+final class SharedImage implements PixelSource {
     private static final int MAX_FILE = 200 << 20;
 
     final Bitmap bitmap;
-    /** How it still has to be turned. */
+    /** EXIF orientation that remains to be applied. */
     final int orientation;
-    private final BitmapPicture picture;
+    private final BitmapImage image;
 
-    private PictureReader(BitmapPicture picture) {
-        this.picture = picture;
-        bitmap = picture.bitmap;
-        orientation = picture.orientation();
+    private SharedImage(BitmapImage image) {
+        this.image = image;
+        bitmap = image.bitmap;
+        orientation = image.orientation();
     }
 
     /**
-     * @throws UndecodableException no picture, a broken one, or one that no phone should decode
-     * @throws IOException it cannot be read, or there is no memory for it now
+     * @throws UndecodableException not an image, damaged, or too large to decode
+     * @throws IOException it cannot be read, or there is not enough memory now
      */
-    static PictureReader read(Context context, Uri uri) throws IOException, UndecodableException {
+    static SharedImage read(Context context, Uri uri) throws IOException, UndecodableException {
         if (!ContentResolver.SCHEME_CONTENT.equals(uri.getScheme())) {
-            throw new IOException(uri + " is not shared with this app"); // never a file of its own on another app's word
+            throw new IOException(uri + " is not shared with this app"); // never open this app's own files for another app
         }
         byte[] file;
         try {
@@ -50,7 +50,7 @@ final class PictureReader implements PixelSource {
 
     private static byte[] bytes(InputStream stream) throws IOException, UndecodableException {
         if (stream == null) {
-            throw new FileNotFoundException("it is gone");
+            throw new FileNotFoundException("it no longer exists");
         }
         try {
             ByteArrayOutputStream all = new ByteArrayOutputStream(1 << 20);
@@ -63,34 +63,34 @@ final class PictureReader implements PixelSource {
             }
             return all.toByteArray();
         } catch (OutOfMemoryError tooLarge) {
-            throw new IOException("there is no memory for it now", tooLarge);
+            throw new IOException("there is not enough memory now", tooLarge);
         } finally {
             stream.close();
         }
     }
 
-    static PictureReader decode(Context context, byte[] file) throws IOException, UndecodableException {
+    static SharedImage decode(Context context, byte[] file) throws IOException, UndecodableException {
         ActivityManager.MemoryInfo memory = new ActivityManager.MemoryInfo();
         ((ActivityManager) context.getSystemService(Context.ACTIVITY_SERVICE)).getMemoryInfo(memory);
-        return new PictureReader(BitmapPicture.decode(file, Math.max(memory.availMem, 256L << 20) / 2));
+        return new SharedImage(BitmapImage.decode(file, Math.max(memory.availMem, 256L << 20) / 2));
     }
 
     @Override
     public int width() {
-        return picture.width();
+        return image.width();
     }
 
     @Override
     public int height() {
-        return picture.height();
+        return image.height();
     }
 
     @Override
     public void read(int x, int y, int w, int h, int[] into) {
-        picture.read(x, y, w, h, into);
+        image.read(x, y, w, h, into);
     }
 
-    /** A small upright copy to be shown: its longer side has at most {@code side} pixels. */
+    /** Returns a small upright copy for display; its longer side has at most {@code side} pixels. */
     Bitmap preview(int side) {
         float scale = Math.min(1f, (float) side / Math.max(width(), height()));
         Matrix matrix = new Matrix();
@@ -106,7 +106,7 @@ final class PictureReader implements PixelSource {
         return Bitmap.createBitmap(small, 0, 0, w, h, matrix, true);
     }
 
-    /** What is not premultiplied cannot be drawn. */
+    /** Returns a premultiplied copy: other bitmaps cannot be drawn. */
     private Bitmap premultiplied() {
         Bitmap copy = Bitmap.createBitmap(width(), height(), Bitmap.Config.ARGB_8888);
         int[] row = new int[width()];

@@ -1,18 +1,23 @@
-package org.distilltophone.core;
+package org.distilltophone.jvm;
 
 import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
 import java.util.Arrays;
+import org.distilltophone.core.FlatIndex;
+import org.distilltophone.core.Gallery;
+import org.distilltophone.core.Index;
+import org.distilltophone.core.TopK;
 
 /**
- * Search by sign bits first and int8 then: the rows whose signs differ least from the query's are compared in full. It may
- * miss a neighbour that {@link FlatIndex} finds; docs/gallery.md says how many. Candidates are those of Python, to the row.
- * One search at a time; calls from several threads wait for each other.
+ * Search with a prefilter on sign bits: only the rows whose signs differ least from the query's are compared in full.
+ *
+ * <p>It may miss a neighbour that {@link FlatIndex} finds; docs/gallery.md states how many. The candidates are the same
+ * rows as in Python. Thread-safe; concurrent calls wait for each other.
  */
-public final class PrefilterIndex implements Index {
+final class PrefilterIndex implements Index {
     private static final int PER_ANSWER = 64;
     private static final int SHARE = 50;
 
-    private final Gallery gallery;
     private final int count;
     private final int dimension;
     private final int words;
@@ -22,23 +27,32 @@ public final class PrefilterIndex implements Index {
     private final long[] signs;
     private final byte[] row;
     private final ByteBuffer rows;
-    private FlatIndex exact;
+    private final Index exact;
 
-    /** @param gallery one with sign bits, or any: they are made of its rows where it has none */
-    public PrefilterIndex(Gallery gallery) {
-        this.gallery = gallery;
-        count = gallery.count();
-        dimension = gallery.dimension();
+    /** Uses the sign bits of an int8 gallery, or computes them from the rows. */
+    PrefilterIndex(Gallery gallery) {
+        this(gallery.rows(), gallery.count(), gallery.dimension(), gallery.isFloat() ? null : gallery.bits(),
+            new FlatIndex(gallery));
+    }
+
+    /**
+     * @param rows int8 [count][dimension], from position 0
+     * @param bitsOrNull sign bits of the rows; null: computed here
+     * @param exact used if all rows are candidates
+     */
+    PrefilterIndex(ByteBuffer rows, int count, int dimension, ByteBuffer bitsOrNull, Index exact) {
+        this.rows = rows;
+        this.count = count;
+        this.dimension = dimension;
+        this.exact = exact;
         words = (dimension + 63) / 64;
         bits = new long[Math.multiplyExact(count, words)];
         distances = new short[count];
         within = new int[dimension + 1];
         signs = new long[words];
         row = new byte[dimension];
-        rows = gallery.rows();
-        ByteBuffer stored = gallery.isFloat() ? null : gallery.bits();
-        if (stored != null) {
-            stored.duplicate().order(stored.order()).asLongBuffer().get(bits);
+        if (bitsOrNull != null) {
+            bitsOrNull.duplicate().order(ByteOrder.LITTLE_ENDIAN).asLongBuffer().get(bits);
             return;
         }
         for (int i = 0; i < count; i++) {
@@ -47,27 +61,17 @@ public final class PrefilterIndex implements Index {
         }
     }
 
-    /** The index that suits a gallery: by signs where it has them, else exact. */
-    public static Index best(Gallery gallery) {
+    /** Returns the default index of a gallery: with the prefilter if it has sign bits, else exact. */
+    static Index best(Gallery gallery) {
         return gallery.bits() != null ? new PrefilterIndex(gallery) : new FlatIndex(gallery);
     }
 
     @Override
-    public int count() {
-        return count;
-    }
-
-    @Override
     public synchronized void search(byte[] query, int k, TopK into) {
-        if (query.length != dimension) {
-            throw new IllegalArgumentException("a query of " + query.length + " values, rows of " + dimension);
-        }
+        FlatIndex.checkQuery(query, dimension);
         int wanted = Math.min(count, (int) Math.min(Integer.MAX_VALUE, Math.max((long) PER_ANSWER * Math.min(k, count),
             (count + SHARE - 1L) / SHARE)));
         if (wanted == count) {
-            if (exact == null) {
-                exact = new FlatIndex(gallery);
-            }
             exact.search(query, k, into);
             return;
         }
@@ -90,7 +94,7 @@ public final class PrefilterIndex implements Index {
         }
     }
 
-    /** Distances of all rows, and how many rows have each. At most 65535 dimensions fit a short; 65536 is clipped. */
+    /** Computes all distances and their histogram. A short holds up to 65535; 65536 is clipped to it. */
     private void measure() {
         Arrays.fill(within, 0);
         if (words == 2) {
@@ -114,7 +118,7 @@ public final class PrefilterIndex implements Index {
         }
     }
 
-    static void signs(byte[] row, long[] into, int at) {
+    private static void signs(byte[] row, long[] into, int at) {
         Arrays.fill(into, at, at + (row.length + 63) / 64, 0);
         for (int d = 0; d < row.length; d++) {
             if (row[d] >= 0) {

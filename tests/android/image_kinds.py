@@ -1,4 +1,4 @@
-"""Every kind of picture that docs/preprocessing.md speaks of, as files."""
+"""One image file of each kind that docs/preprocessing.md mentions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import PIL.Image
 
 __all__ = ["EXACT", "JPEGS", "kinds"]
 
-# Decoders agree on these to the bit, and on JPEGs nearly (docs/preprocessing.md).
+# Decoders agree bit for bit on these, and nearly on JPEGs (docs/preprocessing.md).
 EXACT = (
     "rgb.png",
     "rgba.png",
@@ -26,7 +26,7 @@ JPEGS = ("plain.jpg", "progressive.jpg", "grey.jpg", "full-chroma.jpg", "turned.
 
 
 def kinds(width: int = 83, height: int = 61) -> dict[str, bytes]:
-    """Content by name; a smooth picture, so that JPEG's losses stay small."""
+    """Return content by file name: a smooth image, so that JPEG losses stay small."""
     y, x = np.mgrid[0:height, 0:width] / 60
     channels = [127 + 120 * np.sin(3 * x + 2 * y), 127 + 120 * np.cos(2 * x - y), 127 + 120 * np.sin(x * y * 4)]
     rgb = PIL.Image.fromarray(np.stack(channels, axis=-1).astype(np.uint8))

@@ -9,60 +9,60 @@ import java.io.ByteArrayInputStream;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import org.distilltophone.core.Exif;
-import org.distilltophone.core.PictureDecoder;
+import org.distilltophone.core.ImageFileDecoder;
 import org.distilltophone.core.Preprocessing;
 import org.distilltophone.core.UndecodableException;
 
 /**
- * A picture decoded by Android as docs/preprocessing.md has it. Only the bitmap itself is as large as the picture, and it lies
- * outside Java's heap.
+ * An image decoded by Android as docs/preprocessing.md specifies. Only the bitmap is as large as the image, and its memory
+ * is outside Java's heap.
  */
-public final class BitmapPicture implements PictureDecoder.Decoded {
+public final class BitmapImage implements ImageFileDecoder.Decoded {
     public final Bitmap bitmap;
     private final int orientation;
 
-    private BitmapPicture(Bitmap bitmap, int orientation) {
+    private BitmapImage(Bitmap bitmap, int orientation) {
         this.bitmap = bitmap;
         this.orientation = orientation;
     }
 
     /**
-     * Decodes it.
+     * Decodes an image file.
      *
-     * @param memory bytes that the bitmap may take
-     * @throws UndecodableException no picture, a broken one, or one that no phone should decode
-     * @throws IOException there is no memory for it now
+     * @param memory largest size of the bitmap in bytes
+     * @throws UndecodableException not an image, damaged, or too large to decode
+     * @throws IOException there is not enough memory now
      */
-    public static BitmapPicture decode(byte[] file, long memory) throws IOException, UndecodableException {
+    public static BitmapImage decode(byte[] file, long memory) throws IOException, UndecodableException {
         BitmapFactory.Options options = new BitmapFactory.Options();
         options.inJustDecodeBounds = true;
         BitmapFactory.decodeByteArray(file, 0, file.length, options);
         if (options.outWidth < 1 || options.outHeight < 1) {
-            throw new UndecodableException("no picture format that is known here");
+            throw new UndecodableException("not a known picture format");
         }
         String refusal = Preprocessing.refusal(options.outWidth, options.outHeight);
         if (refusal != null) {
             throw new UndecodableException(refusal);
         }
         if (4L * options.outWidth * options.outHeight > memory) {
-            throw new IOException("there is no memory for " + options.outWidth + " × " + options.outHeight + " pixels now");
+            throw new IOException("there is not enough memory now for " + options.outWidth + " × " + options.outHeight + " pixels");
         }
         try {
-            // ImageDecoder turns JPEGs, and PNGs in no version or in some: not left to it.
-            boolean turnedPng = file[0] == (byte) 0x89 && Exif.orientation(new ByteArrayInputStream(file)) != 1;
-            BitmapPicture picture = Build.VERSION.SDK_INT >= 28 && !turnedPng ? decodeWhole(file) : decodeOld(file);
-            if (Build.VERSION.SDK_INT >= 29 && picture.bitmap.getColorSpace() != null) {
-                // Python takes the numbers as they are; so they are not to be converted when they are read.
-                picture.bitmap.setColorSpace(ColorSpace.get(ColorSpace.Named.SRGB));
+            // ImageDecoder rotates JPEGs. Whether it rotates PNGs may depend on the version, so this class does it.
+            boolean rotatedPng = file[0] == (byte) 0x89 && Exif.orientation(new ByteArrayInputStream(file)) != 1;
+            BitmapImage image = Build.VERSION.SDK_INT >= 28 && !rotatedPng ? decodeWhole(file) : decodeOld(file);
+            if (Build.VERSION.SDK_INT >= 29 && image.bitmap.getColorSpace() != null) {
+                // As in Python, values are not converted between colour spaces when they are read.
+                image.bitmap.setColorSpace(ColorSpace.get(ColorSpace.Named.SRGB));
             }
-            return picture;
+            return image;
         } catch (OutOfMemoryError tooLarge) {
-            throw new IOException("there is no memory for it now", tooLarge);
+            throw new IOException("there is not enough memory now", tooLarge);
         }
     }
 
-    /** Turns the picture upright by itself, and refuses one that ends early. */
-    private static BitmapPicture decodeWhole(byte[] file) throws UndecodableException {
+    /** Decodes with ImageDecoder, which rotates the image and refuses truncated files. */
+    private static BitmapImage decodeWhole(byte[] file) throws UndecodableException {
         try {
             Bitmap bitmap = ImageDecoder.decodeBitmap(ImageDecoder.createSource(ByteBuffer.wrap(file)),
                 new ImageDecoder.OnHeaderDecodedListener() {
@@ -72,14 +72,14 @@ public final class BitmapPicture implements PictureDecoder.Decoded {
                         decoder.setUnpremultipliedRequired(true);
                     }
                 });
-            return new BitmapPicture(eightBits(bitmap), 1);
+            return new BitmapImage(eightBits(bitmap), 1);
         } catch (IOException broken) {
             throw new UndecodableException(String.valueOf(broken.getMessage()));
         }
     }
 
-    /** The way of Android 8, which is there in every version. */
-    public static BitmapPicture decodeOld(byte[] file) throws UndecodableException {
+    /** Decodes with BitmapFactory, which every version of Android has; the only way on Android 8. */
+    public static BitmapImage decodeOld(byte[] file) throws UndecodableException {
         BitmapFactory.Options options = new BitmapFactory.Options();
         options.inPremultiplied = false;
         options.inPreferredConfig = Bitmap.Config.ARGB_8888;
@@ -87,10 +87,10 @@ public final class BitmapPicture implements PictureDecoder.Decoded {
         if (bitmap == null) {
             throw new UndecodableException("the picture is damaged");
         }
-        return new BitmapPicture(eightBits(bitmap), Exif.orientation(new ByteArrayInputStream(file)));
+        return new BitmapImage(eightBits(bitmap), Exif.orientation(new ByteArrayInputStream(file)));
     }
 
-    /** 16-bit pictures come as half floats. */
+    /** Converts 16-bit images, which are decoded to half floats. */
     private static Bitmap eightBits(Bitmap bitmap) throws UndecodableException {
         if (bitmap.getConfig() == Bitmap.Config.ARGB_8888) {
             return bitmap;
@@ -98,7 +98,7 @@ public final class BitmapPicture implements PictureDecoder.Decoded {
         Bitmap copy = bitmap.copy(Bitmap.Config.ARGB_8888, false);
         bitmap.recycle();
         if (copy == null) {
-            throw new UndecodableException("its kind of pixels cannot be converted");
+            throw new UndecodableException("its pixels cannot be converted");
         }
         return copy;
     }
@@ -123,7 +123,7 @@ public final class BitmapPicture implements PictureDecoder.Decoded {
         bitmap.getPixels(into, 0, w, x, y, w, h);
     }
 
-    /** Large: not left to the garbage collector. */
+    /** Frees the bitmap now: it is too large to wait for the garbage collector. */
     @Override
     public void close() {
         bitmap.recycle();

@@ -4,28 +4,28 @@ import com.eclipsesource.json.JsonArray;
 import com.eclipsesource.json.JsonObject;
 import java.io.IOException;
 import java.nio.ByteBuffer;
-import org.distilltophone.core.PictureDecoder;
+import org.distilltophone.core.ImageFileDecoder;
 import org.distilltophone.core.Preprocessing;
 import org.distilltophone.core.UndecodableException;
 
 /**
- * Encoded pictures to the pixels of the model, each step timed: what benchmark/devices/pictures.py does on devices with a
+ * Decodes and preprocesses encoded images, and times each step, as benchmark/devices/images.py does on devices with
  * Python.
  */
-final class Pictures {
-    /** Uint8 RGB of the model's size, one picture after another. */
+final class EncodedImages {
+    /** Uint8 RGB of the model's input size, one image after another. */
     final byte[] pixels;
     final int count;
-    /** Milliseconds of each: decoding, and the rest (turning, resize, crop). */
+    /** Milliseconds of each image: decoding, and preprocessing (rotation, resize, crop). */
     final float[][] millis;
 
-    private Pictures(byte[] pixels, float[][] millis) {
+    private EncodedImages(byte[] pixels, float[][] millis) {
         this.pixels = pixels;
         this.count = millis.length;
         this.millis = millis;
     }
 
-    /** A picture that cannot be decoded here; {@link #number} counts from 0. */
+    /** An image cannot be decoded; {@link #number} counts from 0. */
     static final class Undecodable extends Exception {
         private static final long serialVersionUID = 1;
 
@@ -38,14 +38,14 @@ final class Pictures {
     }
 
     /**
-     * Decodes and preprocesses them.
+     * Decodes and preprocesses images.
      *
-     * @param content the files, one behind the other
-     * @param sizes bytes of each; a job's "sizes"
-     * @param rule a job's "preprocessing"
-     * @throws IOException sizes that are not those of the content, a rule that is not known here, no memory
+     * @param content the encoded files, one after another
+     * @param sizes size of each file in bytes, from the job's "sizes"
+     * @param rule the job's "preprocessing"
+     * @throws IOException the sizes do not match the content, a rule is unknown, or memory is exhausted
      */
-    static Pictures read(ByteBuffer content, JsonArray sizes, JsonObject rule, PictureDecoder decoder)
+    static EncodedImages read(ByteBuffer content, JsonArray sizes, JsonObject rule, ImageFileDecoder decoder)
             throws IOException, Undecodable {
         Preprocessing preprocessing = Preprocessing.parse(rule.toString());
         int side = preprocessing.inputSize;
@@ -56,14 +56,14 @@ final class Pictures {
         for (int i = 0; i < sizes.size(); i++) {
             int size = sizes.get(i).asInt();
             if (size < 1 || size > files.remaining()) {
-                throw new IOException("pictures of other sizes than announced");
+                throw new IOException("the sizes of the images do not match their content");
             }
             byte[] file = new byte[size];
             files.get(file);
             long begun = System.nanoTime();
-            try (PictureDecoder.Decoded picture = decoder.decode(file)) {
+            try (ImageFileDecoder.Decoded image = decoder.decode(file)) {
                 long decoded = System.nanoTime();
-                byte[] one = preprocessing.pixels(picture, picture.orientation());
+                byte[] one = preprocessing.pixels(image, image.orientation());
                 long done = System.nanoTime();
                 millis[i] = new float[] {(decoded - begun) / 1e6f, (done - decoded) / 1e6f};
                 System.arraycopy(one, 0, pixels, i * each, each);
@@ -72,8 +72,8 @@ final class Pictures {
             }
         }
         if (files.hasRemaining() || sizes.isEmpty()) {
-            throw new IOException("pictures of other sizes than announced");
+            throw new IOException("the sizes of the images do not match their content");
         }
-        return new Pictures(pixels, millis);
+        return new EncodedImages(pixels, millis);
     }
 }

@@ -10,11 +10,11 @@ import java.nio.ByteBuffer;
 import java.nio.file.Files;
 import org.distilltophone.core.Bundle;
 import org.distilltophone.core.GoldenFile;
-import org.distilltophone.core.PictureDecoder;
+import org.distilltophone.core.ImageFileDecoder;
 import org.distilltophone.core.Sha256;
 import org.distilltophone.core.UndecodableException;
 import org.distilltophone.decoder.BitmapDecoder;
-import org.distilltophone.decoder.BitmapPicture;
+import org.distilltophone.decoder.BitmapImage;
 import org.junit.Test;
 import org.junit.runner.RunWith;
 import org.robolectric.RobolectricTestRunner;
@@ -22,11 +22,11 @@ import org.robolectric.RuntimeEnvironment;
 import org.robolectric.annotation.Config;
 import org.robolectric.annotation.GraphicsMode;
 
-/** Android's own decoder, as built for computers, against the golden files of the bundle. */
+/** Android's decoder, built for computers, against the golden files of the bundle. */
 @RunWith(RobolectricTestRunner.class)
 @GraphicsMode(GraphicsMode.Mode.NATIVE)
 @Config(sdk = 35)
-public class PictureReaderTest {
+public class SharedImageTest {
     @Test
     public void golden_files_give_the_pixels_of_python() throws Exception {
         Fixture.load();
@@ -37,9 +37,9 @@ public class PictureReaderTest {
             ByteBuffer content = bundle.read(one.file);
             byte[] file = new byte[content.remaining()];
             content.get(file);
-            for (BitmapPicture picture : new BitmapPicture[] {
-                BitmapPicture.decode(file, Long.MAX_VALUE), BitmapPicture.decodeOld(file)}) {
-                byte[] pixels = bundle.preprocessing().pixels(picture, picture.orientation());
+            for (BitmapImage image : new BitmapImage[] {
+                BitmapImage.decode(file, Long.MAX_VALUE), BitmapImage.decodeOld(file)}) {
+                byte[] pixels = bundle.preprocessing().pixels(image, image.orientation());
                 if (one.lossless()) {
                     assertEquals(one.file, one.pixelsSha256, Sha256.of(pixels));
                 } else {
@@ -52,15 +52,15 @@ public class PictureReaderTest {
     }
 
     @Test
-    public void every_kind_of_picture_gives_the_pixels_of_python() throws Exception {
+    public void every_kind_of_image_gives_the_pixels_of_python() throws Exception {
         File[] files = Fixture.load().kinds().listFiles((folder, name) -> !name.endsWith(".pixels"));
         Bundle bundle = AppModel.bundle(RuntimeEnvironment.getApplication());
         StringBuilder wrong = new StringBuilder();
         for (File file : files) {
             byte[] expected = Files.readAllBytes(new File(file + ".pixels").toPath());
             byte[] content = Files.readAllBytes(file.toPath());
-            try (PictureDecoder.Decoded picture = new BitmapDecoder().decode(content)) {
-                double apart = difference(bundle.preprocessing().pixels(picture, picture.orientation()), expected);
+            try (ImageFileDecoder.Decoded image = new BitmapDecoder().decode(content)) {
+                double apart = difference(bundle.preprocessing().pixels(image, image.orientation()), expected);
                 boolean near = file.getName().endsWith(".jpg") && apart <= 1;
                 if (apart != 0 && !near) {
                     wrong.append(file.getName()).append(' ').append(apart).append("; ");
@@ -73,7 +73,7 @@ public class PictureReaderTest {
         assertTrue(files.length > 12);
     }
 
-    /** Mean, in levels. */
+    /** Returns the mean difference in levels. */
     private static double difference(byte[] a, byte[] b) {
         long sum = 0;
         for (int i = 0; i < a.length; i++) {
@@ -83,16 +83,16 @@ public class PictureReaderTest {
     }
 
     @Test
-    public void what_is_no_picture_is_refused() throws Exception {
+    public void what_is_not_an_image_is_refused() throws Exception {
         for (byte[] bad : new byte[][] {{}, {1, 2, 3}, "GIF89a".getBytes(), {(byte) 0x89, 'P', 'N', 'G', 13, 10, 26, 10}}) {
-            assertThrows(UndecodableException.class, () -> PictureReader.decode(RuntimeEnvironment.getApplication(), bad));
+            assertThrows(UndecodableException.class, () -> SharedImage.decode(RuntimeEnvironment.getApplication(), bad));
         }
     }
 
     @Test
     public void the_preview_stands_upright() throws Exception {
         byte[] png = png(8, 2);
-        PictureReader read = PictureReader.decode(RuntimeEnvironment.getApplication(), png);
+        SharedImage read = SharedImage.decode(RuntimeEnvironment.getApplication(), png);
         assertEquals(8, read.width());
         int[] row = new int[8];
         read.read(0, 1, 8, 1, row);
@@ -102,7 +102,7 @@ public class PictureReaderTest {
         assertEquals(1, read.preview(4).getHeight());
     }
 
-    /** Half transparent red. */
+    /** Encodes an image of half transparent red. */
     private static byte[] png(int width, int height) {
         android.graphics.Bitmap bitmap = android.graphics.Bitmap.createBitmap(width, height, android.graphics.Bitmap.Config.ARGB_8888);
         bitmap.eraseColor(0x80FF0000);
