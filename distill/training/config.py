@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from distill.console import UsageFailure, suggest
+from distill.data.spec import data_help
 from distill.models.registry import arch_help
 
 __all__ = ["RunConfig", "StudentConfig", "TeacherConfig", "make_config"]
@@ -29,9 +30,7 @@ class RunConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    data: str = _option(
-        "glyphs", "Images: glyphs, folder:PATH, csv:FILE, cub200:PATH, cars196:PATH, sop:PATH, lfw:PATH.", DATA
-    )
+    data: str = _option("glyphs", f"Images: {data_help()}", DATA)
     split: str = _option(
         "half", "Which classes train: half (first half of the sorted names), a number, a fraction, official.", DATA
     )

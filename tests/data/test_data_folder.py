@@ -63,11 +63,11 @@ def test_folder_without_images_is_no_class(photos: Path, stderr: Callable[[], st
     (photos / "elk").mkdir()
     (photos / "elk" / "a.heic").write_bytes(b"x")
     assert open_folder("s", photos).classes == ("ant", "bee", "cat", "dog")
-    assert "2 folders hold no images and are not classes: eel, elk" in stderr()
+    assert "2 folders contain no images and are not classes: eel, elk" in stderr()
 
 
 def test_no_class_at_all(tmp_path: Path, picture: Callable[..., Path]) -> None:
-    with pytest.raises(Failure, match="no class folders.*one folder a class"):
+    with pytest.raises(Failure, match="no class folders.*one folder per class"):
         open_folder("s", tmp_path)
     picture(tmp_path / "loose.jpg")
     with pytest.raises(Failure, match=r"found \.jpg ×1"):

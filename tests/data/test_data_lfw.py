@@ -98,7 +98,7 @@ def test_development_pairs_have_one_set(tmp_path: Path, picture: Callable[..., P
         ("", "first line"),
         ("ten 300\n", "first line"),
         ("1 2 3\n", "first line"),
-        (PAIRS[:-30], "announces 8"),
+        (PAIRS[:-30], "declares 8"),
         ("1\nAnn_Lee 1 2\n", "1 pairs, but"),
         (PAIRS.replace("Ann_Lee\t1\t3", "Ann_Lee\t1\t9"), "Ann_Lee 9 is not in lfw"),
         (PAIRS.replace("Ann_Lee\t1\t3", "Ann_Lee\t1\tx"), "Ann_Lee x is not in"),

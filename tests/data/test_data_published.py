@@ -224,7 +224,7 @@ class TestCars:
         monkeypatch.setitem(sys.modules, "scipy", None)
         monkeypatch.setitem(sys.modules, "scipy.io", None)
         with pytest.raises(
-            Failure, match="needs SciPy.*pip install scipy, or arrange the images in one folder a class"
+            Failure, match="needs SciPy.*pip install scipy, or arrange the images in one folder per class"
         ):
             open_data(f"cars196:{tmp_path}")
 

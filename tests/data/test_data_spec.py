@@ -3,7 +3,6 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distill.console.errors import Failure, UsageFailure
-from distill.data.spec import KINDS, open_data
+from distill.data.folder import open_folder
+from distill.data.kind import DataKind, yes_or_no
+from distill.data.spec import KINDS, data_help, open_data
 
 
 @pytest.mark.parametrize(
@@ -103,10 +104,18 @@ def test_any_text_opens_or_fails_in_one_line(text: str, start: str) -> None:
         assert failure.what
 
 
-def test_every_kind_has_its_opener() -> None:
-    for kind in KINDS.values():
-        module, _, name = kind.opener.partition(":")
-        assert callable(getattr(import_module(module), name)) and kind.help
+def test_every_kind_is_named_in_the_help() -> None:
+    assert [name for name, _ in KINDS.items()] == KINDS.names()
+    assert all(name in data_help() for name in KINDS)
+
+
+def test_a_kind_of_another_package(photos: Path) -> None:
+    kind = DataKind(open_folder, "a folder", {"flip": yes_or_no})
+    with KINDS.added("mine", kind):
+        images = open_data(f"mine:{photos}?flip=no")
+        assert len(images) == 10 and not images.flip
+        with pytest.raises(UsageFailure, match="did you mean 'mine'"):
+            open_data("min:x")
 
 
 def test_light_imports() -> None:
