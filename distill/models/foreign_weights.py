@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from torch import Tensor
 
@@ -70,13 +71,26 @@ def adopt(
     return {names[key]: value for key, value in state.items() if key in names}, layout
 
 
-def _rename_by_rules(
+def _rename(
     keys: Iterable[str],
-    block: re.Pattern[str],
-    inside: Callable[[int, str, set[str]], str | None],
-    outside: dict[str, str],
     blocks: list[str],
+    *,
+    block: re.Pattern[str],
+    expansion: str,
+    expanded: Mapping[str, str],
+    plain: Mapping[str, str],
+    outside: Mapping[str, str],
 ) -> dict[str, str]:
+    """Map each key to timm's name, without the classifier.
+
+    Args:
+        keys: Names in the file.
+        blocks: Names of timm's blocks in order.
+        block: Matches a key within a block: (number, rest of the name).
+        expansion: Layer that only blocks with an expansion have.
+        expanded, plain: Layer names within blocks with and without expansion.
+        outside: Layer names outside the blocks.
+    """
     keys = list(keys)
     parts: dict[int, set[str]] = {}
     for key in keys:
@@ -89,7 +103,7 @@ def _rename_by_rules(
         match = block.match(key)
         if match:
             number = int(match[1])
-            new = inside(number, match[2].rsplit(".", 1)[0], parts[number])
+            new = (expanded if expansion in parts[number] else plain).get(match[2].rsplit(".", 1)[0])
             # A surplus block keeps its name, and is therefore reported as unknown.
             known = order[number] < len(blocks) and new is not None
             names[key] = f"{blocks[order[number]]}.{new}.{variable}" if known else key
@@ -100,35 +114,31 @@ def _rename_by_rules(
     return names
 
 
-def _efficientnet(keys: Iterable[str], blocks: list[str]) -> dict[str, str]:
-    """lukemelas' EfficientNet-PyTorch without squeeze-and-excitation (the lite family)."""
-    expanded = {
+# lukemelas' EfficientNet-PyTorch without squeeze-and-excitation (the lite family).
+_efficientnet = partial(
+    _rename,
+    block=re.compile(r"_blocks\.(\d+)\.(.+)$"),
+    expansion="_expand_conv",
+    expanded={
         "_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw", "_bn1": "bn2",
         "_project_conv": "conv_pwl", "_bn2": "bn3",
-    }  # fmt: skip
-    plain = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
+    },
+    plain={"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"},
+    outside={"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2"},
+)  # fmt: skip
 
-    def inside(_: int, part: str, parts: set[str]) -> str | None:
-        return (expanded if "_expand_conv" in parts else plain).get(part)
-
-    outside = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2"}
-    return _rename_by_rules(keys, re.compile(r"_blocks\.(\d+)\.(.+)$"), inside, outside, blocks)
-
-
-def _mobilenet_v2(keys: Iterable[str], blocks: list[str]) -> dict[str, str]:
-    """torchvision.models.mobilenet_v2: features.0 stem, 1..17 blocks, 18 head."""
-    expanded = {
+# torchvision.models.mobilenet_v2: features.0 is the stem, 1..17 are the blocks, 18 is the head.
+_mobilenet_v2 = partial(
+    _rename,
+    block=re.compile(r"features\.(\d+)\.(conv\..+)$"),
+    expansion="conv.3",
+    expanded={
         "conv.0.0": "conv_pw", "conv.0.1": "bn1", "conv.1.0": "conv_dw", "conv.1.1": "bn2",
         "conv.2": "conv_pwl", "conv.3": "bn3",
-    }  # fmt: skip
-    plain = {"conv.0.0": "conv_dw", "conv.0.1": "bn1", "conv.1": "conv_pw", "conv.2": "bn2"}
-
-    def inside(_: int, part: str, parts: set[str]) -> str | None:
-        return (expanded if "conv.3" in parts else plain).get(part)
-
-    outside = {"features.0.0": "conv_stem", "features.0.1": "bn1", "features.18.0": "conv_head", "features.18.1": "bn2"}
-    return _rename_by_rules(keys, re.compile(r"features\.(\d+)\.(conv\..+)$"), inside, outside, blocks)
-
+    },
+    plain={"conv.0.0": "conv_dw", "conv.0.1": "bn1", "conv.1": "conv_pw", "conv.2": "bn2"},
+    outside={"features.0.0": "conv_stem", "features.0.1": "bn1", "features.18.0": "conv_head", "features.18.1": "bn2"},
+)  # fmt: skip
 
 LAYOUTS = (
     ForeignLayout(
