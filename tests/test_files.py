@@ -73,7 +73,7 @@ def test_numbers_beyond_all_measure_are_no_json(tmp_path):
 
 
 def test_what_is_read_is_not_overwritten(tmp_path):
-    source, folder = tmp_path / "photos.gallery", tmp_path / "bundle"
+    source, folder = tmp_path / "folders.gallery", tmp_path / "bundle"
     source.write_text("x")
     folder.mkdir()
     (tmp_path / "link").symlink_to(source)
