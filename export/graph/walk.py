@@ -1,7 +1,8 @@
 """What a backbone computes, convolution by convolution: the networks that our own route knows.
 
-A backbone lists its own steps (``Backbone.steps``). timm's MobileNetV2 and EfficientNet-lite are one class with one kind of block; they are
-known by what they are made of, not by name: ReLU6 or nothing behind each batch norm, no squeeze and excitation.
+A backbone lists its own steps (``Backbone.steps``). timm's MobileNetV2 and EfficientNet-lite are one class with one
+kind of block; they are known by what they are made of, not by name: ReLU6 or nothing behind each batch norm, no
+squeeze and excitation.
 """
 
 from __future__ import annotations
