@@ -1,3 +1,1 @@
-"""Stage 1: images to checkpoint. Nothing here is imported eagerly: torch costs seconds."""
-
-__version__ = "0.1.0"
+"""Stage 1, from images to a checkpoint. Imports nothing: torch would cost seconds."""

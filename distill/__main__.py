@@ -1,4 +1,4 @@
-"""``python -m distill``: the same as ``distill-train``."""
+"""Run ``distill-train`` as ``python -m distill``."""
 
 from distill.cli import main
 

@@ -1,4 +1,4 @@
-"""``distill-train``: teacher, student, evaluate, whiten."""
+"""The command ``distill-train``: teacher, student, evaluate, whiten."""
 
 from __future__ import annotations
 
@@ -16,24 +16,25 @@ from distill.training.config import RunConfig, StudentConfig, TeacherConfig, mak
 __all__ = ["app", "main"]
 
 app = make_app(
-    """Train a compact image-retrieval model from a big teacher.
+    """Train a compact image-retrieval model from a large teacher.
 
-    **From nothing to a student:**
+    **First steps:**
 
     - `distill-train teacher --data folder:photos --arch resnet18 --weights imagenet --out runs/teacher`
     - `distill-train student --data folder:photos --teacher runs/teacher --method relative --out runs/student`
     - `distill-train evaluate runs/student --data folder:photos`
 
-    `folder:photos` holds one folder of images for each class; `glyphs` needs no files at all.
+    `folder:photos` holds one folder of images for each class; `glyphs` needs no files.
     """
 )
 
 OutOption = Annotated[Path, typer.Option("--out", "-o", help="Folder of the run.")]
-RecipeOption = Annotated[Path | None, typer.Option("--recipe", help="YAML file of options; flags win over it.")]
-OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace a run that --out holds.")]
+RecipeOption = Annotated[Path | None, typer.Option("--recipe", help="YAML file of options; flags override it.")]
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")]
 
 
-STRENGTH = {"classes": 0.75, "pictures": 0.5}  # chosen on held-out train classes: docs/training.md
+# Defaults of --strength, chosen on held-out train classes: docs/training.md.
+STRENGTH = {"classes": 0.75, "pictures": 0.5}
 
 
 @app.command()
@@ -65,11 +66,11 @@ def student(
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Train a student, from a teacher or alone.
+    """Train a student, with or without a teacher.
 
     - Distil: `distill-train student --data folder:photos --teacher runs/teacher --method relative --out runs/student`
-    - With labels too: `--method relative:1+multi_similarity:0.1`
-    - Alone, for comparison: `distill-train student --data folder:photos --method triplet --out runs/alone`
+    - With labels as well: `--method relative:1+multi_similarity:0.1`
+    - Without a teacher, for comparison: `distill-train student --data folder:photos --method triplet --out runs/alone`
     """
     _train("student", StudentConfig, given, recipe, out, overwrite, as_json)
 
@@ -77,43 +78,46 @@ def student(
 @app.command()
 def evaluate(
     run: Annotated[Path, typer.Argument(help="Folder of a trained run.")],
-    data: Annotated[str | None, typer.Option("--data", help="Images. Default: what it was trained on.")] = None,
-    split: Annotated[str | None, typer.Option("--split", help="As in training. Default: the run's.")] = None,
-    part: Annotated[str, typer.Option("--part", help="test, train, validation or all.")] = "test",
+    data: Annotated[str | None, typer.Option("--data", help="Image set. Default: that of the run.")] = None,
+    split: Annotated[
+        str | None, typer.Option("--split", help="Split rule, as in training. Default: that of the run.")
+    ] = None,
+    part: Annotated[str, typer.Option("--part", help="Part of the split: test, train, validation or all.")] = "test",
     gallery_model: Annotated[
-        Path | None, typer.Option("--gallery-model", help="Run that indexes the gallery (asymmetric search).")
+        Path | None, typer.Option("--gallery-model", help="Run that indexes the gallery, for asymmetric search.")
     ] = None,
     degrade: Annotated[
         str | None,
         typer.Option(
             "--degrade",
-            help="Make the pictures worse: lowres:4, blur:2 or jpeg:20, joined by +; beside --gallery-model the queries alone.",
+            help="Degrade the images: lowres:4, blur:2 or jpeg:20; join several with +. With --gallery-model: the queries only.",
         ),
     ] = None,
-    nmi: Annotated[bool, typer.Option("--nmi", help="Also cluster and report NMI (slow).")] = False,
+    nmi: Annotated[bool, typer.Option("--nmi", help="Also cluster the embeddings and report NMI (slow).")] = False,
     pairs: Annotated[
-        Path | None, typer.Option("--pairs", help="Accuracy on these pairs instead: pairs.txt of LFW, ten sets.")
+        Path | None,
+        typer.Option("--pairs", help="Report the accuracy on these pairs instead: ten sets, as in LFW's pairs.txt."),
     ] = None,
     threshold_pairs: Annotated[
-        Path | None, typer.Option("--threshold-pairs", help="Choose the threshold on these (pairsDevTrain.txt).")
+        Path | None, typer.Option("--threshold-pairs", help="Choose the threshold on these pairs (pairsDevTrain.txt).")
     ] = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Measure Recall@K and MAP@R on classes that were not trained.
+    """Measure Recall@K and MAP@R on classes that were not used in training.
 
     - `distill-train evaluate runs/student`
-    - Student queries against a gallery that the teacher indexed: `--gallery-model runs/teacher`
-    - Poor photos: `--degrade lowres:4`; what `--student-degrade` trained for
-    - Same face or not: `distill-train evaluate runs/faces --data lfw:lfw --pairs lfw/pairs.txt`
+    - Student queries in a gallery indexed by the teacher: `--gallery-model runs/teacher`
+    - Images of low quality, which `--student-degrade` trains for: `--degrade lowres:4`
+    - Whether two images show the same person: `distill-train evaluate runs/faces --data lfw:lfw --pairs lfw/pairs.txt`
     """
     if threshold_pairs and not pairs:
-        raise UsageFailure("--threshold-pairs goes with --pairs", "add --pairs FILE")
+        raise UsageFailure("--threshold-pairs needs --pairs", "add --pairs FILE")
     if pairs:
         if gallery_model or nmi or split or part != "test":
             raise UsageFailure(
-                "--pairs takes neither --gallery-model, --nmi, --split nor --part",
-                "the list says which pictures are compared",
+                "--pairs takes none of --gallery-model, --nmi, --split and --part",
+                "leave them out: the pairs name the images",
             )
         _print(str(run), _verify(run, data, pairs, threshold_pairs, degrade), as_json)
         return
@@ -130,7 +134,8 @@ def whiten(
     by: Annotated[
         Literal["classes", "pictures"],
         typer.Option(
-            "--by", help="classes: by how pictures of one class differ; pictures: by how all do, without labels."
+            "--by",
+            help="classes: whiten by the variance within classes; pictures: by that of all images, without labels.",
         ),
     ] = "classes",
     strength: Annotated[
@@ -138,21 +143,24 @@ def whiten(
         typer.Option(
             min=0.0,
             max=1.0,
-            help="0 changes nothing, 1 evens all directions out. Default: 0.75 by classes, 0.5 by pictures.",
+            help="0 changes nothing, 1 equalizes all directions. Default: 0.75 with --by classes, 0.5 with --by pictures.",
         ),
     ] = None,
-    data: Annotated[str | None, typer.Option("--data", help="Images. Default: what it was trained on.")] = None,
-    split: Annotated[str | None, typer.Option("--split", help="As in training. Default: the run's.")] = None,
+    data: Annotated[str | None, typer.Option("--data", help="Image set. Default: that of the run.")] = None,
+    split: Annotated[
+        str | None, typer.Option("--split", help="Split rule, as in training. Default: that of the run.")
+    ] = None,
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Rescale the embedding layer so that what differs inside classes counts less; the network stays as fast and as large.
+    """Rescale the embedding layer so that directions that vary within classes count less.
 
-    - `distill-train whiten runs/student --out runs/whitened`, then compare the two figures
+    - `distill-train whiten runs/student --out runs/whitened`, then compare the two results
     - Without labels: `distill-train whiten runs/student --by pictures --out runs/whitened`
 
-    Fitted on the train part, measured on the test part. Galleries have to be indexed again, by the whitened model.
+    The network keeps its size and speed. It is fitted on the train part and measured on the test part. Galleries have
+    to be indexed again with the whitened model.
     """
     check_output_folder(out)
     from distill.whitening import whiten_run
@@ -173,7 +181,7 @@ def _verify(
 
 
 def _train(
-    kind: str,
+    kind: Literal["teacher", "student"],
     config_type: type[RunConfig],
     given: dict[str, Any],
     recipe: Path | None,
@@ -204,5 +212,5 @@ def _print(name: str, metrics: dict[str, float], as_json: bool) -> None:
 
 
 def main() -> None:
-    """Entry point of ``distill-train``."""
+    """Run ``distill-train`` and exit with its code."""
     raise SystemExit(run_app(app))

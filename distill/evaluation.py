@@ -1,4 +1,4 @@
-"""How well a checkpoint retrieves: its embeddings of an image set and what they score."""
+"""Embed an image set with a checkpoint, and score the embeddings."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["Embeddings", "embed_images", "score"]
 
 @dataclass(frozen=True)
 class Embeddings:
-    """Embeddings of the readable images of a set.
+    """Embeddings of the readable images of an image set.
 
     Attributes:
         rows: float32 [N, D], unit length.
@@ -43,9 +43,14 @@ def embed_images(
     label: str = "embedding",
     degrade: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> Embeddings:
-    """Embed ``images`` exactly as a deployed model would: Pillow resize, centre crop, float32.
+    """Embed ``images`` as a deployed model does: Pillow resize, centre crop, float32.
 
     Args:
+        model: the network; its training mode is restored.
+        preprocessing: how images become pixels.
+        images: the image set; unreadable images are left out.
+        batch_size: images per pass through the network.
+        label: title of the progress bar.
         degrade: applied to each image's pixels, uint8 [H, W, 3], after resize and crop.
 
     Raises:
@@ -78,18 +83,21 @@ def embed_images(
         model.train(was_training)
     found = np.concatenate(indices)
     if not np.isfinite(embeddings).all():
-        raise Failure("the network gives embeddings that are not finite", "train again with a lower --lr or --clip 1")
+        raise Failure("the network returns embeddings that are not finite", "train again with a lower --lr or --clip 1")
     return Embeddings(embeddings, images.labels[found], found)
 
 
 def score(
     queries: Embeddings, gallery: Embeddings | None = None, ks: tuple[int, ...] = (1, 2, 4, 8), with_nmi: bool = False
 ) -> dict[str, float]:
-    """Recall@K, MAP@R and R-precision in 0..1 under the keys of ``model.json``.
+    """Compute Recall@K, MAP@R and R-precision, each 0..1, under the keys of ``model.json``.
 
     Args:
-        gallery: the embeddings searched; None searches ``queries`` themselves, each query excluded.
-            A gallery of the same images (equal ``indices``) by another model excludes each too.
+        queries: the images searched for.
+        gallery: the embeddings searched in; None searches ``queries``, each query itself excluded. In a
+            gallery of the same images (equal ``indices``) by another model, each query is excluded as well.
+        ks: the K of Recall@K.
+        with_nmi: also cluster the queries and report ``nmi``.
     """
     if gallery is None:
         scores = retrieval_scores(queries.rows, queries.labels, ks)

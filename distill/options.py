@@ -1,8 +1,8 @@
-"""Command-line flags made from the fields of a configuration, and recipes that set them.
+"""Command-line flags and recipes, made from the fields of a configuration.
 
 One list of options serves flags, recipes and saved runs: a field of
-:class:`distill.training.config.RunConfig` is a flag, and a key of a recipe. A flag given on the
-command line wins over the recipe, the recipe over the default.
+:class:`distill.training.config.RunConfig` is a flag and a key of a recipe. A flag overrides the recipe, the
+recipe overrides the default.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ __all__ = ["read_recipe", "with_flags"]
 
 
 def with_flags(config: type[BaseModel]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Decorator: add one flag for each field of ``config`` to a typer command.
+    """Return a decorator that adds one flag for each field of ``config`` to a typer command.
 
-    The command receives the flags that were given as ``given: dict[str, Any]``.
+    The command receives the flags that the user set as ``given: dict[str, Any]``.
     """
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
-        own = inspect.signature(command, eval_str=True).parameters
-        kept = [parameter for name, parameter in own.items() if name != "given"]
+        parameters = inspect.signature(command, eval_str=True).parameters
+        kept = [parameter for name, parameter in parameters.items() if name != "given"]
 
         def wrapped(**values: Any) -> Any:
             given = {n: values.pop(n) for n in config.model_fields if values.get(n) is not None}
@@ -65,7 +65,7 @@ def _flag(name: str, field: Any) -> Any:
 
 
 def _plain(annotation: Any) -> Any:
-    """The type typer parses: choices and limits are checked by pydantic, with one kind of message."""
+    """Return the type for typer to parse. Pydantic checks choices and limits, so that all messages look alike."""
     origin = typing.get_origin(annotation)
     if origin is Annotated:
         return _plain(typing.get_args(annotation)[0])
@@ -77,11 +77,11 @@ def _plain(annotation: Any) -> Any:
 
 
 def read_recipe(path: Path) -> dict[str, Any]:
-    """Options from a YAML recipe: a flat mapping of option names to values.
+    """Read options from a YAML recipe, a flat mapping of option names to values.
 
     Raises:
         Failure: the file is missing or not YAML.
-        UsageFailure: it is not a flat mapping.
+        UsageFailure: the file is not such a mapping.
     """
     import yaml
 

@@ -1,19 +1,19 @@
-"""From options to a finished checkpoint, and from a checkpoint to its scores."""
+"""Train a checkpoint from options, and evaluate a checkpoint."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from distill.console import Failure, UsageFailure, warn
 from distill.data.spec import open_data
-from distill.data.split import split
+from distill.data.split import Part, split
 from distill.evaluation import embed_images, score
 from distill.models.allocator import keep_memory
 from distill.models.checkpoint import load_checkpoint, save_checkpoint
 from distill.models.info import CheckpointInfo, read_info
 from distill.training.config import RunConfig
-from distill.training.loop import Outcome, train_model
+from distill.training.loop import TrainingResult, train_model
 from distill.training.reduction import REDUCED_FOLDER
 from distill.training.setup import data_record
 from distill.training.state import RunFolder
@@ -25,46 +25,55 @@ __all__ = ["data_of", "evaluate_run", "train_run"]
 def train_run(
     kind: Literal["teacher", "student"], config: RunConfig, out: Path, overwrite: bool = False
 ) -> CheckpointInfo:
-    """Train, evaluate on the test classes once, and save the checkpoint in ``out``.
+    """Train, evaluate once on the test classes, and save the checkpoint in ``out``.
 
-    An unfinished run of the same configuration in ``out`` goes on where it stopped and ends as
-    it would have ended.
+    An unfinished run with the same configuration in ``out`` continues where it stopped, with the same
+    result as an uninterrupted run.
+
+    Args:
+        kind: recorded in the checkpoint.
+        config: options, see :func:`distill.training.config.make_config`.
+        out: folder of the run.
+        overwrite: replace a run that ``out`` holds.
+
+    Returns:
+        The checkpoint's ``model.json``.
 
     Raises:
         UsageFailure: options that do not go together, or ``out`` holds something else.
-        Failure: the work failed.
+        Failure: data, weights or teacher cannot be used, or the loss is not finite.
     """
     keep_memory()
     run = RunFolder(out)
     run.check(config, overwrite)
-    outcome = train_model(config, run, overwrite)
-    setup = outcome.setup
+    result = train_model(config, run, overwrite)
+    setup = result.setup
     if not setup.accelerator.is_main_process:
         setup.accelerator.wait_for_everyone()
         return read_info(out)
     try:
         test_set = split(open_data(config.data), config.split, "test")
-        found = embed_images(outcome.model, setup.preprocessing, test_set, label="evaluating on test classes")
-        outcome.metrics["test"] = score(found)
+        found = embed_images(result.model, setup.preprocessing, test_set, label="evaluating on test classes")
+        result.metrics["test"] = score(found)
     except Failure as failure:
         warn(f"no test metrics: {failure}")
-    info = save_checkpoint(out, outcome.model, _describe(kind, config, outcome))
+    info = save_checkpoint(out, result.model, _describe(kind, config, result))
     run.finish()
     setup.accelerator.wait_for_everyone()
     return info
 
 
-def _describe(kind: Literal["teacher", "student"], config: RunConfig, outcome: Outcome) -> CheckpointInfo:
-    setup = outcome.setup
+def _describe(kind: Literal["teacher", "student"], config: RunConfig, result: TrainingResult) -> CheckpointInfo:
+    setup = result.setup
     teacher = setup.teacher_info
     training: dict[str, Any] = config.model_dump(mode="json")
     training["computed_in"] = "bfloat16" if setup.autocast else "float32"
-    training["best_epoch"] = outcome.best_epoch
+    training["best_epoch"] = result.best_epoch
     training["processes"] = setup.accelerator.num_processes
     if teacher is not None:
         training["teacher_id"] = teacher.id
-    if teacher is not None and setup.reduced is not None:
-        training["reduction"] = teacher.training["reduction"]
+    if setup.teacher is not None and setup.teacher.reduction is not None:
+        training["reduction"] = setup.teacher.reduction
     return CheckpointInfo(
         kind=kind,
         arch=config.arch,
@@ -73,24 +82,30 @@ def _describe(kind: Literal["teacher", "student"], config: RunConfig, outcome: O
         training=training,
         data=data_record(config, setup.train_set, setup.images),
         space=teacher.id if teacher is not None and setup.losses.space == "teacher" else None,
-        metrics=outcome.metrics,
+        metrics=result.metrics,
         versions=versions(),
     )
 
 
 def data_of(run: Path, info: CheckpointInfo, data: str | None, split_rule: str | None) -> tuple[str, str, float]:
-    """Data spec, split and validation share: the run's own, where nothing else is asked for.
+    """Return data spec, split rule and validation fraction, by default those of the run.
+
+    Args:
+        run: folder of the run, for error messages.
+        info: its ``model.json``.
+        data: data spec; None for the one of the run.
+        split_rule: None for the one of the run.
 
     Raises:
-        UsageFailure: the run does not say what it was trained on.
+        UsageFailure: the run does not record its data and ``data`` is None.
     """
     spec = data or info.data.get("spec")
     if not spec:
-        raise UsageFailure(f"{run} does not say what it was trained on", "add --data")
-    own = spec == info.data.get("spec")
+        raise UsageFailure(f"{run} does not record its training data", "add --data")
+    same_data = spec == info.data.get("spec")
     return (
         spec,
-        split_rule or (info.data.get("split", "half") if own else "half"),
+        split_rule or (info.data.get("split", "half") if same_data else "half"),
         float(info.data.get("validation", 0.0)),
     )
 
@@ -104,15 +119,24 @@ def evaluate_run(
     with_nmi: bool,
     degrade: str | None = None,
 ) -> dict[str, float]:
-    """Scores of a checkpoint on a part of a data set.
+    """Score a checkpoint on a part of an image set.
 
     Args:
+        run: folder of the checkpoint.
         data: data spec; None for the one it was trained on.
         split_rule: None for the one it was trained with.
         part: ``test``, ``train``, ``validation`` or ``all``.
         gallery_run: checkpoint that indexes the gallery; its embedding size must be the same. The
-            gallery holds the same images, each query's own excluded.
-        degrade: what is done to the pictures' pixels (``lowres:4``); a gallery of another model stays clean.
+            gallery holds the same images; each query is excluded from its own search.
+        with_nmi: also cluster the embeddings and report NMI.
+        degrade: degradation of the images (``lowres:4``); the gallery of another model stays clean.
+
+    Returns:
+        Metric name → value in 0..1, see :func:`distill.evaluation.score`.
+
+    Raises:
+        UsageFailure: unknown part or degradation, no data, or embedding sizes that differ.
+        Failure: a checkpoint or the images cannot be used.
     """
     from distill.training.degrade import degrade_rows
 
@@ -121,7 +145,7 @@ def evaluate_run(
     model, info = load_checkpoint(run)
     spec, rule, held_out = data_of(run, info, data, split_rule)
     validation = held_out if part in ("train", "validation") else 0.0
-    images = split(open_data(spec), rule, part, validation)  # type: ignore[arg-type]
+    images = split(open_data(spec), rule, cast(Part, part), validation)  # split refuses an unknown part
     queries = embed_images(model, info.preprocessing, images, degrade=worse)
     if gallery_run is None:
         return score(queries, with_nmi=with_nmi)

@@ -1,4 +1,4 @@
-"""Verification of a checkpoint: are two pictures of the same person? The protocol of LFW."""
+"""Measure whether a checkpoint tells if two images show the same person, by the protocol of LFW."""
 
 from __future__ import annotations
 
@@ -26,30 +26,31 @@ def verify_run(
     threshold_file: Path | None = None,
     degrade: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> Verification:
-    """Accuracy of a checkpoint on pairs.
+    """Measure the accuracy of a checkpoint on pairs of images.
 
     Args:
-        data: data spec that holds the pictures; None for the one it was trained on.
-        pairs_file: ``pairs.txt``: ten sets, the threshold of each chosen on the others; or a list of one
-            set, with ``threshold_file``.
+        run: folder of the checkpoint.
+        data: data spec of the images; None for the one it was trained on.
+        pairs_file: ``pairs.txt`` with ten sets, where the threshold of each is chosen on the others; or a
+            list of one set, with ``threshold_file``.
         threshold_file: pairs on which the threshold is chosen instead (``pairsDevTrain.txt``).
-        degrade: what is done to every picture's pixels.
+        degrade: applied to the pixels of every image, uint8 [H, W, 3].
 
     Raises:
         UsageFailure: no data, or a list of one set without another to choose the threshold on.
-        Failure: a list is broken, or a picture of it is missing or unreadable.
+        Failure: a list is malformed, or one of its images is missing or unreadable.
     """
     model, info = load_checkpoint(run)
     spec = data or info.data.get("spec")
     if not spec:
-        raise UsageFailure(f"{run} does not say what it was trained on", "add --data lfw:PATH")
+        raise UsageFailure(f"{run} does not record its training data", "add --data lfw:PATH")
     images = open_data(spec)
     asked = read_pairs(pairs_file, images)
     chosen = read_pairs(threshold_file, images) if threshold_file else None
     if chosen is None and len(np.unique(asked.fold)) < 2:
         raise UsageFailure(
-            f"{pairs_file}: one set of pairs, no other to choose the threshold on",
-            "add --threshold-pairs FILE (pairsDevTrain.txt), or take pairs.txt",
+            f"{pairs_file} has one set of pairs, and none to choose the threshold on",
+            "add --threshold-pairs FILE (pairsDevTrain.txt), or use pairs.txt",
         )
     _warn_of_known_people(info, images, asked, str(pairs_file))
     lists = [asked] if chosen is None else [asked, chosen]
@@ -58,7 +59,8 @@ def verify_run(
     if len(found.indices) != len(needed):
         missing = images.keys[needed[np.setdiff1d(np.arange(len(needed)), found.indices)[0]]]
         raise Failure(
-            f"{spec}: {missing} of the pairs cannot be read", "copy the data set again: a figure needs all of its pairs"
+            f"{spec}: {missing}, an image of the pairs, cannot be read",
+            "copy the data set again: the accuracy needs all pairs",
         )
 
     def similarities(pairs: Pairs) -> np.ndarray:
@@ -74,6 +76,6 @@ def _warn_of_known_people(info: CheckpointInfo, images: ImageSet, pairs: Pairs, 
     known = asked & set(info.data.get("classes", ()))
     if known:
         warn(
-            f"{name}: {len(known)} of its {len(asked)} people were trained on, e.g. {min(known)}: "
-            "the accuracy says nothing about strangers"
+            f"{name}: {len(known)} of its {len(asked)} people are in the training data, e.g. {min(known)}: "
+            "the accuracy does not hold for other people"
         )

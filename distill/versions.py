@@ -1,4 +1,4 @@
-"""Versions of what made a checkpoint."""
+"""Versions of the software that made a checkpoint."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PACKAGES = (
 
 
 def versions() -> dict[str, str]:
-    """Python, the kind of machine, and the packages that numbers depend on."""
+    """Return the versions of Python and of the packages that results depend on, and the kind of machine."""
     found = {"python": platform.python_version(), "machine": platform.machine()}
     for package in _PACKAGES:
         try:

@@ -1,4 +1,4 @@
-"""From a checkpoint to the same network with a whitened embedding layer, and its scores."""
+"""Whiten the embedding layer of a checkpoint, and evaluate the result."""
 
 from __future__ import annotations
 
@@ -35,20 +35,24 @@ def whiten_run(
     split_rule: str | None = None,
     overwrite: bool = False,
 ) -> CheckpointInfo:
-    """Whiten the embeddings of ``run`` by its training pictures, evaluate on the test classes, save in ``out``.
+    """Whiten the embeddings of ``run`` by its training images, evaluate on the test classes, save in ``out``.
 
     Args:
-        by: ``classes``: the covariance inside the classes whose labels the run used; ``pictures``: that of all.
-        strength: 0 … 1, see ``whitening_matrix``.
+        run: folder of the checkpoint.
+        out: folder of the whitened checkpoint.
+        by: ``classes``, the covariance within the classes whose labels the run used; ``pictures``, the
+            covariance of all images.
+        strength: 0..1, see :func:`distill.training.whitening.whitening_matrix`.
         data: data spec; None for the one it was trained on.
         split_rule: None for the one it was trained with.
+        overwrite: replace a run that ``out`` holds.
 
     Raises:
-        UsageFailure: no data, or ``out`` holds something.
-        Failure: the checkpoint or the pictures cannot be used.
+        UsageFailure: no data, or ``out`` is not free.
+        Failure: the checkpoint or the images cannot be used.
     """
     if run.resolve().is_relative_to(out.resolve()):
-        raise UsageFailure(f"{out}: the run that is whitened, or holds it", "choose another --out")
+        raise UsageFailure(f"{out} is the run to whiten, or contains it", "choose another --out")
     folder = RunFolder(out)
     folder.check_free(overwrite)
     if folder.begun and not overwrite:
@@ -56,18 +60,18 @@ def whiten_run(
     keep_memory()
     model, info = load_checkpoint(run)
     spec, rule, validation = data_of(run, info, data, split_rule)
-    own = spec == info.data.get("spec")
+    same_data = spec == info.data.get("spec")
     images = open_data(spec)
-    seen = split(images, rule, "train", validation if own else 0.0)
+    seen = split(images, rule, "train", validation if same_data else 0.0)
     if by == "classes":
-        # The labels of a semi-supervised run's other classes are not to be known here either.
-        used = labels_used(info.training.get("labelled_classes", 1.0) if own else 1.0, len(seen.classes))
+        # A semi-supervised run must not see the labels of its other classes here either.
+        used = labels_used(info.training.get("labelled_classes", 1.0) if same_data else 1.0, len(seen.classes))
         seen = seen.select(np.flatnonzero(seen.labels < used))
-    found = embed_images(model, info.preprocessing, seen, label="embedding the training pictures")
+    found = embed_images(model, info.preprocessing, seen, label="embedding the training images")
     moment = within_class_covariance(found.rows, found.labels) if by == "classes" else second_moment(found.rows)
     if len(found.rows) < 10 * found.rows.shape[1]:
         warn(
-            f"{len(found.rows)} pictures say little of {found.rows.shape[1]} directions: compare both with `distill-train evaluate`"
+            f"{len(found.rows)} images are few for {found.rows.shape[1]} directions: compare both models with `distill-train evaluate`"
         )
     model = composed(model, whitening_matrix(moment, strength), np.zeros(model.embedding_size))
     metrics = {
@@ -77,7 +81,7 @@ def whiten_run(
     }
     record = {"by": by, "strength": strength, "images": len(found.rows), "data": spec, "of": info.id}
     if overwrite:
-        shutil.rmtree(out, ignore_errors=True)  # the log of another run must not stand beside
-    # Places change, so a gallery that the teacher indexed is no longer one to search.
+        shutil.rmtree(out, ignore_errors=True)  # the log of another run must not stay beside the new checkpoint
+    # The space changes: a gallery indexed by the teacher can no longer be searched.
     update = {"space": None, "metrics": metrics, "training": info.training | {"whitened": record}}
     return save_checkpoint(out, model, info.model_copy(update=update))

@@ -1,9 +1,11 @@
-"""What a student learns from its teacher, and what either learns from labels.
+"""Losses: what a student learns from its teacher, and what either network learns from labels.
 
-Naming a method (``parse_method``) needs no torch; computing it (:mod:`distill.losses.build`) does.
+Importing this package, and listing :data:`LOSSES` by name, needs no torch. Reading the spec of a loss,
+as :func:`parse_method` does, imports the file that defines it.
 """
 
-from distill.losses.catalogue import METHODS, MethodSpec
 from distill.losses.method import Method, Term, parse_method
+from distill.losses.registry import LOSSES
+from distill.losses.spec import LossContext, LossSpec
 
-__all__ = ["METHODS", "Method", "MethodSpec", "Term", "parse_method"]
+__all__ = ["LOSSES", "LossContext", "LossSpec", "Method", "Term", "parse_method"]

@@ -1,13 +1,13 @@
-"""Absolute teacher: be where the teacher is."""
+"""Absolute teacher loss: match the teacher's embedding."""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 
-from distill.console.errors import Failure
-from distill.losses.pairs import checked_pair, safe_sqrt
+from distill.losses.pairs import check_same_size, checked_pair, safe_sqrt
+from distill.losses.spec import LossSpec
 
-__all__ = ["AbsoluteLoss"]
+__all__ = ["ABSOLUTE", "AbsoluteLoss"]
 
 
 class AbsoluteLoss(nn.Module):
@@ -20,13 +20,13 @@ class AbsoluteLoss(nn.Module):
     | input | shape | |
     |---|---|---|
     | student | [n, d] | embeddings, L2-normalised in the paper, used as given |
-    | teacher | [n, d] | the teacher's of the same images |
+    | teacher | [n, d] | the teacher's embeddings of the same images |
 
     Returns:
-        Scalar ≥ 0; at most 2 for unit rows. 0 where both agree, with slope 0 there.
+        Scalar ≥ 0; at most 2 for unit rows. 0 where both agree, with gradient 0 there.
 
     Raises:
-        Failure: dimensions differ, or not the same number of images.
+        Failure: dimensions or numbers of images differ.
 
     Example:
         >>> import torch
@@ -35,19 +35,15 @@ class AbsoluteLoss(nn.Module):
     """
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
-        own, other = checked_pair(student, teacher)
-        check_same_size(own.shape[1], other.shape[1], "absolute")
-        return safe_sqrt((own - other).square().sum(dim=1)).mean()
+        student, teacher = checked_pair(student, teacher)
+        check_same_size(student.shape[1], teacher.shape[1], "absolute")
+        return safe_sqrt((student - teacher).square().sum(dim=1)).mean()
 
 
-def check_same_size(student: int, teacher: int, name: str) -> None:
-    """Refuse what compares coordinates where the coordinates do not match.
-
-    Raises:
-        Failure: ``student != teacher``.
-    """
-    if student != teacher:
-        raise Failure(
-            f"{name}: the student's embedding has {student} dimensions, the teacher's {teacher}",
-            f"use --embedding-size {teacher}, or a method that compares distances, such as relative",
-        )
+ABSOLUTE = LossSpec(
+    help="match the teacher's embedding of the same image",
+    equation="`1/n Σ_i ‖s_i − t_i‖₂`",
+    source="Yu et al., CVPR 2019",
+    build=lambda context: AbsoluteLoss(),
+    space="teacher",
+)

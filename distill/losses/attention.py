@@ -1,4 +1,4 @@
-"""Attention transfer: look where the teacher looks."""
+"""Attention transfer: match where the teacher's stage maps are active."""
 
 from __future__ import annotations
 
@@ -7,18 +7,19 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from distill.losses.pairs import checked_maps, safe_sqrt, same_grid
+from distill.losses.spec import LossSpec
 
-__all__ = ["AttentionLoss", "attention_map"]
+__all__ = ["ATTENTION", "AttentionLoss", "attention_map"]
 
 
 def attention_map(maps: Tensor) -> Tensor:
-    """Mean of squared activations over channels, flattened, scaled to length 1.
+    """Mean of squared activations over channels, flattened and scaled to length 1.
 
     Args:
         maps: ``[n, C, h, w]``.
 
     Returns:
-        ``[n, h·w]``, each row ≥ 0 and of length 1 (0 where the map is).
+        ``[n, h·w]``; each row ≥ 0 and of length 1 (0 for a map of zeros).
     """
     return functional.normalize(maps.square().mean(dim=1).flatten(1), dim=1, eps=1e-6)
 
@@ -35,7 +36,7 @@ class AttentionLoss(nn.Module):
 
     | input | shape | |
     |---|---|---|
-    | student | list of [n, C_S, h, w] | one map per chosen stage |
+    | student | list of [n, C_S, h, w] | one map for each chosen stage |
     | teacher | list of [n, C_T, H, W] | the same stages; channels may differ |
 
     Returns:
@@ -51,8 +52,19 @@ class AttentionLoss(nn.Module):
 
     def forward(self, student: list[Tensor], teacher: list[Tensor]) -> Tensor:
         losses = []
-        for own, other in checked_maps(student, teacher):
-            own, other = same_grid(own, other)
-            difference = attention_map(own) - attention_map(other)
+        for maps in checked_maps(student, teacher):
+            student_map, teacher_map = same_grid(*maps)
+            difference = attention_map(student_map) - attention_map(teacher_map)
             losses.append(safe_sqrt(difference.square().sum(dim=1)).mean())
         return torch.stack(losses).sum()
+
+
+ATTENTION = LossSpec(
+    help="be active where the teacher's stage maps are",
+    equation="`1/n Σ_i ‖q_S/‖q_S‖ − q_T/‖q_T‖‖₂`, `q = mean_c A_c²`",
+    source="Zagoruyko and Komodakis, ICLR 2017",
+    build=lambda context: AttentionLoss(),
+    stages="maps",
+    default_stages=(2, 3, 4),
+    teacher_map="attention",
+)

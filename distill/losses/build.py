@@ -1,39 +1,19 @@
-"""From the name of a method to one module that computes it."""
+"""Build the module that computes a method."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from distill.console.errors import Failure, UsageFailure
-from distill.losses.absolute import AbsoluteLoss, check_same_size
-from distill.losses.attention import AttentionLoss
-from distill.losses.hints import HintLoss, RelativeHintLoss
 from distill.losses.method import Method, Term
-from distill.losses.metric import METRIC_LOSSES, PROXY_LR_FACTOR, MetricLoss
-from distill.losses.pkt import PktLoss
-from distill.losses.raml import RamlLoss
-from distill.losses.relative import RelativeLoss
-from distill.losses.relaxed_contrastive import RelaxedContrastiveLoss
-from distill.losses.rkd import RkdAngleLoss, RkdDistanceLoss, RkdLoss
-from distill.losses.similarity_preserving import SimilarityPreservingLoss
+from distill.losses.pairs import check_same_size
+from distill.losses.spec import LossContext
 
 __all__ = ["DistillationLoss", "build_losses"]
-
-_ON_EMBEDDINGS = {
-    "absolute": AbsoluteLoss,
-    "relative": lambda: RelativeLoss("frobenius"),
-    "relative_rms": lambda: RelativeLoss("rms"),
-    "rkd": RkdLoss,
-    "rkd_distance": RkdDistanceLoss,
-    "rkd_angle": RkdAngleLoss,
-    "pkt": PktLoss,
-    "similarity_preserving": SimilarityPreservingLoss,
-    "relaxed_contrastive": RelaxedContrastiveLoss,
-    "raml": RamlLoss,
-}
 
 
 def build_losses(
@@ -48,15 +28,15 @@ def build_losses(
     """Build every term of ``method``.
 
     Args:
-        embedding_size: dimension of the student's embedding.
-        teacher_size: of the teacher's, None without a teacher.
-        num_classes: labelled training classes; labels are 0..num_classes−1.
+        embedding_size: dimensions of the student's embedding.
+        teacher_size: dimensions of the teacher's embedding, None without a teacher.
+        num_classes: number of labelled training classes; labels are 0..num_classes−1.
         student_stage_channels: channels of the student's four stage maps.
-        teacher_stage_channels: of the teacher's, None without a teacher.
+        teacher_stage_channels: channels of the teacher's, None without a teacher.
 
     Raises:
         UsageFailure: a term needs a teacher and there is none.
-        Failure: dimensions that a term cannot reconcile.
+        Failure: a term cannot work with these dimensions.
 
     Example:
         >>> from distill.losses.method import parse_method
@@ -74,41 +54,36 @@ def build_losses(
         )
     modules = {}
     for term in method.terms:
-        if term.name in METRIC_LOSSES:
-            modules[term.name] = MetricLoss(term.name, num_classes, embedding_size)
-            continue
-        assert teacher_size is not None and teacher_stage_channels is not None
-        if term.spec.space == "teacher":
+        if term.spec.space == "teacher" and teacher_size is not None:
             check_same_size(embedding_size, teacher_size, term.name)
-        if term.name == "hint":
-            modules[term.name] = HintLoss(
-                [student_stage_channels[s - 1] for s in term.stages],
-                [teacher_stage_channels[s - 1] for s in term.stages],
-            )
-        elif term.name == "hint_relative":
-            modules[term.name] = RelativeHintLoss()
-        elif term.name == "attention":
-            modules[term.name] = AttentionLoss()
-        else:
-            modules[term.name] = _ON_EMBEDDINGS[term.name]()
+        context = LossContext(
+            student_size=embedding_size,
+            teacher_size=teacher_size,
+            num_classes=num_classes,
+            student_channels=tuple(student_stage_channels[stage - 1] for stage in term.stages),
+            teacher_channels=tuple(teacher_stage_channels[stage - 1] for stage in term.stages)
+            if teacher_stage_channels
+            else (),
+        )
+        modules[term.name] = term.spec.build(context)
     return DistillationLoss(method, modules)
 
 
 class DistillationLoss(nn.Module):
     """The weighted sum of a method's terms.
 
-    Attributes:
-        method: what was asked for.
-        needs_teacher, needs_labels, needs_stages: what ``forward`` must be given. Where stages
-            are not needed, stored teacher embeddings do.
-        space: ``"teacher"`` where the student learns the teacher's space, else ``"own"``.
-        views: crops of each image that a batch should hold.
-
     Terms on the teacher see all images, terms on labels only the labelled ones: unlabelled
     images carry the teacher's losses alone (semi-supervised distillation, Yu et al. 2019).
+
+    Attributes:
+        method: the method that this module computes.
+        needs_teacher, needs_labels, needs_stages: which inputs ``forward`` needs. Unless it needs
+            stages, the teacher's stored embeddings suffice.
+        space: ``"teacher"`` if the student learns the teacher's space, else ``"own"``.
+        views: crops of each image that a batch should hold.
     """
 
-    def __init__(self, method: Method, modules: dict[str, nn.Module]) -> None:
+    def __init__(self, method: Method, modules: Mapping[str, nn.Module]) -> None:
         super().__init__()
         self.method = method
         self.needs_teacher = method.needs_teacher
@@ -127,22 +102,22 @@ class DistillationLoss(nn.Module):
         teacher_stages: Sequence[Tensor | None] | None = None,
         labelled_mask: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """Loss of one batch, in float32 at least, whatever the autocast around it.
+        """Loss of one batch, in float32 or wider even under autocast.
 
         Args:
             student: ``[n, d]`` embeddings.
             teacher: ``[n, D]`` of the same crops.
-            labels: int64 ``[n]``; values at unlabelled images do not matter.
-            student_stages, teacher_stages: the four maps ``[n, C, h, w]`` of each network; of the
-                teacher None for a stage that no term takes, and of each stage what suffices
-                (``Method.teacher_maps``).
+            labels: int64 ``[n]``; values at unlabelled images are ignored.
+            student_stages, teacher_stages: the four maps ``[n, C, h, w]`` of each network. The
+                teacher's is None at a stage that no term uses, and may be reduced to what the terms
+                need (``Method.teacher_maps``).
             labelled_mask: bool ``[n]``, True where the label counts. None: everywhere.
 
         Returns:
-            ``"loss"``: the scalar to minimise; and each term's name: its unweighted value, detached.
+            ``"loss"``: the scalar to minimise; each term's name: its unweighted value, detached.
 
         Raises:
-            Failure: something that a term needs is missing, or shapes do not match.
+            Failure: an input that a term needs is missing, or shapes do not match.
         """
         given = {
             "teacher embeddings": teacher,
@@ -150,71 +125,57 @@ class DistillationLoss(nn.Module):
             "student maps": student_stages,
             "teacher maps": teacher_stages,
         }
-        wanted = self._wanted()
-        for name, value in given.items():
-            if value is None and name in wanted:
-                raise Failure(f"{self.method}: no {name} for '{wanted[name]}'", f"pass {name}, or drop the term")
         parts: dict[str, Tensor] = {}
         total = torch.zeros((), device=student.device)
+        for term in self.method.terms:
+            for need in _needs(term):
+                if given[need] is None:
+                    raise Failure(f"{self.method}: no {need} for '{term.name}'", f"pass {need}, or drop the term")
         with torch.autocast(student.device.type, enabled=False):
             for term in self.method.terms:
-                value = self._term(term, student, teacher, labels, student_stages, teacher_stages, labelled_mask)
+                inputs: list[Any] = [_chosen(term, student_stages) if term.stages else student]
+                if term.spec.teacher:
+                    inputs.append(_chosen(term, teacher_stages) if term.stages else teacher)
+                if term.spec.labels:
+                    inputs.append(labels)
+                    if labelled_mask is not None:
+                        inputs = [_rows(each, labelled_mask) for each in inputs]
+                value = self.terms[term.name](*inputs)
                 total = total + term.weight * value
                 parts[term.name] = value.detach()
         return {"loss": total, **parts}
 
-    def parameter_groups(self, lr: float) -> list[dict]:
-        """The losses' own parameters for the optimiser: adaptors at ``lr``, proxies at 100 times ``lr``."""
-        groups = []
-        for name, module in self.terms.items():
-            parameters = list(module.parameters())
-            if parameters:
-                factor = PROXY_LR_FACTOR if name in METRIC_LOSSES else 1.0
-                groups.append({"params": parameters, "lr": lr * factor})
-        return groups
+    def parameter_groups(self, lr: float) -> list[dict[str, Any]]:
+        """Optimiser groups of the losses' own parameters, at ``lr`` times each spec's ``lr_factor``."""
+        return [
+            {"params": parameters, "lr": lr * term.spec.lr_factor}
+            for term in self.method.terms
+            if (parameters := list(self.terms[term.name].parameters()))
+        ]
 
-    def _wanted(self) -> dict[str, str]:
-        """What must be given → the first term that needs it."""
-        wanted: dict[str, str] = {}
-        for term in self.method.terms:
-            needs: Iterable[str] = ("labels",)
-            if term.stages:
-                needs = ("student maps", "teacher maps")
-            elif term.spec.teacher:
-                needs = ("teacher embeddings",)
-            for need in needs:
-                wanted.setdefault(need, term.name)
-        return wanted
 
-    def _term(
-        self,
-        term: Term,
-        student: Tensor,
-        teacher: Tensor | None,
-        labels: Tensor | None,
-        student_stages: Sequence[Tensor] | None,
-        teacher_stages: Sequence[Tensor | None] | None,
-        labelled_mask: Tensor | None,
-    ) -> Tensor:
-        module = self.terms[term.name]
-        if term.spec.labels:
-            assert labels is not None
-            if labelled_mask is None:
-                return module(student, labels)
-            return module(student[labelled_mask], labels[labelled_mask])
-        if not term.stages:
-            return module(student, teacher)
-        assert student_stages is not None and teacher_stages is not None
-        own, other = (self._chosen(term, maps) for maps in (student_stages, teacher_stages))
-        if term.name == "similarity_preserving":
-            return torch.stack([module(a, b) for a, b in zip(own, other, strict=True)]).sum()
-        return module(own, other)
+def _needs(term: Term) -> list[str]:
+    """Names of the inputs that a term needs besides the student's embeddings."""
+    needs = ["student maps"] if term.stages else []
+    if term.spec.teacher:
+        needs.append("teacher maps" if term.stages else "teacher embeddings")
+    if term.spec.labels:
+        needs.append("labels")
+    return needs
 
-    def _chosen(self, term: Term, maps: Sequence[Tensor | None]) -> list[Tensor]:
-        if len(maps) < max(term.stages):
-            raise Failure(f"{term}: only {len(maps)} stage maps given", "pass the maps of all four stages")
-        chosen = [maps[stage - 1] for stage in term.stages]
-        found = [m for m in chosen if m is not None]
-        if len(found) < len(chosen):
-            raise Failure(f"{term}: no map of stage {term.stages[chosen.index(None)]}", "pass the maps of its stages")
-        return found
+
+def _chosen(term: Term, maps: Sequence[Tensor | None] | None) -> list[Tensor]:
+    """The maps of a term's stages."""
+    given = maps or ()
+    if len(given) < max(term.stages):
+        raise Failure(f"{term}: only {len(given)} stage maps given", "pass the maps of all four stages")
+    chosen = [given[stage - 1] for stage in term.stages]
+    found = [m for m in chosen if m is not None]
+    if len(found) < len(chosen):
+        raise Failure(f"{term}: no map of stage {term.stages[chosen.index(None)]}", "pass the maps of its stages")
+    return found
+
+
+def _rows(value: Tensor | list[Tensor], mask: Tensor) -> Tensor | list[Tensor]:
+    """The rows of a batch, or of each map of a list, where ``mask`` is True."""
+    return [each[mask] for each in value] if isinstance(value, list) else value[mask]

@@ -1,4 +1,4 @@
-"""Hints: the teacher's intermediate maps as targets, absolute or relative."""
+"""Hint losses: the teacher's stage maps as targets, absolute or relative."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from torch.nn import functional
 
 from distill.console.errors import Failure
 from distill.losses.pairs import checked_maps, pairwise_distances, safe_sqrt, same_grid
+from distill.losses.spec import LossSpec
 
-__all__ = ["HintLoss", "RelativeHintLoss"]
+__all__ = ["HINT", "HINT_RELATIVE", "HintLoss", "RelativeHintLoss"]
 
 
 class HintLoss(nn.Module):
     """Regress the teacher's maps from the student's through a learned 1×1 convolution.
 
     ``L = Σ_stages ½ · mean (r(A_S) − A_T)²``, r: C_S → C_T channels, mean over images, channels
-    and places (FitNets sum over the latter two; the mean keeps stages of different size alike).
+    and positions. FitNets sums over the latter two; the mean weighs stages of different size equally.
     Maps of different height or width are average-pooled to the smaller.
 
     Romero et al., "FitNets: Hints for Thin Deep Nets", ICLR 2015, equation 3; as absolute hints
@@ -26,7 +27,7 @@ class HintLoss(nn.Module):
 
     | input | shape | |
     |---|---|---|
-    | student | list of [n, C_S, h, w] | one map per chosen stage |
+    | student | list of [n, C_S, h, w] | one map for each chosen stage |
     | teacher | list of [n, C_T, H, W] | the same stages |
 
     The adaptors are parameters of this module: give them to the optimiser.
@@ -55,7 +56,8 @@ class HintLoss(nn.Module):
                 "pass the same stages of both",
             )
         self.adaptors = nn.ModuleList(
-            nn.Conv2d(own, other, kernel_size=1) for own, other in zip(student_channels, teacher_channels, strict=True)
+            nn.Conv2d(student, teacher, kernel_size=1)
+            for student, teacher in zip(student_channels, teacher_channels, strict=True)
         )
 
     def forward(self, student: list[Tensor], teacher: list[Tensor]) -> Tensor:
@@ -65,25 +67,25 @@ class HintLoss(nn.Module):
                 f"hint: {len(pairs)} maps for {len(self.adaptors)} adaptors", "pass the stages it was built for"
             )
         losses = []
-        for adaptor, (own, other) in zip(self.adaptors, pairs, strict=True):
-            # Pooling and a 1×1 convolution commute; pooled first, the convolution costs less.
-            own, other = same_grid(own, other)
-            losses.append(0.5 * (adaptor(own) - other).square().mean())
+        for adaptor, maps in zip(self.adaptors, pairs, strict=True):
+            # Pooling and a 1×1 convolution commute; pooling first makes the convolution cheaper.
+            student_map, teacher_map = same_grid(*maps)
+            losses.append(0.5 * (adaptor(student_map) - teacher_map).square().mean())
         return torch.stack(losses).sum()
 
 
 class RelativeHintLoss(nn.Module):
-    """Keep the distances between the images' maps, stage by stage; no adaptor is needed.
+    """Match the distances between the images' maps, stage by stage, without an adaptor.
 
-    ``L = Σ_stages √( 1/n² · Σ_ij (d_S(i,j) − d_T(i,j))² )``, the RMS form of the relative loss
-    on maps flattened and scaled to length 1 (the lengths of unlike networks' maps say nothing),
-    so that distances are 0..2. Maps of different height or width are average-pooled to the smaller.
+    ``L = Σ_stages √( 1/n² · Σ_ij (d_S(i,j) − d_T(i,j))² )``, the RMS form of the relative loss on maps
+    that are flattened and scaled to length 1, because lengths of maps of different networks are not
+    comparable. Distances are 0..2. Maps of different height or width are average-pooled to the smaller.
 
     Relative hints of Yu et al., "Learning Metrics from Teachers", CVPR 2019.
 
     | input | shape | |
     |---|---|---|
-    | student | list of [n, C_S, h, w] | one map per chosen stage |
+    | student | list of [n, C_S, h, w] | one map for each chosen stage |
     | teacher | list of [n, C_T, H, W] | the same stages |
 
     Returns:
@@ -98,12 +100,32 @@ class RelativeHintLoss(nn.Module):
 
     def forward(self, student: list[Tensor], teacher: list[Tensor]) -> Tensor:
         losses = []
-        for own, other in checked_maps(student, teacher):
-            own, other = same_grid(own, other)
-            difference = pairwise_distances(_flat_unit(own)) - pairwise_distances(_flat_unit(other))
+        for maps in checked_maps(student, teacher):
+            student_map, teacher_map = same_grid(*maps)
+            difference = pairwise_distances(_flat_unit(student_map)) - pairwise_distances(_flat_unit(teacher_map))
             losses.append(safe_sqrt(difference.square().mean()))
         return torch.stack(losses).sum()
 
 
 def _flat_unit(maps: Tensor) -> Tensor:
     return functional.normalize(maps.flatten(1), dim=1, eps=1e-6)
+
+
+HINT = LossSpec(
+    help="regress the teacher's stage maps through a learned 1×1 adaptor",
+    equation="`½ · mean (r(A_S) − A_T)²`, r a learned 1×1 convolution",
+    source="Romero et al., ICLR 2015; Yu et al., CVPR 2019",
+    build=lambda context: HintLoss(context.student_channels, context.teacher_channels),
+    stages="maps",
+    default_stages=(2, 3, 4),
+    teacher_map="grid",
+)
+HINT_RELATIVE = LossSpec(
+    help="match the distances between the teacher's stage maps",
+    equation="`√(1/n² Σ_ij (d_S − d_T)²)` on flattened maps of length 1",
+    source="Yu et al., CVPR 2019",
+    build=lambda context: RelativeHintLoss(),
+    stages="maps",
+    default_stages=(2, 3, 4),
+    teacher_map="grid",
+)

@@ -1,4 +1,4 @@
-"""The grammar of ``--method``: a sum of named losses with weights and stages. No torch here."""
+"""The grammar of ``--method``: a sum of named losses with weights and stages."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 from distill.console.errors import UsageFailure, suggest
-from distill.losses.catalogue import METHODS, MethodSpec
+from distill.losses.registry import LOSSES
+from distill.losses.spec import LossSpec, TeacherMap
 
 __all__ = ["Method", "Term", "parse_method"]
 
 STAGES = (1, 2, 3, 4)
-_MAPS = ("attention", "grid", "whole")  # each can be computed from the next
-# A plus after a digit and an e belongs to a number (1e+3), any other joins terms.
+_MAPS: tuple[TeacherMap, ...] = ("attention", "grid", "whole")  # each can be computed from the next
+# A plus after a digit and an e belongs to a number (1e+3); any other joins terms.
 _PLUS = re.compile(r"(?<![0-9.][eE])\+")
 _TERM = re.compile(r"(?P<name>[^:@]*)(?::(?P<weight>[^:@]*))?(?:@(?P<stages>[^:@]*))?")
 _EXAMPLE = "for example relative:0.3+hint:1@2,3,4+triplet:1"
@@ -25,9 +26,9 @@ class Term:
     """One loss of a sum.
 
     Attributes:
-        name: a key of :data:`distill.losses.catalogue.METHODS`.
+        name: a name in :data:`distill.losses.registry.LOSSES`.
         weight: factor, above 0.
-        stages: stages 1..4 that it works on, ascending; empty where it takes embeddings.
+        stages: stages 1..4 that the loss works on, ascending; empty if it works on embeddings.
     """
 
     name: str
@@ -35,12 +36,12 @@ class Term:
     stages: tuple[int, ...] = ()
 
     @property
-    def spec(self) -> MethodSpec:
-        """What the catalogue says of it."""
-        return METHODS[self.name]
+    def spec(self) -> LossSpec:
+        """The registered spec of this loss."""
+        return LOSSES[self.name]
 
     def __str__(self) -> str:
-        # No plus sign: it would read as the next term.
+        # No plus sign in the number: it would read as the next term.
         number = repr(self.weight).removesuffix(".0").replace("e+", "e")
         stages = "@" + ",".join(map(str, self.stages)) if self.stages else ""
         return f"{self.name}:{number}{stages}"
@@ -48,7 +49,7 @@ class Term:
 
 @dataclass(frozen=True)
 class Method:
-    """A sum of losses: ``Σ weight · term``. ``str()`` of it parses back to the same."""
+    """A sum of losses: ``Σ weight · term``. Its ``str()`` parses back to an equal method."""
 
     terms: tuple[Term, ...]
 
@@ -57,23 +58,23 @@ class Method:
 
     @property
     def needs_teacher(self) -> bool:
-        """Whether any term looks at the teacher."""
+        """Whether any term needs the teacher."""
         return any(term.spec.teacher for term in self.terms)
 
     @property
     def needs_labels(self) -> bool:
-        """Whether any term looks at labels."""
+        """Whether any term needs labels."""
         return any(term.spec.labels for term in self.terms)
 
     @property
     def needs_stages(self) -> bool:
-        """Whether any term looks at stage maps, so that stored embeddings of the teacher do not do."""
+        """Whether any term needs stage maps, so that the teacher's stored embeddings do not suffice."""
         return any(term.stages for term in self.terms)
 
     @property
-    def teacher_maps(self) -> dict[int, str]:
-        """Stage → what of the teacher's map suffices for all terms (``MethodSpec.teacher_map``)."""
-        found: dict[int, str] = {}
+    def teacher_maps(self) -> dict[int, TeacherMap]:
+        """Stage → the reduction of the teacher's map that suffices for all terms (``LossSpec.teacher_map``)."""
+        found: dict[int, TeacherMap] = {}
         for term in self.terms:
             for stage in term.stages:
                 found[stage] = max(found.get(stage, _MAPS[0]), term.spec.teacher_map, key=_MAPS.index)
@@ -81,7 +82,7 @@ class Method:
 
     @property
     def space(self) -> Literal["teacher", "own"]:
-        """``"teacher"`` where some term ties the student's space to the teacher's."""
+        """``"teacher"`` if any term ties the student's space to the teacher's."""
         return "teacher" if any(term.spec.space == "teacher" for term in self.terms) else "own"
 
     @property
@@ -91,15 +92,15 @@ class Method:
 
 
 def parse_method(text: str) -> Method:
-    """Read ``name[:weight][@stage,stage…]`` joined by ``+``; blanks are ignored.
+    """Parse ``name[:weight][@stage,stage…]`` joined by ``+``; blanks are ignored.
 
     Args:
-        text: e.g. ``"relative:0.3 + hint:1@2,3,4 + triplet"``. A weight or stages not written
-            are those of the catalogue.
+        text: e.g. ``"relative:0.3 + hint:1@2,3,4 + triplet"``. A missing weight or missing stages take
+            the defaults of the loss's spec.
 
     Raises:
-        UsageFailure: unknown or repeated name, weight that is not a finite number above 0,
-            stages out of 1..4, repeated, or of a loss that takes none.
+        UsageFailure: unknown or repeated name, weight that is not a finite number above 0, or stages
+            that are out of 1..4, repeated, or given to a loss that takes none.
 
     Example:
         >>> str(parse_method("relative + hint:2 @ 4,3"))
@@ -111,7 +112,7 @@ def parse_method(text: str) -> Method:
     terms: list[Term] = []
     for part in _PLUS.split(squeezed):
         term = _parse_term(part, text)
-        if any(term.name == other.name for other in terms):
+        if any(term.name == earlier.name for earlier in terms):
             raise UsageFailure(
                 f"--method {text}: '{term.name}' appears twice", "name it once, with the sum of the weights"
             )
@@ -124,9 +125,9 @@ def _parse_term(part: str, text: str) -> Term:
     if match is None or not match["name"]:
         raise UsageFailure(f"--method {text}: cannot read '{part}'", _EXAMPLE)
     name = match["name"].lower().replace("-", "_")
-    if name not in METHODS:
-        raise UsageFailure(f"--method {text}: unknown loss '{match['name']}'", suggest(name, METHODS))
-    spec = METHODS[name]
+    if name not in LOSSES:
+        raise UsageFailure(f"--method {text}: unknown loss '{match['name']}'", suggest(name, LOSSES.names()))
+    spec = LOSSES[name]
     return Term(name, _weight(match["weight"], spec.weight, name), _stages(match["stages"], spec, name))
 
 
@@ -134,7 +135,7 @@ def _weight(text: str | None, default: float, name: str) -> float:
     if text is None:
         return default
     try:
-        # int("1_0") and float("1_0") are Python, not numbers that people write.
+        # float("1_0") is valid Python, but no number that a user would write.
         weight = math.nan if "_" in text else float(text)
     except ValueError:
         weight = math.nan
@@ -146,11 +147,11 @@ def _weight(text: str | None, default: float, name: str) -> float:
     return weight
 
 
-def _stages(text: str | None, spec: MethodSpec, name: str) -> tuple[int, ...]:
+def _stages(text: str | None, spec: LossSpec, name: str) -> tuple[int, ...]:
     if text is None:
         return spec.default_stages
     if spec.stages == "none":
-        takers = ", ".join(other for other, its in METHODS.items() if its.stages != "none")
+        takers = ", ".join(loss for loss, its in LOSSES.items() if its.stages != "none")
         raise UsageFailure(
             f"--method: {name} works on embeddings, not on stages", f"drop '@{text}'; stages go with {takers}"
         )

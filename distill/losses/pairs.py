@@ -1,6 +1,8 @@
-"""What the losses share: checked pairs of batches, distances, square roots with finite slopes."""
+"""Shared by the losses: input checks, pairwise distances, square roots with finite gradients."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -9,6 +11,7 @@ from torch.nn import functional
 from distill.console.errors import Failure
 
 __all__ = [
+    "check_same_size",
     "checked_maps",
     "checked_pair",
     "off_diagonal_mean",
@@ -20,49 +23,62 @@ __all__ = [
 
 
 def upcast(tensor: Tensor) -> Tensor:
-    """float16 and bfloat16 to float32: squares of their differences lose what is learned from."""
+    """Convert float16 and bfloat16 to float32, which keeps squares of small differences."""
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
 def checked_pair(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
-    """Both batches of embeddings, upcast; no gradient flows to the teacher.
+    """Return both batches of embeddings, upcast, the teacher's detached.
 
     Raises:
-        Failure: not two matrices with one row per image.
+        Failure: not two matrices with one row for each image.
     """
     if student.ndim != 2 or teacher.ndim != 2 or len(student) != len(teacher) or len(student) == 0:
         raise Failure(
             f"embeddings: student {tuple(student.shape)}, teacher {tuple(teacher.shape)}, expected [images, dimensions] of the same images",
             "pass both networks' embeddings of one batch",
         )
-    own = upcast(student)
-    return own, upcast(teacher.detach()).to(own.dtype)
+    student = upcast(student)
+    return student, upcast(teacher.detach()).to(student.dtype)
 
 
-def checked_maps(student: list[Tensor], teacher: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
-    """Pairs of stage maps, upcast; no gradient flows to the teacher.
+def check_same_size(student: int, teacher: int, name: str) -> None:
+    """Refuse embeddings of different dimension, for losses that compare coordinates.
 
     Raises:
-        Failure: lists of different length, or maps that are not ``[N, C, h, w]`` of one batch.
+        Failure: ``student != teacher``.
+    """
+    if student != teacher:
+        raise Failure(
+            f"{name}: the student's embedding has {student} dimensions, the teacher's {teacher}",
+            f"use --embedding-size {teacher}, or a method that compares distances, such as relative",
+        )
+
+
+def checked_maps(student: Sequence[Tensor], teacher: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
+    """Return the pairs of stage maps, upcast, the teacher's detached.
+
+    Raises:
+        Failure: lists of different length, or maps that are not ``[n, C, h, w]`` of one batch.
     """
     if len(student) != len(teacher) or not student:
         raise Failure(
             f"stage maps: {len(student)} of the student, {len(teacher)} of the teacher", "pass the same stages of both"
         )
     pairs = []
-    for own, other in zip(student, teacher, strict=True):
-        if own.ndim != 4 or other.ndim != 4 or len(own) != len(other):
+    for student_map, teacher_map in zip(student, teacher, strict=True):
+        if student_map.ndim != 4 or teacher_map.ndim != 4 or len(student_map) != len(teacher_map):
             raise Failure(
-                f"stage maps: student {tuple(own.shape)}, teacher {tuple(other.shape)}, expected [images, channels, height, width]",
+                f"stage maps: student {tuple(student_map.shape)}, teacher {tuple(teacher_map.shape)}, expected [images, channels, height, width]",
                 "pass both networks' maps of one batch",
             )
-        mine = upcast(own)
-        pairs.append((mine, upcast(other.detach()).to(mine.dtype)))
+        student_map = upcast(student_map)
+        pairs.append((student_map, upcast(teacher_map.detach()).to(student_map.dtype)))
     return pairs
 
 
 def same_grid(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-    """Average-pool two maps ``[N, C, h, w]`` to the smaller height and the smaller width."""
+    """Average-pool two maps ``[n, C, h, w]`` to the smaller height and the smaller width."""
     size = (min(first.shape[2], second.shape[2]), min(first.shape[3], second.shape[3]))
 
     def pooled(maps: Tensor) -> Tensor:
@@ -72,7 +88,7 @@ def same_grid(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def safe_sqrt(values: Tensor) -> Tensor:
-    """Square root whose slope at 0 is 0, not infinite (infinity times zero is NaN)."""
+    """Square root with gradient 0 at 0, where the true one is infinite (infinity times zero is NaN)."""
     positive = values > 0
     return torch.where(positive, torch.where(positive, values, 1.0).sqrt(), 0.0)
 
@@ -80,13 +96,13 @@ def safe_sqrt(values: Tensor) -> Tensor:
 def pairwise_distances(rows: Tensor) -> Tensor:
     """Euclidean distances ``[n, n]`` between rows ``[n, d]``.
 
-    Differences are taken, not products: equal rows are exactly 0 apart, with slope 0.
+    Computed from differences, not from products: equal rows are exactly 0 apart, with gradient 0.
     """
     return torch.cdist(rows, rows, compute_mode="donot_use_mm_for_euclid_dist")
 
 
 def off_diagonal_mean(matrix: Tensor) -> Tensor:
-    """Mean over i ≠ j of ``[n, n]``; 0, connected to the graph, where n = 1."""
+    """Mean of ``[n, n]`` over i ≠ j; for n = 1 a 0 that is connected to the graph."""
     n = len(matrix)
     kept = matrix.masked_fill(torch.eye(n, dtype=torch.bool, device=matrix.device), 0.0)
     return kept.sum() / max(n * (n - 1), 1)

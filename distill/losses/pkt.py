@@ -1,4 +1,4 @@
-"""Probabilistic knowledge transfer: the same chances of being neighbours."""
+"""Probabilistic knowledge transfer: match the teacher's neighbour probabilities."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from distill.losses.pairs import checked_pair
+from distill.losses.spec import LossSpec
 
-__all__ = ["PktLoss"]
+__all__ = ["PKT", "PktLoss"]
 
 
 class PktLoss(nn.Module):
@@ -19,12 +20,12 @@ class PktLoss(nn.Module):
         L = 1/n · Σ_i Σ_{j≠i} p_T(j|i) · log( p_T(j|i) / p_S(j|i) )
 
     Passalis and Tefas, "Learning Deep Representations with Probabilistic Knowledge Transfer",
-    ECCV 2018, with its cosine kernel; their sum over i is a mean here, so that
-    the weight does not depend on the batch size.
+    ECCV 2018, with the cosine kernel. Their sum over i is a mean here, so that the weight does not
+    depend on the batch size.
 
     | input | shape | |
     |---|---|---|
-    | student | [n, d] | embeddings; their length does not matter |
+    | student | [n, d] | embeddings of any length |
     | teacher | [n, D] | of the same images; D may differ from d |
 
     Returns:
@@ -38,17 +39,25 @@ class PktLoss(nn.Module):
     """
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
-        own, other = checked_pair(student, teacher)
-        learned, target = _log_probabilities(own), _log_probabilities(other)
-        return (target.exp() * (target - learned)).sum() / len(own)
+        student, teacher = checked_pair(student, teacher)
+        learned, target = _log_probabilities(student), _log_probabilities(teacher)
+        return (target.exp() * (target - learned)).sum() / len(student)
 
 
 def _log_probabilities(rows: Tensor) -> Tensor:
-    """``log p(j|i)`` as ``[n, n − 1]``: the diagonal left out."""
+    """``log p(j|i)`` as ``[n, n − 1]``, without the diagonal."""
     n = len(rows)
     unit = functional.normalize(rows, dim=1, eps=1e-6)
     kernel = (unit @ unit.T + 1) / 2
-    others = kernel[~torch.eye(n, dtype=torch.bool, device=rows.device)].view(n, n - 1)
-    # Opposite embeddings have similarity 0; the floor keeps the logarithm and its slope finite.
-    others = others.clamp(min=1e-6)
-    return (others / others.sum(dim=1, keepdim=True)).log()
+    neighbours = kernel[~torch.eye(n, dtype=torch.bool, device=rows.device)].view(n, n - 1)
+    # Opposite embeddings have similarity 0; the floor keeps the logarithm and its gradient finite.
+    neighbours = neighbours.clamp(min=1e-6)
+    return (neighbours / neighbours.sum(dim=1, keepdim=True)).log()
+
+
+PKT = LossSpec(
+    help="match the teacher's neighbour probabilities",
+    equation="`1/n Σ_i KL(p_T(·∣i) ‖ p_S(·∣i))`, `p(j∣i) ∝ (cos(i,j) + 1)/2`, j ≠ i",
+    source="Passalis and Tefas, ECCV 2018",
+    build=lambda context: PktLoss(),
+)

@@ -1,18 +1,18 @@
-"""RAML: regression onto the teacher together with two kinds of similarities."""
+"""RAML: regression onto the teacher's embedding, with two similarity terms."""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 from torch.nn import functional
 
-from distill.losses.absolute import check_same_size
-from distill.losses.pairs import checked_pair, off_diagonal_mean
+from distill.losses.pairs import check_same_size, checked_pair, off_diagonal_mean
+from distill.losses.spec import LossSpec
 
-__all__ = ["RamlLoss"]
+__all__ = ["RAML", "RamlLoss"]
 
 
 class RamlLoss(nn.Module):
-    """Absolute term, plus similarities student-teacher, plus similarities student-student.
+    """Absolute term, plus student-teacher similarities, plus student-student similarities.
 
     With unit rows::
 
@@ -22,8 +22,8 @@ class RamlLoss(nn.Module):
         L = absolute + λ1·rel_ts + λ2·rel_ss
 
     Suma and Tolias, "Large-to-small Image Resolution Asymmetry in Deep Metric Learning", WACV
-    2023. There i and j are crops of one image; here they are all crops of the batch, several of
-    an image among them. λ1 = λ2 = 0.7 is near what they tuned for all three sets (0.64 to 0.77).
+    2023. In the paper i and j are crops of one image; here they are all crops of the batch, several
+    of each image among them. λ1 = λ2 = 0.7 is close to the paper's values for its three sets (0.64 to 0.77).
 
     | input | shape | |
     |---|---|---|
@@ -53,11 +53,22 @@ class RamlLoss(nn.Module):
         self.student_student = student_student
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
-        own, other = checked_pair(student, teacher)
-        check_same_size(own.shape[1], other.shape[1], "raml")
-        own, other = functional.normalize(own, dim=1, eps=1e-6), functional.normalize(other, dim=1, eps=1e-6)
-        target = other @ other.T
-        absolute = (1 - (own * other).sum(dim=1)).square().mean()
-        across = off_diagonal_mean((own @ other.T - target).square())
-        within = off_diagonal_mean((own @ own.T - target).square())
+        student, teacher = checked_pair(student, teacher)
+        check_same_size(student.shape[1], teacher.shape[1], "raml")
+        student = functional.normalize(student, dim=1, eps=1e-6)
+        teacher = functional.normalize(teacher, dim=1, eps=1e-6)
+        target = teacher @ teacher.T
+        absolute = (1 - (student * teacher).sum(dim=1)).square().mean()
+        across = off_diagonal_mean((student @ teacher.T - target).square())
+        within = off_diagonal_mean((student @ student.T - target).square())
         return absolute + self.student_teacher * across + self.student_student * within
+
+
+RAML = LossSpec(
+    help="match the teacher's embedding and its similarities",
+    equation="`1/n Σ(1 − s_i·t_i)² + λ1·mean(s_i·t_j − t_i·t_j)² + λ2·mean(s_i·s_j − t_i·t_j)²`",
+    source="Suma and Tolias, WACV 2023",
+    build=lambda context: RamlLoss(),
+    space="teacher",
+    views=2,
+)

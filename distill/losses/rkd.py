@@ -1,4 +1,4 @@
-"""Relational knowledge distillation: distances up to scale, and angles."""
+"""Relational knowledge distillation: match distances up to scale, and angles."""
 
 from __future__ import annotations
 
@@ -7,22 +7,23 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from distill.losses.pairs import checked_pair, pairwise_distances, safe_sqrt
+from distill.losses.spec import LossSpec
 
-__all__ = ["RkdAngleLoss", "RkdDistanceLoss", "RkdLoss"]
+__all__ = ["RKD", "RKD_ANGLE", "RKD_DISTANCE", "RkdAngleLoss", "RkdDistanceLoss", "RkdLoss"]
 
 
 class RkdDistanceLoss(nn.Module):
-    """Distances between images, each network's measured in its own mean distance.
+    """Difference of the distances between images, each network's divided by its mean distance.
 
     ``L = 1/n² · Σ_ij huber( d_S(i,j)/μ_S − d_T(i,j)/μ_T )``, μ the mean of the positive
     distances, ``huber(x) = x²/2`` for |x| ≤ 1 and ``|x| − 1/2`` beyond.
 
-    Park et al., "Relational Knowledge Distillation", CVPR 2019, distance-wise loss; the sum is a
-    mean over all ordered pairs, i = j included, as their weights assume.
+    Park et al., "Relational Knowledge Distillation", CVPR 2019, distance-wise loss. The
+    sum is a mean over all ordered pairs, i = j included, as their weights assume.
 
     | input | shape | |
     |---|---|---|
-    | student | [n, d] | embeddings as given |
+    | student | [n, d] | embeddings, used as given |
     | teacher | [n, D] | of the same images; D may differ from d |
 
     Returns:
@@ -36,29 +37,30 @@ class RkdDistanceLoss(nn.Module):
     """
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
-        own, other = checked_pair(student, teacher)
-        return functional.smooth_l1_loss(_in_means(pairwise_distances(own)), _in_means(pairwise_distances(other)))
+        student, teacher = checked_pair(student, teacher)
+        return functional.smooth_l1_loss(_in_means(pairwise_distances(student)), _in_means(pairwise_distances(teacher)))
 
 
 def _in_means(distances: Tensor) -> Tensor:
+    """Distances divided by the mean of the positive ones."""
     positive = distances > 0
     mean = distances.sum() / positive.sum().clamp(min=1)
-    # All rows equal: there is no scale to divide by.
+    # If all rows are equal, there is no scale to divide by.
     return distances / torch.where(mean > 0, mean, 1.0)
 
 
 class RkdAngleLoss(nn.Module):
-    """Angles that triples of images form.
+    """Difference of the angles formed by triples of images.
 
-    ``L = 1/n³ · Σ_ijk huber( cos ∠ s_i s_j s_k − cos ∠ t_i t_j t_k )``, the cosine being
+    ``L = 1/n³ · Σ_ijk huber( cos ∠ s_i s_j s_k − cos ∠ t_i t_j t_k )``, where the cosine is
     ``⟨e_ij, e_kj⟩`` with ``e_ij = (s_i − s_j)/‖s_i − s_j‖₂`` (0 where s_i = s_j).
 
-    Park et al., "Relational Knowledge Distillation", CVPR 2019, angle-wise loss; the sum is a
-    mean over all ordered triples. Memory grows with n³ + n²·d.
+    Park et al., "Relational Knowledge Distillation", CVPR 2019, angle-wise loss. The sum
+    is a mean over all ordered triples. Memory grows with n³ + n²·d.
 
     | input | shape | |
     |---|---|---|
-    | student | [n, d] | embeddings as given |
+    | student | [n, d] | embeddings, used as given |
     | teacher | [n, D] | of the same images; D may differ from d |
 
     Returns:
@@ -72,12 +74,12 @@ class RkdAngleLoss(nn.Module):
     """
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
-        own, other = checked_pair(student, teacher)
-        return functional.smooth_l1_loss(_cosines(own), _cosines(other))
+        student, teacher = checked_pair(student, teacher)
+        return functional.smooth_l1_loss(_cosines(student), _cosines(teacher))
 
 
 def _cosines(rows: Tensor) -> Tensor:
-    """``[n, n, n]``: at vertex j, the cosine between the directions to i and to k."""
+    """Cosines ``[n, n, n]``: at vertex j, between the directions to i and to k."""
     edges = rows.unsqueeze(0) - rows.unsqueeze(1)
     lengths = safe_sqrt(edges.square().sum(dim=2, keepdim=True))
     directions = edges / torch.where(lengths > 0, lengths, 1.0)
@@ -89,7 +91,7 @@ class RkdLoss(nn.Module):
 
     | input | shape | |
     |---|---|---|
-    | student | [n, d] | embeddings as given |
+    | student | [n, d] | embeddings, used as given |
     | teacher | [n, D] | of the same images; D may differ from d |
 
     Example:
@@ -107,3 +109,24 @@ class RkdLoss(nn.Module):
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
         return self.distance(student, teacher) + self.angle_weight * self.angle(student, teacher)
+
+
+RKD = LossSpec(
+    help="match the teacher's distances (up to scale) and angles: rkd_distance + 2·rkd_angle",
+    equation="`rkd_distance + 2 · rkd_angle`",
+    source="Park et al., CVPR 2019",
+    build=lambda context: RkdLoss(),
+)
+RKD_DISTANCE = LossSpec(
+    help="match the teacher's distances up to scale",
+    equation="`1/n² Σ_ij huber(d_S/μ_S − d_T/μ_T)`, μ the mean positive distance",
+    source="Park et al., CVPR 2019",
+    build=lambda context: RkdDistanceLoss(),
+)
+RKD_ANGLE = LossSpec(
+    help="match the teacher's angles between triples of images",
+    equation="`1/n³ Σ_ijk huber(cos∠s_i s_j s_k − cos∠t_i t_j t_k)`",
+    source="Park et al., CVPR 2019",
+    build=lambda context: RkdAngleLoss(),
+    weight=2.0,
+)

@@ -1,1 +1,1 @@
-"""How a network is trained here: configuration, crops, batches, teacher cache, loop."""
+"""Training: configuration, crops, batches, teachers, and the loop."""

@@ -1,7 +1,7 @@
-"""What a training run is: every field is a flag of ``distill-train`` and a key of a recipe.
+"""Options of a training run: every field is a flag of ``distill-train`` and a key of a recipe.
 
-``distill/cli.py`` makes the flags from these fields, so that there is one list of options.
-The whole configuration is saved with the run; a run goes on only under the same one.
+``distill/cli.py`` makes the flags from these fields, so there is one list of options. The whole
+configuration is saved with the run, and an unfinished run continues only with the same options.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from distill.console import UsageFailure, suggest
 from distill.data.spec import data_help
+from distill.losses.registry import LABEL_LOSSES, LOSSES
 from distill.models.registry import arch_help
 
 __all__ = ["RunConfig", "StudentConfig", "TeacherConfig", "make_config"]
@@ -30,150 +31,160 @@ class RunConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    data: str = _option("glyphs", f"Images: {data_help()}", DATA)
+    data: str = _option("glyphs", f"Image set: {data_help()}", DATA)
     split: str = _option(
-        "half", "Which classes train: half (first half of the sorted names), a number, a fraction, official.", DATA
+        "half", "Train classes: half (the first half of the sorted names), a number, a fraction, or official.", DATA
     )
-    validation: float = _option(0.0, "Share of the train classes held out to choose the best epoch.", DATA, ge=0, lt=1)
+    validation: float = _option(
+        0.0, "Fraction of the train classes held out to choose the best epoch.", DATA, ge=0, lt=1
+    )
     cache_dir: Path | None = _option(
-        None, "Where decoded images and teacher embeddings are kept. Default: CACHE beside --out.", DATA
+        None, "Folder for decoded images and teacher embeddings. Default: 'cache' beside --out.", DATA
     )
     stored_size: int | None = _option(
         None,
-        "Shorter side in pixels to which decoded images are reduced before crops are cut from them (smaller ones stay as they are). "
-        "Default: what the centre crops of teacher and student need; more keeps small crops sharp.",
+        "Shorter side, in pixels, of the decoded images from which crops are cut; smaller images keep their size. "
+        "Default: the size that the centre crops of teacher and student need. A larger size keeps small crops sharp.",
         DATA,
         ge=32,
         le=4096,
     )
     crop_scale: float | None = _option(
         None,
-        "Smallest share of the image area in a random training crop; 1 takes the centre crop. Default: 0.25, glyphs 0.7.",
+        "Smallest fraction of the image area in a random training crop; 1 takes the centre crop. "
+        "Default: 0.25; glyphs: 0.7.",
         DATA,
         gt=0,
         le=1,
     )
-    flip: bool | None = _option(None, "Mirror half of the training crops. Default: where the data set allows it.", DATA)
+    flip: bool | None = _option(None, "Mirror half of the training crops. Default: if the data set allows it.", DATA)
 
     input_size: int | None = _option(
-        None, "Side of the network's input in pixels. Default: 224, glyphs 64.", MODEL, ge=16, le=1024
+        None, "Side of the network's input, in pixels. Default: 224; glyphs: 64.", MODEL, ge=16, le=1024
     )
     embedding_size: int = _option(
-        128, "Dimension of the embedding; 0 takes the pooled features without a linear layer.", MODEL, ge=0, le=4096
+        128, "Dimensions of the embedding; 0 uses the pooled features without a linear layer.", MODEL, ge=0, le=4096
     )
     weights: str | None = _option(
-        None, "Start from: a file (.h5, .safetensors, .pth) or imagenet. Default: random.", MODEL
+        None, "Initial weights: a file (.h5, .safetensors, .pth) or imagenet. Default: random.", MODEL
     )
     batch_norm: Literal["train", "frozen"] = _option(
-        "train", "Batch statistics, or the stored ones (for small batches).", MODEL
+        "train", "Batch norm: train uses batch statistics, frozen the stored ones (for small batches).", MODEL
     )
 
-    epochs: int = _option(20, "Passes over the training images; 0 saves the network as it starts.", OPTIMISER, ge=0)
-    batch_size: int = _option(128, "Images a step (over all devices).", OPTIMISER, ge=2)
-    images_per_class: int = _option(
-        4, "Images of one class in a batch; 1 draws images whatever their class.", OPTIMISER, ge=1
+    epochs: int = _option(
+        20, "Passes over the training images; 0 saves the network with its initial weights.", OPTIMISER, ge=0
     )
+    batch_size: int = _option(128, "Images per step, over all devices.", OPTIMISER, ge=2)
+    images_per_class: int = _option(4, "Images per class in a batch; 1 ignores classes.", OPTIMISER, ge=1)
     optimizer: Literal["adamw", "adam", "sgd"] = _option("adamw", "adamw, adam or sgd (momentum 0.9).", OPTIMISER)
-    lr: float = _option(1e-3, "Highest learning rate.", OPTIMISER, gt=0)
+    lr: float = _option(1e-3, "Peak learning rate.", OPTIMISER, gt=0)
     head_lr: float = _option(1.0, "Factor on the learning rate of the embedding layer.", OPTIMISER, gt=0)
-    weight_decay: float = _option(1e-4, "Weight decay; not on batch norm and biases.", OPTIMISER, ge=0)
-    schedule: Literal["cosine", "constant"] = _option("cosine", "cosine (to zero) or constant.", OPTIMISER)
-    warmup: float = _option(0.05, "Share of all steps over which the learning rate rises.", OPTIMISER, ge=0, lt=1)
-    clip: float = _option(0.0, "Largest gradient norm; 0 does not clip.", OPTIMISER, ge=0)
+    weight_decay: float = _option(1e-4, "Weight decay, except for batch norm and biases.", OPTIMISER, ge=0)
+    schedule: Literal["cosine", "constant"] = _option(
+        "cosine", "Learning rate after warm-up: cosine (to zero) or constant.", OPTIMISER
+    )
+    warmup: float = _option(0.05, "Fraction of all steps for linear warm-up.", OPTIMISER, ge=0, lt=1)
+    clip: float = _option(0.0, "Maximum gradient norm; 0 disables clipping.", OPTIMISER, ge=0)
     ema: float = _option(
-        0.0, "Decay of the exponential moving average of the weights (0.999, say); 0 for none.", OPTIMISER, ge=0, lt=1
+        0.0,
+        "Decay of the exponential moving average of the weights, e.g. 0.999; 0 disables it.",
+        OPTIMISER,
+        ge=0,
+        lt=1,
     )
     patience: int = _option(
         0,
-        "Stop after this many epochs without a better validation Recall@1; 0 never stops. Needs --validation.",
+        "Stop after this many epochs without a better validation Recall@1; 0 never stops early. Needs --validation.",
         OPTIMISER,
         ge=0,
     )
 
     precision: Literal["auto", "float32", "bfloat16"] = _option(
-        "auto", "auto takes bfloat16 where the processor computes it natively and it is faster.", RUN
+        "auto", "Compute type; auto uses bfloat16 where the hardware supports it and it is faster.", RUN
     )
-    seed: int = _option(0, "Seed of everything random.", RUN, ge=0, lt=2**32)
+    seed: int = _option(0, "Random seed.", RUN, ge=0, lt=2**32)
     crop_seed: int | None = _option(
         None,
-        "Seed of the crops alone; runs that share it share the teacher's stored embeddings. Default: --seed.",
+        "Random seed of the crops; runs with the same one share the teacher's cached embeddings. Default: --seed.",
         RUN,
         ge=0,
         lt=2**32,
     )
-    threads: int = _option(0, "CPU threads; 0 takes the cores that --workers leave.", RUN, ge=0, le=256)
+    threads: int = _option(0, "CPU threads; 0 uses the cores that --workers leaves free.", RUN, ge=0, le=256)
     workers: int | None = _option(
-        None,
-        "Processes that cut crops ahead of the training; 0 cuts them in between. Default: one for every four cores.",
-        RUN,
-        ge=0,
-        le=64,
+        None, "Data-loader workers; 0 loads in-process. Default: one for every four cores.", RUN, ge=0, le=64
     )
+
+    arch: str
+    method: str
+
+    @property
+    def distillation(self) -> StudentConfig | None:
+        """The options of distillation; None for a teacher, which has none."""
+        return None
 
 
 class TeacherConfig(RunConfig):
-    """``distill-train teacher``."""
+    """Options of ``distill-train teacher``."""
 
-    arch: str = _option("resnet18", arch_help(), MODEL)
-    method: str = _option(
-        "multi_similarity", "Metric loss, or a sum: triplet, multi_similarity, proxy_anchor, contrastive.", METHOD
-    )
+    arch: str = _option("resnet18", f"Backbone: {arch_help()}", MODEL)
+    method: str = _option("multi_similarity", f"Metric loss, or a weighted sum: {', '.join(LABEL_LOSSES)}.", METHOD)
 
 
 class StudentConfig(RunConfig):
-    """``distill-train student``."""
+    """Options of ``distill-train student``."""
 
-    arch: str = _option("mobilenet_v1_025", arch_help(), MODEL)
-    teacher: Path | None = _option(None, "Folder of the trained teacher; without it, only metric losses.", METHOD)
+    arch: str = _option("mobilenet_v1_025", f"Backbone: {arch_help()}", MODEL)
+    teacher: Path | None = _option(None, "Folder of the trained teacher. Without it: metric losses only.", METHOD)
     method: str = _option(
-        "relative",
-        "Loss, or a sum with weights: absolute, relative, hint, attention, rkd, pkt, … + a metric loss, e.g. 'relative:1+triplet:1'.",
-        METHOD,
+        "relative", f"Loss, or a weighted sum such as 'relative:1+triplet:1': {', '.join(LOSSES.names())}.", METHOD
     )
     teacher_crops: int = _option(
-        8,
-        "Crops an image whose teacher embeddings are computed once and reused; 0 runs the teacher at every step.",
-        METHOD,
-        ge=0,
+        8, "Cached teacher crops per image; 0 caches none and runs the teacher at every step.", METHOD, ge=0
     )
     teacher_mirror: bool = _option(
         False,
-        "The teacher's embedding of a crop is the mean of the crop's and its mirror image's; when a stored crop comes round again, "
-        "the student sees it mirrored.",
+        "Average the teacher's embeddings of a crop and of its mirror image. A cached crop is then mirrored for the "
+        "student every other time it is reused.",
         METHOD,
     )
     teacher_store_gb: float = _option(
         8.0,
-        "Most disk space, in GB, for stored stage maps of the teacher; where they need more, it runs at every step.",
+        "Disk limit, in GB, for the teacher's cached stage maps; beyond it the teacher runs at every step.",
         METHOD,
         ge=0,
     )
     teacher_reduction: Literal["auto", "pca", "projection", "none"] = _option(
         "auto",
-        "A teacher of --embedding-size dimensions: pca, or projection (learned from labels); auto: pca where the method learns the "
-        "teacher's space and it is wider.",
+        "Reduce the teacher to --embedding-size dimensions: pca, projection (learned from labels) or none. auto: pca if "
+        "the method learns the teacher's space and the teacher is wider, else none.",
         METHOD,
     )
-    unlabelled: str | None = _option(None, "More images (a data spec), seen by the teacher's losses alone.", METHOD)
-    unlabelled_ratio: float = _option(0.5, "Share of unlabelled images in a batch.", METHOD, gt=0, lt=1)
+    unlabelled: str | None = _option(None, "Additional image set without labels, for the teacher's losses.", METHOD)
+    unlabelled_ratio: float = _option(0.5, "Fraction of unlabelled images in a batch.", METHOD, gt=0, lt=1)
     labelled_classes: Annotated[float, Field(gt=0, le=1)] = _option(
-        1.0, "Share of the train classes whose labels are used; the rest counts as unlabelled.", METHOD
+        1.0, "Fraction of the train classes whose labels are used; the rest counts as unlabelled.", METHOD
     )
     student_degrade: str | None = _option(
-        None, "The student's view of the teacher's crop: lowres:4, blur:2 or jpeg:20; joined by + for several.", METHOD
+        None, "Degrade the student's crops only: lowres:4, blur:2 or jpeg:20; join several with +.", METHOD
     )
+
+    @property
+    def distillation(self) -> StudentConfig:
+        return self
 
 
 def make_config(kind: type[RunConfig], values: dict[str, Any], source: str = "") -> RunConfig:
-    """Build a configuration; errors name the flag and the cure.
+    """Build a configuration from option values.
 
     Args:
         kind: :class:`TeacherConfig` or :class:`StudentConfig`.
-        values: option name → value; unknown names are refused.
-        source: where the values come from, for messages (``"recipes/cub.yaml"``).
+        values: option name → value.
+        source: where the values come from, for error messages (``"recipes/cub.yaml"``).
 
     Raises:
-        UsageFailure: unknown option or value out of range.
+        UsageFailure: unknown option or value out of range; the message names the flag.
     """
     where = f"{source}: " if source else ""
     for name in values:

@@ -1,8 +1,8 @@
-"""Seeded crops: view ``v`` of image ``i`` is the same rectangle wherever it is asked for.
+"""Seeded crops: view ``v`` of image ``i`` is always the same rectangle.
 
-That makes three things possible: the teacher sees exactly the student's crop ("Knowledge
-distillation: A good teacher is patient and consistent", CVPR 2022), its embeddings of a few
-views can be computed once, and a killed run goes on with the crops it would have had.
+Therefore the teacher sees exactly the student's crop ("Knowledge distillation: A good teacher is patient and
+consistent", CVPR 2022), its embeddings of a few views can be cached, and a killed run continues with the crops
+it would have had.
 """
 
 from __future__ import annotations
@@ -34,8 +34,13 @@ class Crop:
 class CropRule:
     """Random resized crop: area share in ``[scale, 1]``, aspect ratio in ``[3/4, 4/3]`` (log-uniform).
 
-    The rule of torchvision's ``RandomResizedCrop`` with randomness keyed by (seed, image, view)
-    instead of a global generator. ``scale == 1`` is the centred square, unmirrored if not ``flip``.
+    The rule of torchvision's ``RandomResizedCrop``, with randomness keyed by (seed, image, view)
+    instead of drawn from a global generator. ``scale == 1`` takes the centred square.
+
+    Attributes:
+        scale: smallest fraction of the image area, above 0.
+        flip: mirror half of the crops.
+        seed: seed of all crops.
     """
 
     scale: float
@@ -43,7 +48,7 @@ class CropRule:
     seed: int
 
     def box(self, image: int, view: int, height: int, width: int) -> Crop:
-        """The crop for view ``view`` of image number ``image`` of ``height`` × ``width`` pixels."""
+        """Return the crop of view ``view`` of image number ``image``, which has ``height`` × ``width`` pixels."""
         random = np.random.Generator(np.random.Philox(key=[self.seed, 0x63726F70], counter=[0, 0, image, view]))
         mirrored = bool(self.flip and random.random() < 0.5)
         if self.scale < 1:
@@ -63,7 +68,7 @@ class CropRule:
 def cut(pixels: np.ndarray, crop: Crop, size: int) -> torch.Tensor:
     """Cut ``crop`` out of ``pixels`` (uint8 [H, W, 3]) and resize it to uint8 [3, size, size].
 
-    The very resize of :class:`distill.data.preprocess.Preprocessing`: Pillow's antialiased bilinear.
+    The resize is that of :class:`distill.data.preprocess.Preprocessing`: Pillow's antialiased bilinear.
     """
     window = pixels[crop.top : crop.top + crop.height, crop.left : crop.left + crop.width]
     if crop.mirrored:

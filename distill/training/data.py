@@ -1,4 +1,4 @@
-"""The images of a run: labelled and unlabelled ones under one numbering, cut into batches."""
+"""Training images, labelled and unlabelled under one numbering, and their batches of crops."""
 
 from __future__ import annotations
 
@@ -23,20 +23,19 @@ __all__ = ["Batch", "TrainImages", "labels_used", "load_batches"]
 
 
 def labels_used(share: float, classes: int) -> int:
-    """How many of the sorted classes lend their labels under ``--labelled-classes``."""
+    """Return how many of the sorted classes keep their labels under ``--labelled-classes``."""
     return max(1, round(share * classes))
 
 
 @dataclass(frozen=True)
 class Batch:
-    """One step's images: ``views`` crops of each index, view by view.
+    """The crops of one step, view by view.
 
     Attributes:
-        indices: int64 [B], rows of :class:`TrainImages`.
-        views: the crop numbers, V of them.
-        student: uint8 [V·B, 3, S, S], the student's (perhaps degraded) crops.
-        teacher: uint8 [V·B, 3, T, T], the same crops for a live teacher; None where its
-            embeddings are cached.
+        indices: int64 [B], indices into :class:`TrainImages`.
+        views: the V crop numbers.
+        student: uint8 [V·B, 3, S, S], the student's crops, degraded under ``--student-degrade``.
+        teacher: uint8 [V·B, 3, T, T], the same crops for a live teacher; None for a cached one.
     """
 
     indices: np.ndarray
@@ -51,10 +50,18 @@ class TrainImages:
     Args:
         labelled: the train classes.
         unlabelled: images that carry no label, or None.
-        labelled_classes: share of the labelled classes whose labels are used; the others
-            (the last in sorted order) join the unlabelled.
+        labelled_classes: fraction of the labelled classes whose labels are used; the others
+            (the last in sorted order) count as unlabelled.
         size: shorter side of the stored images in pixels.
-        cache_dir: where the pixel stores are kept.
+        cache_dir: folder of the pixel stores.
+
+    Attributes:
+        labels: int64 [N], −1 for an unlabelled image.
+        num_classes: number of classes whose labels are used.
+        fingerprint: hash of the image sets.
+
+    Raises:
+        Failure: no image can be read.
     """
 
     def __init__(
@@ -87,7 +94,7 @@ class TrainImages:
         return self._stores[self._store[index]][self._row[index]]
 
     def crops(self, indices: np.ndarray, view: int, rule: CropRule, size: int) -> torch.Tensor:
-        """View ``view`` of the images ``indices``: uint8 [B, 3, size, size]."""
+        """Return view ``view`` of the images ``indices``: uint8 [B, 3, size, size]."""
         return torch.stack([self._crop(int(index), view, rule, size) for index in indices])
 
     def _crop(self, index: int, view: int, rule: CropRule, size: int) -> torch.Tensor:
@@ -95,8 +102,8 @@ class TrainImages:
         return cut(pixels, rule.box(index, view, *pixels.shape[:2]), size)
 
 
-class _Plan(Dataset):
-    """The batches of one pass, made one by one in worker processes."""
+class _Plan(Dataset[Batch]):
+    """The batches of one epoch, cut one by one in the data-loader workers."""
 
     def __init__(
         self,
@@ -107,7 +114,7 @@ class _Plan(Dataset):
         student_size: int,
         teacher_size: int | None,
         degrade: Degrade | None,
-        turned: tuple[bool, ...],
+        mirrored: tuple[bool, ...],
     ) -> None:
         self._images = images
         self._plan = plan
@@ -116,7 +123,7 @@ class _Plan(Dataset):
         self._student_size = student_size
         self._teacher_size = teacher_size
         self._degrade = degrade
-        self._turned = turned
+        self._mirrored = mirrored
 
     def __len__(self) -> int:
         return len(self._plan)
@@ -131,9 +138,7 @@ class _Plan(Dataset):
 
     def _crops(self, indices: np.ndarray, size: int) -> torch.Tensor:
         views = [self._images.crops(indices, view, self._rule, size) for view in self._views]
-        return torch.cat(
-            [crops.flip(3) if turned else crops for crops, turned in zip(views, self._turned, strict=True)]
-        )
+        return torch.cat([crops.flip(3) if flip else crops for crops, flip in zip(views, self._mirrored, strict=True)])
 
 
 def load_batches(
@@ -145,22 +150,28 @@ def load_batches(
     teacher_size: int | None,
     degrade: Degrade | None,
     workers: int,
-    turned: tuple[bool, ...] | None = None,
+    mirrored: tuple[bool, ...] | None = None,
 ) -> Iterable[Batch]:
-    """Cut the planned batches in the background, in order, a few ahead of the training.
+    """Yield the planned batches in order, cut a few steps ahead by data-loader workers.
 
-    Processes, not threads: threads that crop take turns with the training at Python's global lock,
-    and an epoch of a small student took 1.6 times as long. Where processes cannot be forked
-    (Windows, macOS), the training itself cuts them.
+    Workers are processes: threads would compete with the training for Python's global lock, which made an epoch
+    of a small student 1.6 times as long. Where processes cannot be forked (Windows, macOS), the training process
+    cuts the crops itself.
 
     Args:
-        plan: index arrays, one a step.
-        teacher_size: side of a live teacher's input; None where no teacher runs.
-        turned: for each view, whether its crops are mirrored once more.
+        images: the training images.
+        plan: index arrays, one per step.
+        views: crop numbers of this epoch.
+        rule: how crops are cut.
+        student_size: side of the student's input in pixels.
+        teacher_size: side of a live teacher's input; None if no teacher runs.
+        degrade: applied to the student's crops only.
+        workers: number of worker processes; 0 loads in-process.
+        mirrored: for each view, whether its crops are mirrored once more.
     """
     forked = "fork" in multiprocessing.get_all_start_methods() and sys.platform == "linux" and workers > 0
     return DataLoader(
-        _Plan(images, list(plan), views, rule, student_size, teacher_size, degrade, turned or (False,) * len(views)),
+        _Plan(images, list(plan), views, rule, student_size, teacher_size, degrade, mirrored or (False,) * len(views)),
         batch_size=None,
         num_workers=workers if forked else 0,
         prefetch_factor=4 if forked else None,

@@ -1,4 +1,4 @@
-"""Cross-quality distillation: the student's crop made worse, geometry unchanged.
+"""Degradation of the student's crops, which keeps the geometry: cross-quality distillation.
 
 Source: "Learning Metrics from Teachers", CVPR 2019, cross-quality experiments: the teacher sees
 the clean image, the student a degraded one.
@@ -16,7 +16,7 @@ from torchvision.transforms.v2 import functional as F
 
 from distill.console import UsageFailure, suggest
 
-__all__ = ["degrade_rows", "parse_degrade"]
+__all__ = ["Degrade", "degrade_rows", "parse_degrade"]
 
 Degrade = Callable[[torch.Tensor], torch.Tensor]
 
@@ -45,16 +45,16 @@ def _jpeg(quality: float) -> Degrade:
     return apply
 
 
-# name -> (maker, lowest, highest, what the number is)
+# name → (maker, lowest, highest, meaning of the number)
 _KINDS: dict[str, tuple[Callable[[float], Degrade], float, float, str]] = {
-    "lowres": (_lowres, 1, 64, "factor by which the resolution falls"),
+    "lowres": (_lowres, 1, 64, "factor by which the resolution is reduced"),
     "blur": (_blur, 0.1, 32, "standard deviation of the Gaussian in pixels"),
     "jpeg": (_jpeg, 1, 100, "JPEG quality"),
 }
 
 
 def degrade_rows(text: str | None) -> Callable[[np.ndarray], np.ndarray] | None:
-    """:func:`parse_degrade` for pixels as decoders give them, uint8 [H, W, 3]."""
+    """Parse like :func:`parse_degrade`, for pixels as decoders return them: uint8 [H, W, 3]."""
     degrade = parse_degrade(text, "--degrade")
     if degrade is None:
         return None
@@ -62,7 +62,11 @@ def degrade_rows(text: str | None) -> Callable[[np.ndarray], np.ndarray] | None:
 
 
 def parse_degrade(text: str | None, flag: str = "--student-degrade") -> Degrade | None:
-    """``"lowres:4+jpeg:20"`` → a function on uint8 [3, H, W], applied left to right; None for None.
+    """Parse ``"lowres:4+jpeg:20"`` to a function on uint8 [3, H, W] that applies the steps left to right.
+
+    Args:
+        text: names and numbers joined by ``+``; None gives None.
+        flag: name of the flag, for error messages.
 
     Raises:
         UsageFailure: unknown kind or a number out of range.

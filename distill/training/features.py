@@ -1,6 +1,6 @@
-"""A teacher's features of seeded training crops, before its L2 norm, computed once and kept.
+"""A teacher's features of seeded training crops, before its L2 norm, computed once and cached.
 
-What is fitted to them (a projection, an embedding layer) then costs no pass through the network.
+A projection or an embedding layer is fitted to them without a pass through the network.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from distill.training.teacher import LiveTeacher
 __all__ = ["CropFeatures", "crop_features"]
 
 _CHUNK = 32
-# Covariances of a few thousand dimensions are settled by then, and the rows still fit in memory.
+# Enough for covariances of a few thousand dimensions, and the rows still fit in memory.
 _MOST_IMAGES = 20_000
 
 
@@ -30,7 +30,7 @@ class CropFeatures:
 
     Attributes:
         rows: float32 [V, N, F].
-        images: int64 [N], which images, ascending.
+        images: int64 [N], indices of the images, ascending.
     """
 
     def __init__(self, rows: np.ndarray, images: np.ndarray) -> None:
@@ -42,20 +42,18 @@ class CropFeatures:
         return self.rows.reshape(-1, self.rows.shape[-1])
 
 
-def crop_features(
-    live: LiveTeacher, teacher_id: str, images: TrainImages, rule: CropRule, views: int, cache_dir: Path
-) -> CropFeatures:
-    """The teacher's features of the first ``views`` crops of each image; of 20,000 images, drawn by seed, where there are more.
+def crop_features(live: LiveTeacher, images: TrainImages, rule: CropRule, views: int, cache_dir: Path) -> CropFeatures:
+    """Compute, or read, the teacher's features of the first ``views`` crops of each image.
 
-    Each view is one file of ``cache_dir``, under a key made of the teacher, the crop rule and the
-    images, so that a killed run goes on with the next view.
+    Of more than 20,000 images, 20,000 are drawn by seed. Each view is one file in ``cache_dir``, under a
+    key made of the teacher, the crop rule and the images, so that a killed run continues with the next view.
     """
     count = len(images)
     chosen = np.arange(count)
     if count > _MOST_IMAGES:
         chosen = np.sort(np.random.default_rng(rule.seed).choice(count, _MOST_IMAGES, replace=False))
     key = json.dumps(
-        [teacher_id, rule.scale, rule.flip, rule.seed, images.fingerprint, images.size, _MOST_IMAGES, live.autocast]
+        [live.info.id, rule.scale, rule.flip, rule.seed, images.fingerprint, images.size, _MOST_IMAGES, live.autocast]
     )
     folder = cache_dir / f"features-{sha256(key.encode()).hexdigest()[:16]}"
     rows = [_view(live, images, chosen, view, rule, folder / f"view-{view:04d}.npy") for view in range(views)]
@@ -70,7 +68,7 @@ def _view(
         if stored.ndim == 2 and len(stored) == len(chosen) and stored.dtype == np.float32:
             return stored
     except (OSError, ValueError, EOFError):
-        pass  # absent or damaged: computed (again)
+        pass  # absent or damaged: compute it
     plan = np.array_split(chosen, max(1, -(-len(chosen) // _CHUNK)))
     with progress(f"teacher's features of view {view + 1}", len(plan)) as bar:
 

@@ -1,6 +1,8 @@
-"""Embeddings of all processes as one batch, with gradients."""
+"""Gather the embeddings of all processes into one batch, with gradients."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -10,16 +12,16 @@ __all__ = ["gather_rows"]
 
 class _GatherRows(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, rows: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+    def forward(ctx: Any, rows: torch.Tensor) -> torch.Tensor:
         ctx.count = len(rows)
         parts = [torch.empty_like(rows) for _ in range(dist.get_world_size())]
         dist.all_gather(parts, rows.contiguous())
         return torch.cat(parts)
 
     @staticmethod
-    def backward(ctx, gradient: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
-        # Every process computes the same joint loss; DistributedDataParallel then averages the
-        # parameter gradients over processes, so the sum here gives the joint batch's gradient.
+    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
+        # Every process computes the same joint loss, and DistributedDataParallel averages the parameter
+        # gradients over processes. The sum here therefore gives the gradient of the joint batch.
         gradient = gradient.contiguous()
         dist.all_reduce(gradient)
         start = dist.get_rank() * ctx.count

@@ -1,11 +1,10 @@
-"""Where the embedding layer starts.
+"""Initialisation of the embedding layer from data.
 
-Features after a ReLU are positive, so a random linear layer sends all images into one narrow cone:
-embeddings start with cosines of 0.95 and more, where triplets and pairs have hardly a gradient, and
-small networks stay there for epochs. Starting with centred, evenly scaled features removes the cone
-(data-dependent initialisation: Krähenbühl, Doersch, Donahue, Darrell, ICLR 2016). Where pretrained
-features meet a teacher of the same dimension, the layer starts as the best linear map to its embeddings
-instead, which saves the epochs that would find that map by gradient.
+Features after a ReLU are positive, so a random linear layer maps all images into one narrow cone. Embeddings then
+start with cosines of 0.95 and more, where triplets and pairs have hardly any gradient, and small networks stay there
+for epochs. Centring and scaling the features removes the cone (data-dependent initialisation: Krähenbühl, Doersch,
+Donahue, Darrell, ICLR 2016). A pretrained student of the teacher's dimension instead starts with the best linear map
+to the teacher's embeddings, which saves the epochs of finding that map by gradient descent.
 """
 
 from __future__ import annotations
@@ -22,10 +21,10 @@ _RIDGE = 0.1  # times the mean variance of a feature
 
 @torch.no_grad()
 def head_features(model: Embedder, inputs: Tensor) -> Tensor:
-    """What the embedding layer will see in training: pooled features float32 [N, F].
+    """Return the pooled features that the embedding layer sees in training: float32 [N, F].
 
     Args:
-        model: batch norm works as in training here, and its running statistics are left as they are.
+        model: batch norm works as in training; its running statistics are left unchanged.
         inputs: scaled pixels [N, 3, H, W] of training crops.
     """
     was_training = model.training
@@ -40,10 +39,10 @@ def head_features(model: Embedder, inputs: Tensor) -> Tensor:
 
 @torch.no_grad()
 def centre_head(model: Embedder, features: Tensor) -> None:
-    """Set the linear layer so that embeddings of ``features`` have mean zero before the L2 norm.
+    """Initialise the linear layer so that embeddings of ``features`` have mean zero before the L2 norm.
 
-    The weight's rows are orthogonal directions of the features, each feature divided by its
-    standard deviation; the bias takes the mean away. Nothing happens without a linear layer.
+    The rows of the weight are orthogonal directions of the features, each feature divided by its standard
+    deviation; the bias subtracts the mean. Does nothing without a linear layer.
 
     Args:
         features: [N, F] of a few hundred training crops.
@@ -51,7 +50,7 @@ def centre_head(model: Embedder, features: Tensor) -> None:
     if model.linear is None:
         return
     mean, std = features.mean(0), features.std(0)
-    # Features that hardly move say nothing yet: their scale must not be blown up.
+    # Features that hardly vary carry no information yet: do not amplify them.
     std = std.clamp_min(0.1 * float(std.mean()) + 1e-12)
     nn.init.orthogonal_(model.linear.weight)
     model.linear.weight.div_(std)
@@ -60,10 +59,10 @@ def centre_head(model: Embedder, features: Tensor) -> None:
 
 @torch.no_grad()
 def fit_head(model: Embedder, features: Tensor, targets: Tensor) -> None:
-    """Set the linear layer to the ridge regression from ``features`` to the teacher's embeddings.
+    """Initialise the linear layer with the ridge regression from ``features`` to the teacher's embeddings.
 
-    The result is scaled so that outputs have the length that :func:`centre_head` gives them, which the
-    L2 norm takes away again: steps of the optimiser mean the same for either start.
+    Outputs are scaled to the length that :func:`centre_head` gives them, so that optimiser steps have the same
+    effect after either initialisation. The L2 norm removes the scale.
 
     Args:
         features: [N, F] of training crops; N may be less than F.

@@ -1,4 +1,4 @@
-"""What a run leaves to look at: ``log.csv``, one row an epoch, and TensorBoard events."""
+"""The log of a run: ``log.csv``, one row per epoch, and TensorBoard events."""
 
 from __future__ import annotations
 
@@ -13,11 +13,16 @@ __all__ = ["RunLog"]
 
 
 class RunLog:
-    """Rows of an epoch; after a resume the rows of epochs that are run again are dropped."""
+    """Writer of a run's log.
+
+    Args:
+        folder: folder of the run.
+        start_epoch: epochs already done; rows of later epochs, which run again, are dropped.
+    """
 
     def __init__(self, folder: Path, start_epoch: int) -> None:
-        # TensorBoard imports TensorFlow wherever that is installed (seconds, 500 MB); a module of
-        # this name is its own switch for its small built-in replacement.
+        # TensorBoard imports TensorFlow if it is installed (seconds, 500 MB). The presence of this module
+        # is its switch to a small built-in replacement.
         sys.modules.setdefault("tensorboard.compat.notf", types.ModuleType("tensorboard.compat.notf"))
         from torch.utils.tensorboard import SummaryWriter
 
@@ -42,4 +47,5 @@ class RunLog:
         self._events.flush()
 
     def close(self) -> None:
+        """Close the TensorBoard file."""
         self._events.close()

@@ -1,7 +1,4 @@
-"""The training loop, the same for teachers and students.
-
-distill-train student --teacher runs/teacher --data folder:PHOTOS --method relative --out runs/student
-"""
+"""The training loop, shared by teachers and students."""
 
 from __future__ import annotations
 
@@ -10,7 +7,7 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -20,27 +17,32 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from distill.console import Failure, note, progress
 from distill.evaluation import embed_images, score
 from distill.models.embedder import Embedder
-from distill.training.config import RunConfig, StudentConfig
+from distill.training.config import RunConfig
 from distill.training.data import Batch, load_batches
 from distill.training.gather import gather_rows
 from distill.training.head import centre_head, fit_head, head_features
 from distill.training.logs import RunLog
 from distill.training.optimiser import lr_factor, make_optimizer
-from distill.training.reduction import keep_reduced
 from distill.training.sampler import ClassBatches
 from distill.training.setup import Setup, prepare
 from distill.training.state import RunFolder
-from distill.training.teacher import LiveTeacher, to_input
-from distill.training.teacher_store import CachedTeacher
+from distill.training.teacher import to_input
 
-__all__ = ["Outcome", "train_model"]
+__all__ = ["TrainingResult", "train_model"]
 
 _CENTRE_IMAGES, _FIT_IMAGES = 256, 2048
 
 
 @dataclass
-class Outcome:
-    """What :func:`train_model` hands over: the trained network and what is known of the run."""
+class TrainingResult:
+    """The trained network with the facts of its run.
+
+    Attributes:
+        setup: the parts of the run.
+        model: the trained network, or its best epoch under ``--validation``.
+        best_epoch: epoch of ``model``, counted from 1.
+        metrics: part of the data (``"validation"``, ``"test"``) → metric → value.
+    """
 
     setup: Setup
     model: Embedder
@@ -49,7 +51,7 @@ class Outcome:
 
 
 class _StudentPass(nn.Module):
-    """Embeddings and stage maps behind one ``forward``, which is what DistributedDataParallel hooks."""
+    """Embeddings and stage maps in one ``forward``, the method that DistributedDataParallel hooks."""
 
     def __init__(self, model: Embedder) -> None:
         super().__init__()
@@ -59,33 +61,37 @@ class _StudentPass(nn.Module):
         return self.model.forward_stages(x) if stages else (self.model(x), [])
 
 
-def train_model(config: RunConfig, run: RunFolder, overwrite: bool = False) -> Outcome:
-    """Train by ``config``, going on from ``run``'s state if there is one.
+def train_model(config: RunConfig, run: RunFolder, overwrite: bool = False) -> TrainingResult:
+    """Train by ``config``, continuing from the state in ``run`` if there is one.
 
     Args:
-        overwrite: drop what ``run`` holds, once everything the new run needs has been opened.
+        run: folder of the run.
+        overwrite: delete what ``run`` holds, once everything the new run needs has been opened.
 
     Raises:
         UsageFailure: options that do not go together.
         Failure: the loss is not finite, or data, weights or teacher cannot be used.
-        KeyboardInterrupt: on Ctrl-C; the state of the last whole epoch stays.
+        KeyboardInterrupt: on Ctrl-C; the state of the last complete epoch stays.
     """
     setup = prepare(config, run.path)
     if setup.accelerator.is_main_process:
         run.claim(config, overwrite)
-        if setup.reduced is not None and setup.teacher_info is not None:
-            keep_reduced(run.path, setup.reduced, setup.teacher_info)
+        if setup.teacher is not None:
+            setup.teacher.keep(run.path)
     setup.accelerator.wait_for_everyone()
     return _Loop(config, setup, run).run()
 
 
 class _Loop:
+    """A run in progress: network, losses, optimiser and the best epoch so far."""
+
     def __init__(self, config: RunConfig, setup: Setup, run: RunFolder) -> None:
         self.config = config
         self.setup = setup
         self.folder = run
         self.device = setup.accelerator.device
-        self.model = setup.model.to(self.device, memory_format=torch.channels_last)
+        self.model = setup.model.to(self.device).to(memory_format=torch.channels_last)
+        self.teacher = setup.teacher
         self.losses = setup.losses.to(self.device)
         self.views = self.losses.views
         self.optimizer = make_optimizer(self.model, self.model.linear, self.losses.parameter_groups(config.lr), config)
@@ -95,7 +101,7 @@ class _Loop:
             if config.ema
             else None
         )
-        ratio = config.unlabelled_ratio if isinstance(config, StudentConfig) else 0.0
+        ratio = config.distillation.unlabelled_ratio if config.distillation else 0.0
         self.sampler = ClassBatches(setup.images.labels, config.batch_size, config.images_per_class, config.seed, ratio)
         self.steps = config.epochs * len(self.sampler)
         self.best: dict[str, Any] = {"epoch": 0, "recall@1": -1.0, "weights": None}
@@ -105,19 +111,19 @@ class _Loop:
                 "choose a multiple",
             )
 
-    def run(self) -> Outcome:
+    def run(self) -> TrainingResult:
         start = self._resume()
         if start == 0 and self.steps:
             self._start_head()
         if start:
-            note(f"going on at epoch {start + 1} of {self.config.epochs}")
+            note(f"continuing at epoch {start + 1} of {self.config.epochs}")
         main = self.setup.accelerator.is_main_process
         log = RunLog(self.folder.path, start) if main else None
         try:
             with progress("training", self.steps) as bar:
                 bar.advance(start * len(self.sampler))
                 for epoch in range(start, self.config.epochs):
-                    # Asked before an epoch, so that a run killed after its last one does not add another.
+                    # Checked before an epoch, so that a run killed after its last one does not add another.
                     if self._out_of_patience(epoch):
                         note(f"no better validation Recall@1 for {self.config.patience} epochs: stopped")
                         break
@@ -132,23 +138,23 @@ class _Loop:
         model = self._deployed()
         if self.best["weights"] is not None:
             model.load_state_dict(self.best["weights"])
-        outcome = Outcome(self.setup, model.eval(), self.best["epoch"] or self.config.epochs)
+        result = TrainingResult(self.setup, model.eval(), self.best["epoch"] or self.config.epochs)
         if self.best["epoch"]:
-            outcome.metrics["validation"] = {"recall@1": self.best["recall@1"]}
-        return outcome
+            result.metrics["validation"] = {"recall@1": self.best["recall@1"]}
+        return result
 
     def _start_head(self) -> None:
-        """Start the embedding layer from the first batches' features, the same in every process."""
+        """Initialise the embedding layer from the features of the first batches, equally in every process."""
         setup, model = self.setup, self.model
         if model.linear is None:
             return
-        # Features of random weights hold no map worth finding, and what fits them by chance is hard to unlearn.
+        # Features of random weights predict nothing, and a layer fitted to them by chance is hard to unlearn.
         fitted = (
             self.config.weights and setup.teacher_info and setup.teacher_info.embedding_size == model.embedding_size
         )
-        teacher = setup.teacher if fitted else None
-        # Stored embeddings cost nothing more; a live teacher would have to run for every image.
-        wanted = _FIT_IMAGES if teacher is not None and teacher.input_size is None else _CENTRE_IMAGES
+        teacher = self.teacher if fitted else None
+        # Stored embeddings cost nothing extra; a live teacher has to run for every image.
+        wanted = _FIT_IMAGES if teacher is not None and teacher.source == "stored" else _CENTRE_IMAGES
         plan = [
             batch for batch, _ in zip(self.sampler.epoch(0), range(-(-wanted // self.config.batch_size)), strict=False)
         ]
@@ -177,24 +183,24 @@ class _Loop:
     def _epoch(self, epoch: int, bar: Any) -> dict[str, float]:
         config, setup = self.config, self.setup
         torch.manual_seed((config.seed << 20) + epoch)  # dropout and stochastic depth of timm teachers
-        views, turned = self._views(epoch)
-        if setup.teacher is not None:
+        views, mirrored = self._views(epoch)
+        if self.teacher is not None:
             with setup.accelerator.main_process_first():
-                setup.teacher.prepare(views)
+                self.teacher.prepare(views)
         self.step_model.train()
         sums: dict[str, float] = {}
         began = time.perf_counter()
         count = 0
         batches = load_batches(
             setup.images,
-            self._own_share(epoch),
+            self._process_share(epoch),
             views,
             setup.rule,
             setup.preprocessing.input_size,
-            setup.teacher.input_size if setup.teacher else None,
+            self.teacher.input_size if self.teacher else None,
             setup.degrade,
             setup.workers,
-            turned,
+            mirrored,
         )
         for number, batch in enumerate(batches):
             step = epoch * len(self.sampler) + number
@@ -221,7 +227,7 @@ class _Loop:
         scaled = to_input(batch.student, setup.preprocessing, self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=setup.autocast):
             embeddings, maps = self.step_model(scaled, losses.needs_stages)
-        targets, target_maps = setup.teacher(batch, losses.needs_stages) if setup.teacher else (None, None)
+        targets, target_maps = self.teacher(batch, losses.needs_stages) if self.teacher else (None, None)
         labels = torch.from_numpy(setup.images.labels[batch.indices]).repeat(self.views).to(self.device)
         joint_labels = self._joint(labels)
         parts = losses(
@@ -244,30 +250,30 @@ class _Loop:
         return {name: float(value.detach()) for name, value in parts.items()}
 
     def _views(self, epoch: int) -> tuple[tuple[int, ...], tuple[bool, ...]]:
-        """Crop numbers of this epoch, and which of them are mirrored.
+        """Return the crop numbers of this epoch, and for each whether it is mirrored.
 
-        With stored teacher embeddings crops come round again; mirrored every other time where the teacher
-        says the same of both (its stage maps are not the same).
+        Cached crops are reused. They are mirrored every other time if the teacher's embedding is the same for
+        both, which its stage maps are not.
         """
         numbers = range(epoch * self.views, (epoch + 1) * self.views)
-        student = self.config if isinstance(self.config, StudentConfig) and self.setup.teacher else None
-        if student is None or not student.teacher_crops:
+        options = self.config.distillation if self.teacher is not None else None
+        if options is None or not options.teacher_crops:
             return tuple(numbers), (False,) * self.views
-        crops = max(student.teacher_crops, self.views)
-        mirror = student.teacher_mirror and not self.losses.needs_stages
+        crops = max(options.teacher_crops, self.views)
+        mirror = options.teacher_mirror and not self.losses.needs_stages
         return tuple(number % crops for number in numbers), tuple(
             mirror and number // crops % 2 == 1 for number in numbers
         )
 
-    def _own_share(self, epoch: int) -> Iterator[np.ndarray]:
-        """This process's rows of every batch: equally many for all."""
+    def _process_share(self, epoch: int) -> Iterator[np.ndarray]:
+        """Yield this process's rows of every batch; all processes get equally many."""
         accelerator = self.setup.accelerator
         for whole in self.sampler.epoch(epoch):
             even = len(whole) // accelerator.num_processes * accelerator.num_processes
             yield whole[:even][accelerator.process_index :: accelerator.num_processes]
 
     def _joint(self, rows: Tensor) -> Tensor:
-        """All processes' rows [V·B, …], view by view, whatever the number of processes."""
+        """Gather the rows [V·B, …] of all processes, ordered view by view for any number of processes."""
         processes = self.setup.accelerator.num_processes
         if processes == 1:
             return rows
@@ -275,8 +281,8 @@ class _Loop:
         return joint.unflatten(0, (processes, self.views, -1)).transpose(0, 1).flatten(0, 2)
 
     def _deployed(self) -> Embedder:
-        """The network that is evaluated and saved: the moving average where there is one."""
-        return self.average.module if self.average is not None else self.model
+        """Return the network that is evaluated and saved: the moving average if there is one."""
+        return cast(Embedder, self.average.module) if self.average is not None else self.model
 
     def _validate(self, epoch: int, row: dict[str, float]) -> None:
         if self.setup.validation_set is None:
@@ -300,24 +306,23 @@ class _Loop:
             "optimizer": self.optimizer.state_dict(),
             "average": self.average.state_dict() if self.average is not None else None,
             "best": self.best,
-            "maps": "live" if isinstance(self.setup.teacher, LiveTeacher) else "stored",
+            "maps": self.teacher.source if self.teacher is not None else "stored",
         }
 
     def _inputs(self) -> dict[str, str]:
-        """What the options name but do not pin down: a run never goes on with other pictures or another teacher."""
+        """Identify what the options name by path only, so that a run never continues with other images or another teacher."""
         teacher = self.setup.teacher_info
         return {"images": self.setup.images.fingerprint, "teacher": teacher.id if teacher else ""}
 
     def _keep_teacher(self, maps: str) -> None:
-        """Take the stage maps from where the run has taken them so far: stored ones are rounded, live ones are not."""
-        teacher = self.setup.teacher
-        if teacher is None or not self.losses.needs_stages:
+        """Continue with the source of stage maps that the run began with: stored maps are rounded, live ones are not."""
+        if self.teacher is None or not self.losses.needs_stages or maps == self.teacher.source:
             return
-        if maps == "live" and isinstance(teacher, CachedTeacher):
-            note("this run began with the teacher at every step and goes on so")
-            self.setup.teacher = teacher.live
-        elif maps == "stored" and isinstance(teacher, LiveTeacher):
-            note("this run began with stored maps of the teacher: its result will differ by their rounding")
+        if maps == "live":
+            note("this run began with a live teacher and continues with it")
+            self.teacher = self.teacher.live
+        else:
+            note("this run began with stored maps of the teacher: the result will differ by their rounding")
 
     def _resume(self) -> int:
         state = self.folder.load(self.device)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import nn
@@ -14,9 +15,9 @@ __all__ = ["lr_factor", "make_optimizer"]
 
 
 def make_optimizer(
-    model: nn.Module, head: nn.Module | None, extra: Iterable[dict], config: RunConfig
+    model: nn.Module, head: nn.Module | None, extra: Iterable[dict[str, Any]], config: RunConfig
 ) -> torch.optim.Optimizer:
-    """Optimiser over ``model``; biases and batch norm are not decayed.
+    """Build the optimiser of ``model``; biases and batch norm are not decayed.
 
     Args:
         head: the embedding layer, whose learning rate is multiplied by ``config.head_lr``.
@@ -47,7 +48,7 @@ def make_optimizer(
 
 
 def lr_factor(step: int, steps: int, schedule: str, warmup: float) -> float:
-    """Factor on the peak learning rate at ``step`` of ``steps``: linear warm-up, then cosine or constant."""
+    """Return the factor on the peak learning rate at ``step`` of ``steps``: linear warm-up, then cosine or constant."""
     rise = warmup * steps
     if step < rise:
         return (step + 1) / (rise + 1)

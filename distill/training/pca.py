@@ -1,4 +1,4 @@
-"""Principal components in float64, with a sign that does not depend on the linear algebra library."""
+"""Principal components in float64, with signs that do not depend on the linear algebra library."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ __all__ = ["Pca", "principal_components"]
 
 @dataclass(frozen=True)
 class Pca:
-    """The first D principal components of rows of F numbers.
+    """The first D principal components of rows of F features.
 
     Attributes:
         mean: float64 [F].
-        directions: float64 [D, F], orthonormal rows, the one of largest variance first; the
-            largest number of each row is positive.
-        variance: float64 [D], of the rows along each direction (divided by N − 1).
-        kept: share of the whole variance along these directions, 0..1.
+        directions: float64 [D, F], orthonormal rows in order of falling variance; the element of
+            largest magnitude in each row is positive.
+        variance: float64 [D], variance along each direction (divided by N − 1).
+        kept: fraction of the total variance along these directions, 0..1.
     """
 
     mean: np.ndarray
@@ -48,7 +48,7 @@ def principal_components(rows: np.ndarray, size: int) -> Pca:
     centred = rows.astype(np.float64) - mean
     variance, directions = np.linalg.eigh(centred.T @ centred / max(len(rows) - 1, 1))
     variance, directions = variance[::-1], directions[:, ::-1].T
-    # What float64 leaves of a direction in which nothing varies; numpy's matrix_rank draws the same line.
+    # Below this, a variance is rounding noise; numpy's matrix_rank uses the same threshold.
     noise = max(variance[0], 0.0) * max(rows.shape) * np.finfo(np.float64).eps
     rank = int((variance > noise).sum())
     if size > rank:

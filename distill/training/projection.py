@@ -1,7 +1,8 @@
-"""A narrower space learned from labels, on stored features alone: seconds, no pass through the teacher.
+"""A linear projection to fewer dimensions, learned from labels on cached features.
 
-For a teacher whose features are good but wide (a pretrained network as it is). Principal components
-keep what varies; this turns them towards what tells the training classes apart.
+It takes seconds and no pass through the teacher. It suits a teacher whose features are good but wide, such as an
+unchanged pretrained network. Principal components keep the directions that vary; training turns them towards those
+that tell the training classes apart.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import torch
 from torch.nn import functional
 
 from distill.console import UsageFailure, progress
-from distill.losses.metric import MetricLoss
+from distill.losses.metric import multi_similarity
 from distill.training.pca import Pca
 from distill.training.sampler import ClassBatches
 
@@ -22,30 +23,30 @@ __all__ = ["LEARNED_BY", "learn_projection"]
 _STEPS = 400
 _BATCH = 128
 _PER_CLASS = 4
-# Of a weight's usual size 1/√F, the most that one step of Adam changes it by. Chosen on CUB, on train
-# classes held out from the train classes; three times as much unlearns what unseen classes need.
+# Largest change by one step of Adam, relative to a weight's usual size 1/√F. Chosen on CUB, on classes held out
+# from the train classes; three times as much unlearns what unseen classes need.
 _RELATIVE_LR = 0.0036
-# What the result depends on besides its inputs.
+# Settings that the result depends on, for cache keys.
 LEARNED_BY = f"multi_similarity, {_STEPS} steps of {_BATCH}, Adam {_RELATIVE_LR}"
 
 
 def learn_projection(features: np.ndarray, labels: np.ndarray, start: Pca, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Linear layer to D dimensions, started from principal components, trained with multi-similarity.
+    """Train a linear layer to D dimensions with multi-similarity, initialised with principal components.
 
-    Wang et al., "Multi-Similarity Loss", CVPR 2019. Adam at a constant rate, one of the V crops
-    of each image drawn at every step.
+    Wang et al., "Multi-Similarity Loss", CVPR 2019. Adam at a constant rate; every step draws one
+    of the V crops of each image.
 
     Args:
         features: float32 [V, N, F].
         labels: int64 [N]; images with −1 are left out.
-        start: components of these features; D of them.
-        seed: of batches and crops.
+        start: D principal components of these features.
+        seed: seed of batches and crops.
 
     Returns:
         Weight float64 [D, F] and bias float64 [D].
 
     Raises:
-        UsageFailure: not two classes, or no class of two images or more.
+        UsageFailure: fewer than two classes, or no class of two images.
     """
     labelled = np.flatnonzero(labels >= 0)
     known = labels[labelled]
@@ -53,7 +54,7 @@ def learn_projection(features: np.ndarray, labels: np.ndarray, start: Pca, seed:
     if len(counts) < 2 or counts.max() < 2:
         raise UsageFailure("--teacher-reduction projection learns from labels: no two classes with pairs", "use pca")
     centred = features[:, labelled] - start.mean
-    # Divided by their usual length after the projection, features of any scale take the same steps.
+    # Divided by their usual length after the projection, so that the steps suit features of any scale.
     scale = float(np.linalg.norm(centred @ start.directions.T, axis=-1).mean())
     rows = torch.from_numpy((centred / scale).astype(np.float32))
     targets = torch.from_numpy(known)
@@ -62,7 +63,7 @@ def learn_projection(features: np.ndarray, labels: np.ndarray, start: Pca, seed:
         weight = torch.tensor(start.directions, dtype=torch.float32, requires_grad=True)
         bias = torch.zeros(len(weight), requires_grad=True)
         optimizer = torch.optim.Adam([weight, bias], lr=_RELATIVE_LR / math.sqrt(rows.shape[-1]))
-        loss = MetricLoss("multi_similarity", int(known.max()) + 1, len(weight))
+        loss = multi_similarity()
         batches = ClassBatches(known, min(_BATCH, len(known)), _PER_CLASS, seed)
         views = np.random.default_rng(seed)
         with progress("learning the projection", _STEPS) as bar:

@@ -1,8 +1,8 @@
-"""A teacher of fewer dimensions: one linear layer after its features, as a checkpoint of its own.
+"""A teacher of fewer dimensions: a linear layer after its features, saved as a checkpoint of its own.
 
-A student that learns the teacher's space needs its dimension. The reduction is folded into the
-teacher's embedding layer, so that the result is an ordinary network: it teaches, it is exported,
-and it indexes the gallery that the student's queries search.
+A student that learns the teacher's space needs the teacher's dimension. The reduction is folded into the
+teacher's embedding layer, so the result is an ordinary network: it teaches, it can be exported, and it
+indexes the gallery that the student's queries search.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 import math
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -29,29 +29,50 @@ from distill.training.projection import LEARNED_BY, learn_projection
 from distill.training.teacher import LiveTeacher
 from distill.versions import versions
 
-__all__ = ["REDUCED_FOLDER", "Kind", "composed", "keep_reduced", "reduce_teacher", "reduction_for"]
+__all__ = ["REDUCED_FOLDER", "ReducedTeacher", "ReductionKind", "composed", "reduce_teacher", "reduction_for"]
 
 REDUCED_FOLDER = "teacher"
-Kind = Literal["pca", "projection"]
+ReductionKind = Literal["pca", "projection"]
 
 # The space depends on teacher and images, not on the run's seed: students of several runs share it.
 _SEED = 0
-# 0: directions as they are; 1: all of equal variance. Halfway, few strong directions no longer drown the many weak
-# ones that tell unseen classes apart.
+# 0 keeps the variances, 1 makes them equal. Halfway, a few strong directions no longer drown the many weak ones that
+# tell unseen classes apart.
 _WHITENING = 0.5
 _PROJECTION_VIEWS = 4
 _MOST_VIEWS = 8
 
 
-def reduction_for(option: str, method: Method, student_size: int, teacher_size: int | None) -> Kind | None:
-    """What ``--teacher-reduction`` comes to.
+class ReducedTeacher(LiveTeacher):
+    """A teacher whose dimensions were reduced for this run."""
+
+    @property
+    def reduction(self) -> dict[str, Any]:
+        return self.info.training["reduction"]
+
+    def keep(self, run: Path) -> None:
+        """Save the reduced teacher with its run, if it is not saved yet, and report how much variance it keeps."""
+        record = self.reduction
+        folder = run / REDUCED_FOLDER
+        started = "" if record["kind"] == "pca" else "a projection learned from labels, started from "
+        note(
+            f"the teacher is reduced from {record['from_size']} to {self.info.embedding_size} dimensions by {started}principal "
+            f"components with {100 * record['variance_kept']:.1f} % of the variance of {record['crops']:,} crops: {folder}"
+        )
+        if _found(folder, record["key"]) is None:
+            saved = save_checkpoint(folder, self.model, self.info)
+            assert saved.id == self.info.id
+
+
+def reduction_for(option: str, method: Method, student_size: int, teacher_size: int | None) -> ReductionKind | None:
+    """Resolve ``--teacher-reduction``.
 
     Args:
         option: ``auto``, ``pca``, ``projection`` or ``none``.
-        teacher_size: dimension of the teacher's embedding; None without a teacher.
+        teacher_size: dimensions of the teacher's embedding; None without a teacher.
 
     Raises:
-        UsageFailure: a reduction of no teacher, or to more dimensions than it has.
+        UsageFailure: a reduction without a teacher, or to more dimensions than the teacher has.
     """
     if option == "none" or (option == "auto" and (teacher_size is None or not method.needs_teacher)):
         return None
@@ -67,47 +88,48 @@ def reduction_for(option: str, method: Method, student_size: int, teacher_size: 
             f"--teacher-reduction {option}: --embedding-size {student_size} is more than the teacher's {teacher_size} dimensions",
             f"use --embedding-size {teacher_size} or less",
         )
-    return option  # type: ignore[return-value]
+    return cast(ReductionKind, option)
 
 
 def reduce_teacher(
     live: LiveTeacher,
-    info: CheckpointInfo,
-    kind: Kind,
+    kind: ReductionKind,
     size: int,
     images: TrainImages,
     rule: CropRule,
     cache_dir: Path,
     out: Path,
     data: dict[str, Any],
-) -> tuple[Embedder, CheckpointInfo]:
-    """The teacher with ``size`` dimensions: that of ``out``, of ``cache_dir``, or fitted now and put into the latter.
+) -> ReducedTeacher:
+    """Reduce the teacher to ``size`` dimensions.
+
+    The result is read from ``out`` or ``cache_dir`` if it is there, else fitted and saved in ``cache_dir``.
 
     Args:
-        live, info: the teacher.
-        kind: ``pca`` (no labels), or ``projection`` (learned from the labels, started from it).
-        images: what it is fitted on: seeded crops of labelled and unlabelled images.
-        out: folder of the run, which may hold it from before a kill.
-        data: what ``model.json`` says of the images.
+        live: the teacher.
+        kind: ``pca`` (no labels), or ``projection`` (started from it and learned from labels).
+        images: labelled and unlabelled images; the reduction is fitted on seeded crops of them.
+        out: folder of the run, which holds the reduced teacher if the run was started before.
+        data: record of the images for ``model.json``.
 
     Returns:
-        The reduced teacher and its ``model.json``, whose ``id`` is the space that a student records.
+        The reduced teacher. Its ``info.id`` names the space that a student records.
 
     Raises:
-        UsageFailure: its features do not vary in ``size`` directions, or a projection without labels.
+        UsageFailure: the features do not vary in ``size`` directions, or a projection without labels.
     """
     rule = CropRule(rule.scale, rule.flip, _SEED)
-    key = _key(live, info, kind, size, images, rule)
+    key = _key(live, kind, size, images, rule)
     kept = cache_dir / f"reduced-{key}"
     for folder in (out / REDUCED_FOLDER, kept):
         found = _found(folder, key)
         if found is not None:
-            return found
-    width = info.embedding_size
+            return _teaching(*found, live)
+    width = live.info.embedding_size
     views = max(_PROJECTION_VIEWS if kind == "projection" else 1, min(_MOST_VIEWS, math.ceil(4 * width / len(images))))
     if rule.scale == 1 and not rule.flip:
         views = 1  # all crops of an image are the same
-    features = crop_features(live, info.id, images, rule, views, cache_dir)
+    features = crop_features(live, images, rule, views, cache_dir)
     pca = principal_components(features.flat(), size)
     if kind == "pca":
         weight = pca.directions / pca.variance[:, None] ** (_WHITENING / 2)
@@ -118,36 +140,36 @@ def reduce_teacher(
     record = {
         "kind": kind,
         "key": key,
-        "of": info.id,
+        "of": live.info.id,
         "from_size": width,
         "crops": len(features.flat()),
         "variance_kept": pca.kept,
         "whitening": _WHITENING if kind == "pca" else 0.0,
     }
-    reduced = CheckpointInfo(
+    info = CheckpointInfo(
         kind="teacher",
-        arch=info.arch,
+        arch=live.info.arch,
         embedding_size=size,
-        preprocessing=info.preprocessing,
+        preprocessing=live.info.preprocessing,
         training={"reduction": record},
         data=data,
         versions=versions(),
-        weights=info.weights,
-        licence=info.licence,
+        weights=live.info.weights,
+        licence=live.info.licence,
     )
-    return model, save_checkpoint(kept, model, reduced)
+    return _teaching(model, save_checkpoint(kept, model, info), live)
 
 
 def composed(teacher: Embedder, weight: np.ndarray, bias: np.ndarray) -> Embedder:
-    """``weight · (teacher before its norm) + bias`` as one network.
+    """Fold ``weight · features + bias`` into the teacher's embedding layer.
 
     Args:
         weight: float64 [D, F], F the teacher's embedding size.
         bias: float64 [D].
     """
     if teacher.linear is not None:
-        own_weight, own_bias = (p.detach().double().cpu().numpy() for p in (teacher.linear.weight, teacher.linear.bias))
-        weight, bias = weight @ own_weight, weight @ own_bias + bias
+        old_weight, old_bias = (p.detach().double().cpu().numpy() for p in (teacher.linear.weight, teacher.linear.bias))
+        weight, bias = weight @ old_weight, weight @ old_bias + bias
     model = Embedder(teacher.backbone, len(weight))
     assert model.linear is not None
     with torch.no_grad():
@@ -156,22 +178,13 @@ def composed(teacher: Embedder, weight: np.ndarray, bias: np.ndarray) -> Embedde
     return model.eval()
 
 
-def keep_reduced(run: Path, model: Embedder, info: CheckpointInfo) -> None:
-    """Save the reduced teacher with its run, unless it is there, and say what it kept."""
-    record = info.training["reduction"]
-    started = "" if record["kind"] == "pca" else "a projection learned from labels, started from "
-    note(
-        f"the teacher is reduced from {record['from_size']} to {info.embedding_size} dimensions by {started}principal components "
-        f"with {100 * record['variance_kept']:.1f} % of the variance of {record['crops']:,} crops: {run / REDUCED_FOLDER}"
-    )
-    if _found(run / REDUCED_FOLDER, record["key"]) is None:
-        saved = save_checkpoint(run / REDUCED_FOLDER, model, info)
-        assert saved.id == info.id
+def _teaching(model: Embedder, info: CheckpointInfo, live: LiveTeacher) -> ReducedTeacher:
+    return ReducedTeacher(model, info, live.device, live.autocast, live.mirror)
 
 
-def _key(live: LiveTeacher, info: CheckpointInfo, kind: Kind, size: int, images: TrainImages, rule: CropRule) -> str:
+def _key(live: LiveTeacher, kind: ReductionKind, size: int, images: TrainImages, rule: CropRule) -> str:
     parts = [
-        info.id,
+        live.info.id,
         kind,
         _WHITENING,
         size,

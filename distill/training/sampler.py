@@ -1,4 +1,4 @@
-"""Which images make a batch: K images of each of M classes, every image once an epoch."""
+"""Batches of K images of each of M classes, every image once per epoch."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ __all__ = ["ClassBatches"]
 class ClassBatches:
     """Batches of ``batch_size`` images in groups of ``images_per_class`` of one class.
 
-    Each class's images are shuffled and cut into groups of K; a last group that is short is
-    filled with other images of its class (or repeats them, if it has fewer than K). The groups
-    are shuffled and dealt into batches. So an epoch shows every image at least once, unlike
-    samplers that draw classes with replacement, and is a function of (seed, epoch) alone.
+    The images of each class are shuffled and cut into groups of K; a short last group is filled with
+    other images of its class (or repeats them, if the class has fewer than K). The groups are shuffled
+    and dealt into batches. An epoch therefore shows every image at least once, unlike with samplers that
+    draw classes with replacement, and depends on (seed, epoch) alone.
 
     Args:
         labels: int64 [N]; -1 marks an unlabelled image.
-        batch_size: images in a batch, labelled and unlabelled together.
+        batch_size: number of images in a batch, labelled and unlabelled.
         images_per_class: K; 1 gives plain shuffling.
-        unlabelled_ratio: share of the unlabelled in a batch, used only if there are any.
-            They cycle in shuffled order; the labelled ones decide how long an epoch is.
+        seed: seed of the order.
+        unlabelled_ratio: fraction of unlabelled images in a batch, if there are any. They cycle in
+            shuffled order; the labelled images determine the length of an epoch.
     """
 
     def __init__(
@@ -42,21 +43,21 @@ class ClassBatches:
         self._n_groups = sum(-(-len(images) // images_per_class) for images in self._by_class)
 
     def __len__(self) -> int:
-        """Batches an epoch; the last, short one is dropped unless it is the only one."""
+        """Number of batches per epoch; a short last batch is dropped unless it is the only one."""
         if not self._by_class:
             return max(1, len(self._unlabelled) // self._n_unlabelled)
         return max(1, self._n_groups * self._group // self._n_labelled)
 
     def epoch(self, epoch: int) -> Iterator[np.ndarray]:
-        """Yield int64 index arrays, the labelled images first."""
+        """Yield int64 index arrays, labelled images first."""
         random = np.random.default_rng([self._seed, epoch, 0x62617463])
         labelled = self._shuffled_groups(random)
-        # Cycles on from epoch to epoch, so that a small share still sees all unlabelled images in time.
+        # The cycle continues from epoch to epoch, so that all unlabelled images are seen eventually.
         start = epoch * len(self) * self._n_unlabelled
         for step in range(len(self)):
-            ours = labelled[step * self._n_labelled : (step + 1) * self._n_labelled]
-            theirs = self._cycle(start + step * self._n_unlabelled, self._n_unlabelled)
-            yield np.concatenate([ours, theirs])
+            with_label = labelled[step * self._n_labelled : (step + 1) * self._n_labelled]
+            without_label = self._cycle(start + step * self._n_unlabelled, self._n_unlabelled)
+            yield np.concatenate([with_label, without_label])
 
     def _shuffled_groups(self, random: np.random.Generator) -> np.ndarray:
         groups = []
@@ -64,12 +65,12 @@ class ClassBatches:
             shuffled = random.permutation(images)
             missing = -len(shuffled) % self._group
             if missing:
-                others = (
+                fill = (
                     np.resize(random.permutation(shuffled[: len(shuffled) - len(shuffled) % self._group]), missing)
                     if len(shuffled) >= self._group
                     else np.resize(shuffled, missing)
                 )
-                shuffled = np.concatenate([shuffled, others])
+                shuffled = np.concatenate([shuffled, fill])
             groups.append(shuffled.reshape(-1, self._group))
         if not groups:
             return np.empty(0, np.int64)
@@ -77,7 +78,7 @@ class ClassBatches:
         return dealt[random.permutation(len(dealt))].reshape(-1)
 
     def _cycle(self, start: int, count: int) -> np.ndarray:
-        """Positions start … start+count of an endless shuffled cycle over the unlabelled images."""
+        """Return positions start … start+count−1 of an endless shuffled cycle over the unlabelled images."""
         if not count:
             return np.empty(0, np.int64)
         n = len(self._unlabelled)

@@ -1,4 +1,4 @@
-"""Everything a run needs, built from its configuration."""
+"""Build the parts of a training run from its configuration."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from distill.data.preprocess import Preprocessing
 from distill.data.spec import open_data
 from distill.data.split import split
 from distill.losses.build import DistillationLoss, build_losses
-from distill.losses.method import parse_method
+from distill.losses.method import Method, parse_method
 from distill.models.checkpoint import load_checkpoint
 from distill.models.embedder import Embedder, freeze_batch_norm
 from distill.models.info import CheckpointInfo
@@ -26,21 +26,29 @@ from distill.training.config import RunConfig, StudentConfig
 from distill.training.crops import CropRule
 from distill.training.data import TrainImages
 from distill.training.degrade import Degrade, parse_degrade
-from distill.training.reduction import reduce_teacher, reduction_for
+from distill.training.reduction import ReductionKind, reduce_teacher, reduction_for
 from distill.training.stage_maps import StoredStage, stage_shapes, stored_stages
-from distill.training.teacher import LiveTeacher
+from distill.training.teacher import LiveTeacher, Teacher
 from distill.training.teacher_store import CachedTeacher, has_room
 
 __all__ = ["Setup", "crop_workers", "data_record", "in_bfloat16", "native_bfloat16", "prepare"]
 
 
-@dataclass
+@dataclass(frozen=True)
 class Setup:
     """The parts of a run; see :func:`prepare`.
 
     Attributes:
-        teacher_info: of the teacher that teaches: the reduced one where there is one.
-        reduced: the teacher of fewer dimensions that was made for this run.
+        autocast: whether the student computes in bfloat16.
+        model: the network to train.
+        teacher: the teacher, if a loss needs one.
+        teacher_info: ``model.json`` of the teacher that was given, or of the one reduced from it, even if
+            no loss needs it.
+        train_set: the train classes.
+        images: labelled and unlabelled training images.
+        rule: how crops are cut.
+        degrade: applied to the student's crops only.
+        workers: number of data-loader workers.
     """
 
     accelerator: Accelerator
@@ -48,9 +56,8 @@ class Setup:
     model: Embedder
     preprocessing: Preprocessing
     losses: DistillationLoss
-    teacher: LiveTeacher | CachedTeacher | None
+    teacher: Teacher | None
     teacher_info: CheckpointInfo | None
-    reduced: Embedder | None
     train_set: ImageSet
     validation_set: ImageSet | None
     images: TrainImages
@@ -59,8 +66,70 @@ class Setup:
     workers: int
 
 
+@dataclass(frozen=True)
+class _Data:
+    """The image sets of a run, and the side in pixels of images that are drawn to fill their frame."""
+
+    train: ImageSet
+    validation: ImageSet | None
+    native_size: int | None
+
+
+def prepare(config: RunConfig, out: Path) -> Setup:
+    """Open the data, build networks and losses.
+
+    The order of these steps is the order in which random numbers are drawn: a change of it changes the result
+    of a seed.
+
+    Raises:
+        UsageFailure: options that do not go together.
+        Failure: data, weights or teacher that cannot be used.
+    """
+    workers = crop_workers(config)
+    torch.set_num_threads(config.threads or max(1, (os.cpu_count() or 1) - workers))
+    torch.manual_seed(config.seed)
+    method, degrade = _parse_options(config)
+    # Without this, processes started by torchrun on a machine without a GPU would not find each other.
+    accelerator = Accelerator(cpu=not torch.accelerator.is_available())
+    cache_dir = config.cache_dir or out.parent / "cache"
+    data = _open_images(config)
+    live = _load_teacher(config, accelerator)
+    model, preprocessing = _build_student(config, data)
+    kind = _reduction_kind(config, method, model, live)
+    rule = _crop_rule(config, data, live)
+    images = _open_pixels(config, data, preprocessing, live, cache_dir, accelerator)
+    if kind is not None and live is not None:
+        record = data_record(config, data.train, images)
+        # Forked, because the numbers drawn next must not depend on whether the reduction was found in a cache.
+        with accelerator.main_process_first(), torch.random.fork_rng(devices=[]):
+            live = reduce_teacher(live, kind, model.embedding_size, images, rule, cache_dir, out, record)
+    losses = _build_losses(config, method, model, live, images)
+    teacher: Teacher | None = live if method.needs_teacher else None
+    options = config.distillation
+    if teacher is not None and options is not None and options.teacher_crops:
+        stages = _stages_to_store(method, teacher.live, model, preprocessing)
+        cached = CachedTeacher(teacher.live, images, rule, cache_dir, stages)
+        if _may_cache(options, cached, method, cache_dir, accelerator):
+            teacher = cached
+    return Setup(
+        accelerator=accelerator,
+        autocast=in_bfloat16(model, config.precision, accelerator.device),
+        model=model,
+        preprocessing=preprocessing,
+        losses=losses,
+        teacher=teacher,
+        teacher_info=live.info if live is not None else None,
+        train_set=data.train,
+        validation_set=data.validation,
+        images=images,
+        rule=rule,
+        degrade=degrade,
+        workers=workers,
+    )
+
+
 def native_bfloat16() -> bool:
-    """Whether this processor multiplies bfloat16 in hardware; elsewhere it is slower than float32."""
+    """Whether the hardware multiplies bfloat16 natively; elsewhere it is slower than float32."""
     if torch.cuda.is_available():
         return torch.cuda.is_bf16_supported()
     capabilities = torch.cpu.get_capabilities()
@@ -68,11 +137,11 @@ def native_bfloat16() -> bool:
 
 
 def crop_workers(config: RunConfig) -> int:
-    """Processes that cut crops.
+    """Return the number of data-loader workers.
 
-    None on a machine of two or three cores: a third busy process makes the threads of every small
-    convolution wait for each other (``scripts/benchmarks/train_throughput.py`` has a row with one worker). A GPU
-    leaves the cores free.
+    None on a machine of two or three cores: there a third busy process makes the threads of every small
+    convolution wait for each other (``scripts/benchmarks/train_throughput.py`` has a row with one worker).
+    With a GPU the cores are free.
     """
     if config.workers is not None:
         return config.workers
@@ -83,8 +152,8 @@ def crop_workers(config: RunConfig) -> int:
 def in_bfloat16(model: Embedder, precision: str, device: torch.device) -> bool:
     """Whether ``model`` runs in bfloat16 under ``--precision``.
 
-    ``auto`` leaves networks of depthwise convolutions in float32 on a CPU: these are bound by
-    memory and by the casts, and slower in bfloat16 (``scripts/benchmarks/train_throughput.py``).
+    ``auto`` keeps networks with depthwise convolutions in float32 on a CPU: they are bound by memory and by the
+    casts, and slower in bfloat16 (``scripts/benchmarks/train_throughput.py``).
     """
     if precision != "auto":
         return precision == "bfloat16"
@@ -92,123 +161,8 @@ def in_bfloat16(model: Embedder, precision: str, device: torch.device) -> bool:
     return native_bfloat16() and not (device.type == "cpu" and depthwise)
 
 
-def prepare(config: RunConfig, out: Path) -> Setup:
-    """Open the data, build networks and losses.
-
-    Raises:
-        UsageFailure: options that do not go together.
-        Failure: data, weights or teacher that cannot be used.
-    """
-    workers = crop_workers(config)
-    torch.set_num_threads(config.threads or max(1, (os.cpu_count() or 1) - workers))
-    torch.manual_seed(config.seed)
-    method = parse_method(config.method)
-    student = config if isinstance(config, StudentConfig) else None
-    degrade = parse_degrade(student.student_degrade) if student else None
-    if config.patience and not config.validation:
-        raise UsageFailure("--patience watches the validation classes", "add --validation 0.1")
-
-    # Without this, processes started by torchrun on a machine without a GPU would not find each other.
-    accelerator = Accelerator(cpu=not torch.accelerator.is_available())
-    cache_dir = config.cache_dir or out.parent / "cache"
-    everything = open_data(config.data)
-    train_set = split(everything, config.split, "train", config.validation)
-    validation_set = split(everything, config.split, "validation", config.validation) if config.validation else None
-
-    live, teacher_info = _load_teacher(student, accelerator)
-    input_size = config.input_size or everything.native_size or 224
-    backbone = build_backbone(config.arch, config.weights)
-    # Images drawn to fill a frame have no margin that a centre crop could cut off.
-    preprocessing = backbone.default_preprocessing(input_size, input_size if everything.native_size else None)
-    model = Embedder(backbone, config.embedding_size)
-    if config.batch_norm == "frozen":
-        freeze_batch_norm(model)
-
-    kind = student and reduction_for(
-        student.teacher_reduction, method, model.embedding_size, teacher_info.embedding_size if teacher_info else None
-    )
-    # Less than most of a picture that fills its frame would no longer show what it is of.
-    crop_scale = config.crop_scale or (0.7 if everything.native_size else 0.25)
-    crop_seed = config.seed if config.crop_seed is None else config.crop_seed
-    rule = CropRule(crop_scale, train_set.flip if config.flip is None else config.flip, crop_seed)
-    if live is not None and live.mirror and not rule.flip:
-        raise UsageFailure(
-            "--teacher-mirror: these pictures are not mirrored in training", "leave it out, or add --flip"
-        )
-    sides = [preprocessing.resize_size] + ([live.preprocessing.resize_size] if live else [])
-    with accelerator.main_process_first():
-        images = TrainImages(
-            train_set,
-            open_data(student.unlabelled) if student and student.unlabelled else None,
-            student.labelled_classes if student else 1.0,
-            config.stored_size or max(sides),
-            cache_dir,
-        )
-    reduced = None
-    if kind and live is not None and teacher_info is not None:
-        # What is random in it must not depend on whether it was found: the losses' weights are drawn next.
-        with accelerator.main_process_first(), torch.random.fork_rng(devices=[]):
-            reduced, teacher_info = reduce_teacher(
-                live,
-                teacher_info,
-                kind,
-                model.embedding_size,
-                images,
-                rule,
-                cache_dir,
-                out,
-                data_record(config, train_set, images),
-            )
-        live = LiveTeacher(reduced, live.preprocessing, live.device, live.autocast, live.mirror)
-    losses = build_losses(
-        method,
-        embedding_size=model.embedding_size,
-        teacher_size=teacher_info.embedding_size if teacher_info else None,
-        num_classes=images.num_classes,
-        student_stage_channels=backbone.stage_channels,
-        teacher_stage_channels=live.stage_channels if live else None,
-    )
-    if losses.needs_labels and config.images_per_class < 2:
-        raise UsageFailure("a metric loss needs positives in the batch", "use --images-per-class 2 or more")
-    teacher: LiveTeacher | CachedTeacher | None = None
-    if live is not None and losses.needs_teacher:
-        teacher = live
-        if student and student.teacher_crops and teacher_info is not None:
-            stages: list[StoredStage] = []
-            if losses.needs_stages:
-                shapes = [
-                    stage_shapes(m, p.input_size) for m, p in ((live.model, live.preprocessing), (model, preprocessing))
-                ]
-                stages = stored_stages(method.teacher_maps, *shapes)
-            stored = CachedTeacher(live, teacher_info.id, images, rule, cache_dir, stages)
-            views = min(student.epochs * losses.views, max(student.teacher_crops, losses.views))
-            # Free space is asked for once: processes must not decide differently.
-            fits = [
-                not stages
-                or not accelerator.is_main_process
-                or has_room(stored, views, student.teacher_store_gb, cache_dir)
-            ]
-            teacher = stored if broadcast_object_list(fits)[0] else live
-    return Setup(
-        accelerator,
-        in_bfloat16(model, config.precision, accelerator.device),
-        model,
-        preprocessing,
-        losses,
-        teacher,
-        teacher_info,
-        reduced,
-        train_set,
-        validation_set,
-        images,
-        rule,
-        degrade,
-        workers,
-    )
-
-
 def data_record(config: RunConfig, train_set: ImageSet, images: TrainImages) -> dict[str, Any]:
-    """What ``model.json`` says of the images of a run."""
+    """Record of a run's images for ``model.json``."""
     return {
         "spec": config.data,
         "split": config.split,
@@ -219,11 +173,114 @@ def data_record(config: RunConfig, train_set: ImageSet, images: TrainImages) -> 
     }
 
 
-def _load_teacher(
-    student: StudentConfig | None, accelerator: Accelerator
-) -> tuple[LiveTeacher | None, CheckpointInfo | None]:
-    if student is None or student.teacher is None:
-        return None, None
-    model, info = load_checkpoint(student.teacher)
-    autocast = in_bfloat16(model, student.precision, accelerator.device)
-    return LiveTeacher(model, info.preprocessing, accelerator.device, autocast, student.teacher_mirror), info
+def _parse_options(config: RunConfig) -> tuple[Method, Degrade | None]:
+    """Parse the options that have a grammar of their own, before any data is opened."""
+    method = parse_method(config.method)
+    degrade = parse_degrade(config.distillation.student_degrade) if config.distillation else None
+    if config.patience and not config.validation:
+        raise UsageFailure("--patience watches the validation classes", "add --validation 0.1")
+    return method, degrade
+
+
+def _open_images(config: RunConfig) -> _Data:
+    everything = open_data(config.data)
+    train_set = split(everything, config.split, "train", config.validation)
+    validation_set = split(everything, config.split, "validation", config.validation) if config.validation else None
+    return _Data(train_set, validation_set, everything.native_size)
+
+
+def _load_teacher(config: RunConfig, accelerator: Accelerator) -> LiveTeacher | None:
+    options = config.distillation
+    if options is None or options.teacher is None:
+        return None
+    model, info = load_checkpoint(options.teacher)
+    autocast = in_bfloat16(model, config.precision, accelerator.device)
+    return LiveTeacher(model, info, accelerator.device, autocast, options.teacher_mirror)
+
+
+def _build_student(config: RunConfig, data: _Data) -> tuple[Embedder, Preprocessing]:
+    """Build the network to train, with its initial weights, and its preprocessing."""
+    input_size = config.input_size or data.native_size or 224
+    backbone = build_backbone(config.arch, config.weights)
+    # Images drawn to fill their frame have no margin that a centre crop could cut off.
+    preprocessing = backbone.default_preprocessing(input_size, input_size if data.native_size else None)
+    model = Embedder(backbone, config.embedding_size)
+    if config.batch_norm == "frozen":
+        freeze_batch_norm(model)
+    return model, preprocessing
+
+
+def _reduction_kind(
+    config: RunConfig, method: Method, model: Embedder, live: LiveTeacher | None
+) -> ReductionKind | None:
+    if config.distillation is None:
+        return None
+    teacher_size = live.info.embedding_size if live is not None else None
+    return reduction_for(config.distillation.teacher_reduction, method, model.embedding_size, teacher_size)
+
+
+def _crop_rule(config: RunConfig, data: _Data, live: LiveTeacher | None) -> CropRule:
+    # An image that fills its frame is no longer recognisable in a small crop.
+    scale = config.crop_scale or (0.7 if data.native_size else 0.25)
+    flip = data.train.flip if config.flip is None else config.flip
+    if live is not None and live.mirror and not flip:
+        raise UsageFailure("--teacher-mirror: these images are not mirrored in training", "leave it out, or add --flip")
+    return CropRule(scale, flip, config.seed if config.crop_seed is None else config.crop_seed)
+
+
+def _open_pixels(
+    config: RunConfig,
+    data: _Data,
+    preprocessing: Preprocessing,
+    live: LiveTeacher | None,
+    cache_dir: Path,
+    accelerator: Accelerator,
+) -> TrainImages:
+    """Decode the training images, in one process, into the store that all processes read."""
+    options = config.distillation
+    sides = [preprocessing.resize_size] + ([live.preprocessing.resize_size] if live else [])
+    with accelerator.main_process_first():
+        return TrainImages(
+            data.train,
+            open_data(options.unlabelled) if options and options.unlabelled else None,
+            options.labelled_classes if options else 1.0,
+            config.stored_size or max(sides),
+            cache_dir,
+        )
+
+
+def _build_losses(
+    config: RunConfig, method: Method, model: Embedder, live: LiveTeacher | None, images: TrainImages
+) -> DistillationLoss:
+    losses = build_losses(
+        method,
+        embedding_size=model.embedding_size,
+        teacher_size=live.info.embedding_size if live else None,
+        num_classes=images.num_classes,
+        student_stage_channels=model.backbone.stage_channels,
+        teacher_stage_channels=live.stage_channels if live else None,
+    )
+    if losses.needs_labels and config.images_per_class < 2:
+        raise UsageFailure("a metric loss needs positives in the batch", "use --images-per-class 2 or more")
+    return losses
+
+
+def _stages_to_store(
+    method: Method, live: LiveTeacher, model: Embedder, preprocessing: Preprocessing
+) -> list[StoredStage]:
+    if not method.needs_stages:
+        return []
+    teacher = stage_shapes(live.model, live.preprocessing.input_size)
+    student = stage_shapes(model, preprocessing.input_size)
+    return stored_stages(method.teacher_maps, teacher, student)
+
+
+def _may_cache(
+    options: StudentConfig, cached: CachedTeacher, method: Method, cache_dir: Path, accelerator: Accelerator
+) -> bool:
+    """Whether the teacher's stage maps fit on the disk. The main process decides for all."""
+    if not cached.stages:
+        return True
+    views = min(options.epochs * method.views, max(options.teacher_crops, method.views))
+    fits = [not accelerator.is_main_process or has_room(cached, views, options.teacher_store_gb, cache_dir)]
+    return bool(broadcast_object_list(fits)[0])

@@ -1,7 +1,7 @@
-"""What of a teacher's stage maps is stored, and how: no more than the losses of a method look at.
+"""How a teacher's stage maps are stored, reduced to what the losses of a method use.
 
-A row of a store is one image's map as float16 times a power of two of its own, so that neither large
-activations overflow nor small ones vanish: element 0 is the exponent, the map follows.
+A row of a store is one image's map as float16 times a power of two of its own, so that large activations do not
+overflow and small ones do not vanish. Element 0 is the exponent; the map follows.
 """
 
 from __future__ import annotations
@@ -15,32 +15,33 @@ from torch import Tensor
 from torch.nn import functional
 
 from distill.console import Failure
+from distill.losses.spec import TeacherMap
 from distill.models.embedder import Embedder
 
 __all__ = ["StoredStage", "decode", "encode", "stage_shapes", "stored_stages"]
 
-# Below it 2^−e would leave float32; such maps are zero for all purposes.
+# Below it, 2^−e leaves the range of float32; such maps are zero for all purposes.
 _SMALLEST_EXPONENT = -126
 
 
 @dataclass(frozen=True)
 class StoredStage:
-    """One stage's entry in a store.
+    """How the maps of one stage are stored.
 
     Attributes:
         stage: 1 to 4.
-        form: ``whole`` map; ``grid``, average-pooled to the student's height and width where these
-            are smaller; ``attention``, of that the root mean square over channels.
+        form: ``whole``, the map itself; ``grid``, the map average-pooled to the student's height and width
+            where these are smaller; ``attention``, the root mean square over channels of the latter.
         shape: (channels, height, width) as stored.
     """
 
     stage: int
-    form: str
+    form: TeacherMap
     shape: tuple[int, int, int]
 
     @property
     def name(self) -> str:
-        """What its files are called after."""
+        """Prefix of its files' names."""
         return f"stage{self.stage}-{self.form}-{'x'.join(map(str, self.shape))}"
 
     @property
@@ -50,25 +51,25 @@ class StoredStage:
         return 1 + channels * height * width
 
     def of(self, maps: Tensor) -> Tensor:
-        """From the teacher's maps [n, C, H, W] what is stored: float32 [n, *shape]."""
+        """Reduce the teacher's maps [n, C, H, W] to the stored form: float32 [n, *shape]."""
         maps = maps.float()
         if maps.shape[2:] != self.shape[1:]:
-            # As the losses would pool them (distill.losses.pairs.same_grid).
+            # As the losses pool them (distill.losses.pairs.same_grid).
             maps = functional.adaptive_avg_pool2d(maps, self.shape[1:])
         if self.form == "attention":
-            # The mean of its square over its one channel is the mean of squares over all channels.
+            # The square of this one channel is the mean of squares over all channels, which is all that attention uses.
             maps = maps.square().mean(dim=1, keepdim=True).sqrt()
         return maps
 
 
 def stored_stages(
-    needed: Mapping[int, str], teacher: Sequence[tuple[int, int, int]], student: Sequence[tuple[int, int, int]]
+    needed: Mapping[int, TeacherMap], teacher: Sequence[tuple[int, int, int]], student: Sequence[tuple[int, int, int]]
 ) -> list[StoredStage]:
-    """What to store for the stages that a method needs.
+    """Choose what to store for the stages that a method needs.
 
     Args:
         needed: stage → form, see :attr:`distill.losses.method.Method.teacher_maps`.
-        teacher, student: shapes of their four maps.
+        teacher, student: shapes of their four stage maps.
     """
     found = []
     for stage, form in sorted(needed.items()):
@@ -81,17 +82,19 @@ def stored_stages(
 
 @torch.no_grad()
 def stage_shapes(model: Embedder, input_size: int) -> list[tuple[int, int, int]]:
-    """(channels, height, width) of the four maps of an image; the model stays as it is."""
+    """Return (channels, height, width) of a network's four stage maps, leaving the network unchanged."""
     was_training = model.training
     model.eval()
     pixels = torch.zeros(1, 3, input_size, input_size, device=next(model.parameters()).device)
     maps = model.backbone.stages(pixels)
     model.train(was_training)
-    return [tuple(m.shape[1:]) for m in maps]  # type: ignore[misc]
+    return [(m.shape[1], m.shape[2], m.shape[3]) for m in maps]
 
 
 def encode(maps: Tensor) -> np.ndarray:
-    """Maps [n, c, h, w] to rows float16 [n, 1 + c·h·w], precise to 2⁻¹¹ of each number (2⁻²⁵ of the map's largest).
+    """Encode maps [n, c, h, w] as float16 rows [n, 1 + c·h·w].
+
+    Precise to 2⁻¹¹ of each number, or 2⁻²⁵ of the largest number of its map.
 
     Raises:
         Failure: NaN or infinity.
@@ -105,6 +108,6 @@ def encode(maps: Tensor) -> np.ndarray:
 
 
 def decode(rows: np.ndarray, shape: tuple[int, int, int]) -> Tensor:
-    """Rows of :func:`encode` to maps float32 [n, *shape]."""
+    """Decode rows of :func:`encode` to float32 maps [n, *shape]."""
     exponent = rows[:, :1].astype(np.int32)
     return torch.from_numpy(np.ldexp(rows[:, 1:].astype(np.float32), exponent)).unflatten(1, shape)

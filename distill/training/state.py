@@ -1,4 +1,4 @@
-"""A run on disk: its configuration, where it stands, and the right to go on."""
+"""The folder of a run: its configuration, its training state, and the checks before it is written."""
 
 from __future__ import annotations
 
@@ -14,15 +14,18 @@ from distill.training.config import RunConfig
 
 __all__ = ["RunFolder"]
 
-# Where a run keeps things and how many threads it uses do not change what it computes.
+# Options that do not change what a run computes: they may differ when it continues.
 _FREE = {"cache_dir", "teacher_store_gb", "threads", "workers"}
 
 
 class RunFolder:
     """The folder of one run.
 
-    ``config.json`` is written at the start, ``state.pt`` after every epoch (and removed at the
-    end), ``model.safetensors`` and ``model.json`` at the end.
+    ``config.json`` is written at the start, ``state.pt`` after every epoch, ``model.safetensors`` and
+    ``model.json`` at the end, when ``state.pt`` is removed.
+
+    Args:
+        path: the folder, which need not exist.
     """
 
     def __init__(self, path: Path) -> None:
@@ -32,18 +35,19 @@ class RunFolder:
 
     @property
     def finished(self) -> bool:
+        """Whether the folder holds a checkpoint."""
         return (self.path / "model.json").exists()
 
     @property
     def begun(self) -> bool:
-        """Whether it holds a run that can go on."""
+        """Whether the folder holds an unfinished run that can continue."""
         return self._config.exists() and self._state.exists()
 
     def check_free(self, overwrite: bool) -> None:
-        """Refuse a folder that no new checkpoint may take; nothing is changed yet.
+        """Refuse a folder in which no checkpoint may be written. Changes nothing.
 
         Raises:
-            UsageFailure: it holds a finished run, or files that are not a run's.
+            UsageFailure: the folder holds a finished run, or files that are not a run's.
         """
         if self.path.exists() and not self.path.is_dir():
             raise UsageFailure(f"{self.path} is a file", "choose another --out")
@@ -54,36 +58,37 @@ class RunFolder:
             raise UsageFailure(f"{self.path} holds a finished run", "choose another --out, or --overwrite it")
 
     def check(self, config: RunConfig, overwrite: bool) -> None:
-        """Refuse a folder that ``config`` must not write to; nothing is changed yet.
+        """Refuse a folder in which a run of ``config`` must not write. Changes nothing.
 
         Raises:
-            UsageFailure: it holds a finished run, another run's start, or files that are not a run's.
+            UsageFailure: the folder holds a finished run, an unfinished one with other options, or files
+                that are not a run's.
         """
         self.check_free(overwrite)
         if overwrite or not self.begun:
             return
         wanted = config.model_dump(mode="json")
-        # A run that began before an option existed had its default.
-        saved = type(config)().model_dump(mode="json") | read_json(self._config)
+        # A run that began before an option existed used its default.
+        saved = {name: field.default for name, field in type(config).model_fields.items()} | read_json(self._config)
         changed = [name for name in wanted if name not in _FREE and saved[name] != wanted[name]]
         if changed:
             was = ", ".join(f"--{n.replace('_', '-')} was {saved[n]}, is {wanted[n]}" for n in changed)
             raise UsageFailure(
                 f"{self.path} holds an unfinished run with other options: {was}",
-                "use the same options to go on, another --out, or --overwrite",
+                "use the same options to continue, another --out, or --overwrite",
             )
 
     def claim(self, config: RunConfig, overwrite: bool) -> None:
-        """Begin or go on: drop an old run if asked to, and write ``config.json``."""
+        """Start or continue: write ``config.json``, after deleting an old run if ``overwrite``."""
         if overwrite:
             shutil.rmtree(self.path, ignore_errors=True)
         write_json(self._config, config.model_dump(mode="json"))
 
     def save(self, state: dict[str, Any]) -> None:
-        """Write the training state, whole or not at all.
+        """Write the training state atomically.
 
         Raises:
-            Failure: it cannot be written (torch reports a full disk as a RuntimeError).
+            Failure: the state cannot be written (torch reports a full disk as a RuntimeError).
         """
         try:
             with atomic_path(self._state) as temporary:
@@ -95,7 +100,7 @@ class RunFolder:
             ) from None
 
     def load(self, device: torch.device) -> dict[str, Any] | None:
-        """The state to go on from, or None at the start.
+        """Return the state to continue from, or None at the start.
 
         Raises:
             Failure: the state is damaged.
@@ -109,5 +114,5 @@ class RunFolder:
             raise Failure(f"{self._state}: damaged training state: {reason}", "start again with --overwrite") from None
 
     def finish(self) -> None:
-        """Forget the training state: the run is done."""
+        """Delete the training state of a finished run."""
         self._state.unlink(missing_ok=True)

@@ -1,19 +1,59 @@
-"""The teacher run at every step; ``teacher_store`` holds what it said of seeded crops."""
+"""The interface of a teacher, and the teacher that runs at every step.
+
+``teacher_store`` has the teacher that computes seeded crops once, ``reduction`` the one of fewer dimensions.
+"""
 
 from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import nn
 
 from distill.data.preprocess import Preprocessing
 from distill.models.embedder import Embedder
+from distill.models.info import CheckpointInfo
 from distill.training.data import Batch
 
-__all__ = ["LiveTeacher", "to_input"]
+__all__ = ["LiveTeacher", "Teacher", "to_input"]
+
+
+class Teacher(Protocol):
+    """Source of embeddings and stage maps of training crops."""
+
+    @property
+    def info(self) -> CheckpointInfo:
+        """The teacher's ``model.json``; ``info.id`` names its embedding space."""
+
+    @property
+    def source(self) -> Literal["live", "stored"]:
+        """``"live"`` if the network runs at every step, ``"stored"`` if cached results are read."""
+
+    @property
+    def input_size(self) -> int | None:
+        """Side of the teacher's crops that a batch must hold; None if it needs no pixels."""
+
+    @property
+    def live(self) -> LiveTeacher:
+        """The running teacher behind this one: itself, if it is live."""
+
+    @property
+    def reduction(self) -> dict[str, Any] | None:
+        """Record of the dimension reduction made for this run; None without one."""
+
+    def prepare(self, views: tuple[int, ...]) -> None:
+        """Make the crops numbered ``views`` available before an epoch uses them."""
+
+    def __call__(self, batch: Batch, stages: bool) -> tuple[torch.Tensor, list[torch.Tensor | None] | None]:
+        """Embeddings float32 [V·B, D] and, if asked for, the four stage maps (None for stages that no loss uses)."""
+
+    def keep(self, run: Path) -> None:
+        """Save in the run's folder whatever the run alone owns, such as a reduced teacher."""
 
 
 def to_input(pixels: torch.Tensor, preprocessing: Preprocessing, device: torch.device) -> torch.Tensor:
-    """uint8 [N, 3, H, W] → scaled float32 in channels-last memory on ``device``."""
+    """Scale uint8 [N, 3, H, W] to float32 in channels-last memory on ``device``."""
     mean = torch.tensor(preprocessing.mean, device=device).view(1, 3, 1, 1)
     std = torch.tensor(preprocessing.std, device=device).view(1, 3, 1, 1)
     scaled = (pixels.to(device, non_blocking=True).float() - mean) / std
@@ -21,33 +61,54 @@ def to_input(pixels: torch.Tensor, preprocessing: Preprocessing, device: torch.d
 
 
 class LiveTeacher:
-    """Runs the teacher on pixels.
+    """A teacher that runs on the pixels of every batch.
 
     Args:
-        mirror: an embedding is the mean of the picture's and its mirror image's, on the unit sphere (test-time
-            augmentation): what the teacher says of the one and not of the other is noise to a student.
+        model: the network, moved to ``device``.
+        info: its ``model.json``.
+        autocast: run in bfloat16.
+        mirror: average the embeddings of an image and of its mirror image, on the unit sphere (test-time
+            augmentation). Where the two differ, the difference is noise to a student.
     """
 
+    source: Literal["live", "stored"] = "live"
+
     def __init__(
-        self, model: Embedder, preprocessing: Preprocessing, device: torch.device, autocast: bool, mirror: bool = False
+        self, model: Embedder, info: CheckpointInfo, device: torch.device, autocast: bool, mirror: bool = False
     ) -> None:
-        self.model = model.eval().to(device, memory_format=torch.channels_last)
-        self.preprocessing = preprocessing
+        self.model = model.eval().to(device).to(memory_format=torch.channels_last)
+        self.info = info
+        self.preprocessing = info.preprocessing
         self.device = device
         self.autocast = autocast
         self.mirror = mirror
         self.stage_channels = model.backbone.stage_channels
-        self.input_size: int | None = preprocessing.input_size
+        self.input_size: int | None = info.preprocessing.input_size
+
+    @property
+    def live(self) -> LiveTeacher:
+        return self
+
+    @property
+    def reduction(self) -> dict[str, Any] | None:
+        return None
+
+    def prepare(self, views: tuple[int, ...]) -> None:
+        """Do nothing: crops are computed when they are needed."""
 
     @torch.no_grad()
-    def __call__(self, batch: Batch, stages: bool) -> tuple[torch.Tensor, list[torch.Tensor] | None]:
-        """Embeddings float32 [V·B, D] and, if asked for, the stage maps."""
+    def __call__(self, batch: Batch, stages: bool) -> tuple[torch.Tensor, list[torch.Tensor | None] | None]:
+        """Embeddings float32 [V·B, D] and, if asked for, the four stage maps."""
         assert batch.teacher is not None
-        return self.embed(batch.teacher, stages)
+        embeddings, maps = self.embed(batch.teacher, stages)
+        return embeddings, None if maps is None else [*maps]
+
+    def keep(self, run: Path) -> None:
+        """Do nothing: the teacher has a folder of its own."""
 
     @torch.no_grad()
     def embed(self, pixels: torch.Tensor, stages: bool = False) -> tuple[torch.Tensor, list[torch.Tensor] | None]:
-        """Embeddings float32 [N, D] of uint8 [N, 3, S, S] and, if asked for, the stage maps (of the pictures as they are)."""
+        """Embeddings float32 [N, D] of uint8 [N, 3, S, S] and, if asked for, the stage maps (never mirrored)."""
         maps = None
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
             scaled = to_input(pixels, self.preprocessing, self.device)
@@ -61,9 +122,6 @@ class LiveTeacher:
 
     @torch.no_grad()
     def features(self, pixels: torch.Tensor) -> torch.Tensor:
-        """What the embeddings are before their L2 norm: float32 [N, D]."""
+        """Embeddings before their L2 norm: float32 [N, D]."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
             return self.model.project_map(self.model.backbone(to_input(pixels, self.preprocessing, self.device)))
-
-    def prepare(self, views: tuple[int, ...]) -> None:
-        """Nothing to prepare."""

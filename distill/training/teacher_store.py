@@ -1,8 +1,8 @@
-"""The teacher of seeded crops, computed once and reused: its embeddings and what losses need of its stage maps.
+"""A teacher whose embeddings and stage maps of seeded crops are computed once and cached on disk.
 
-A view's embeddings are one float16 file, and so is each stage's store, in a folder under a key made
-of the teacher's weights, its preprocessing, the crop rule, the images and the side they are stored at:
-change any of them and the key changes. A stage's files are named by its form and shape, so that methods share what they can.
+The embeddings of a view are one float16 file, and so are the maps of each stage. They lie in a folder named by
+a key made of the teacher's weights, its preprocessing, the crop rule, the images and the side they are stored at.
+A stage's files are named by form and shape, so that methods share them where they can.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from hashlib import sha256
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 import torch
 
 from distill.console import Failure, note, progress
 from distill.files import atomic_path
+from distill.models.info import CheckpointInfo
 from distill.models.parallel import map_batches
 from distill.training.crops import CropRule
 from distill.training.data import Batch, TrainImages
@@ -32,27 +33,28 @@ from distill.training.teacher import LiveTeacher
 __all__ = ["CachedTeacher", "has_room"]
 
 _CHUNK = 32
-_STALE_SECONDS = 600  # a living writer adds a chunk far more often
+_STALE_SECONDS = 600  # an active writer adds a chunk far more often
 _STAGES = 4
-_MARGIN_BYTES = 2_000_000_000  # left to everything else
+_MARGIN_BYTES = 2_000_000_000  # disk space left free
 
 
 class CachedTeacher:
-    """Embeddings (and stage maps) of ``crops`` views an image, each view computed the first time it is needed.
+    """Cached embeddings and stage maps of numbered crops; a view is computed when it is first needed.
 
     Args:
-        live: runs the teacher for views that are not stored yet.
-        teacher_id: identifies the teacher's weights.
-        cache_dir: parent of the store.
-        stages: what of the stage maps to store.
+        live: the teacher, which runs for views that are not stored yet.
+        images: the images of the run.
+        rule: how their crops are cut.
+        cache_dir: parent folder of the store.
+        stages: the stage maps to store.
     """
 
-    input_size = None  # no teacher pixels are needed at a step
+    source: Literal["live", "stored"] = "stored"
+    input_size: int | None = None  # needs no pixels
 
     def __init__(
         self,
         live: LiveTeacher,
-        teacher_id: str,
         images: TrainImages,
         rule: CropRule,
         cache_dir: Path,
@@ -64,14 +66,14 @@ class CachedTeacher:
         self._rule = rule
         key = json.dumps(
             {
-                "teacher": teacher_id,
+                "teacher": live.info.id,
                 "preprocessing": live.preprocessing.model_dump(mode="json"),
                 "crops": [rule.scale, rule.flip, rule.seed],
                 "images": images.fingerprint,
                 "stored_side": images.size,  # crops are rectangles of the stored images
                 "bfloat16": live.autocast,
             }
-            # Only where it is so: stores from before this option was there keep their names.
+            # Only if set, so that stores older than this option keep their names.
             | ({"mirror": True} if live.mirror else {}),
             sort_keys=True,
         )
@@ -79,8 +81,20 @@ class CachedTeacher:
         self._views: dict[int, np.ndarray] = {}
         self._maps: dict[tuple[int, StoredStage], np.ndarray] = {}
 
+    @property
+    def info(self) -> CheckpointInfo:
+        return self.live.info
+
+    @property
+    def reduction(self) -> dict[str, Any] | None:
+        return self.live.reduction
+
+    def keep(self, run: Path) -> None:
+        """Save in the run's folder what the live teacher saves there."""
+        self.live.keep(run)
+
     def __call__(self, batch: Batch, stages: bool) -> tuple[torch.Tensor, list[torch.Tensor | None] | None]:
-        """Embeddings float32 [V·B, D] and, if asked for, the stored stages among four (None for the others)."""
+        """Embeddings float32 [V·B, D] and, if asked for, the four stage maps (None for stages not stored)."""
         rows = [torch.from_numpy(self._views[view][batch.indices].astype(np.float32)) for view in batch.views]
         embeddings = torch.cat(rows).to(self.live.device)
         if not stages:
@@ -92,10 +106,10 @@ class CachedTeacher:
         return embeddings, maps
 
     def prepare(self, views: tuple[int, ...]) -> None:
-        """Make the store of ``views`` available, computing what is missing.
+        """Open the store of ``views``, computing what is missing.
 
         Raises:
-            Failure: it cannot be written, or the teacher's maps are not finite.
+            Failure: the store cannot be written, or the teacher's maps are not finite.
         """
         for view in views:
             absent = [stage for stage in self.stages if not self._load_maps(view, stage)]
@@ -115,7 +129,7 @@ class CachedTeacher:
                 self._load_maps(view, stage)
 
     def missing_bytes(self, views: int) -> int:
-        """Bytes that the stage maps of the first ``views`` views still need on the disk."""
+        """Bytes of the stage maps of the first ``views`` views that are not on disk yet."""
         return sum(
             len(self._images) * 2 * stage.row
             for view in range(views)
@@ -174,7 +188,7 @@ class CachedTeacher:
                 np.save(temporary, rows)
 
     def _remove_stale(self) -> None:
-        """Remove what killed runs left half-written: gigabytes, for maps."""
+        """Remove half-written files of killed runs, which are gigabytes for maps."""
         for leftover in self._folder.glob(".*view-*"):
             try:
                 if time.time() - leftover.stat().st_mtime > _STALE_SECONDS:
@@ -184,9 +198,9 @@ class CachedTeacher:
 
 
 def has_room(teacher: CachedTeacher, views: int, limit_gb: float, cache_dir: Path) -> bool:
-    """Whether the stage maps of ``views`` views may be stored; says in a line what they take."""
+    """Whether the stage maps of ``views`` views may be stored; reports their size in one line."""
     wanted, missing = teacher.all_bytes(views), teacher.missing_bytes(views)
-    size = f"the teacher's stage maps of {views} crops an image take {wanted / 1e9:.3g} GB"
+    size = f"the teacher's stage maps of {views} crops per image take {wanted / 1e9:.3g} GB"
     if wanted > limit_gb * 1e9:
         note(f"{size}, more than --teacher-store-gb {limit_gb:g}: the teacher runs at every step")
         return False
@@ -201,7 +215,7 @@ def has_room(teacher: CachedTeacher, views: int, limit_gb: float, cache_dir: Pat
 
 
 def _mapped(path: Path, count: int) -> np.ndarray | None:
-    """A stored matrix of ``count`` rows, or None where there is none that is whole."""
+    """Map a stored matrix of ``count`` rows; None if it is absent or damaged."""
     try:
         stored = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError):
@@ -210,9 +224,9 @@ def _mapped(path: Path, count: int) -> np.ndarray | None:
 
 
 def _row_writer(file: BinaryIO, shape: tuple[int, int]) -> Callable[[int, np.ndarray], None]:
-    """Begin a .npy file of float16 ``shape``; what is returned writes rows from a given one on, from any thread.
+    """Begin a .npy file of float16 ``shape`` and return a function ``write(first, rows)`` for any thread.
 
-    Written, not mapped: a full disk is an error then, and not a SIGBUS.
+    The file is written, not mapped: a full disk then raises an error instead of SIGBUS.
     """
     np.lib.format.write_array_header_1_0(file, {"descr": "<f2", "fortran_order": False, "shape": shape})
     start, lock = file.tell(), threading.Lock()

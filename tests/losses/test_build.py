@@ -13,19 +13,19 @@ pytest.importorskip("pytorch_metric_learning")
 
 import distill.losses
 from distill.console import Failure, UsageFailure
-from distill.losses import METHODS, parse_method
+from distill.losses import LOSSES, LossContext, LossSpec, parse_method
 from distill.losses.build import build_losses
 
-OWN, OTHER = (4, 8, 12, 16), (8, 16, 24, 32)
+STUDENT, TEACHER = (4, 8, 12, 16), (8, 16, 24, 32)
 
 
-def build(text, embedding_size=6, teacher_size=6, num_classes=4, teacher_stages=OTHER):
+def build(text, embedding_size=6, teacher_size=6, num_classes=4, teacher_stages=TEACHER):
     return build_losses(
         parse_method(text),
         embedding_size=embedding_size,
         teacher_size=teacher_size,
         num_classes=num_classes,
-        student_stage_channels=OWN,
+        student_stage_channels=STUDENT,
         teacher_stage_channels=teacher_stages,
     )
 
@@ -43,19 +43,19 @@ def inputs(n=8, teacher_size=6, seed=0):
         "student": torch.nn.functional.normalize(random(n, 6)).requires_grad_(),
         "teacher": torch.nn.functional.normalize(random(n, teacher_size)),
         "labels": torch.arange(n) // 2 % 4,
-        "student_stages": [m.requires_grad_() for m in maps(OWN, 16)],
-        "teacher_stages": maps(OTHER, 32),
+        "student_stages": [m.requires_grad_() for m in maps(STUDENT, 16)],
+        "teacher_stages": maps(TEACHER, 32),
     }
 
 
-@pytest.mark.parametrize("name", sorted(METHODS))
+@pytest.mark.parametrize("name", sorted(LOSSES.names()))
 def test_every_method_builds_and_trains(name):
     losses, given = build(name), inputs()
     parts = losses(**given)
     assert set(parts) == {"loss", name}
     parts["loss"].backward()
     assert torch.isfinite(parts["loss"]) and parts["loss"].item() > 0
-    assert parts["loss"].item() == pytest.approx(METHODS[name].weight * parts[name].item())
+    assert parts["loss"].item() == pytest.approx(LOSSES[name].weight * parts[name].item())
     assert not parts[name].requires_grad
     reached = given["student_stages"][2] if losses.needs_stages else given["student"]
     assert reached.grad is not None and reached.grad.abs().sum() > 0
@@ -197,3 +197,49 @@ def test_autocast_does_not_reach_the_losses(text):
 def test_docstring_examples(module):
     result = doctest.testmod(importlib.import_module(f"distill.losses.{module}"))
     assert result.failed == 0
+
+
+class _MarginOfTheTeacher(torch.nn.Module):
+    """A loss on embeddings, or maps, of both networks, and labels."""
+
+    def forward(self, student, teacher, labels):
+        if isinstance(student, list):
+            return sum((s.mean() - t.mean()).abs() for s, t in zip(student, teacher, strict=True)) * len(labels)
+        return ((student - teacher) * labels[:, None]).square().sum()
+
+
+def test_a_loss_may_take_the_teacher_and_labels():
+    spec = LossSpec(
+        help="", equation="", source="", build=lambda context: _MarginOfTheTeacher(), labels=True, stages="optional"
+    )
+    given, mask = inputs(), torch.tensor([True] * 5 + [False] * 3)
+    with LOSSES.added("margin", spec):
+        losses = build("margin:2")
+        assert (losses.needs_teacher, losses.needs_labels) == (True, True)
+        expected = ((given["student"] - given["teacher"]) * given["labels"][:, None])[:5].square().sum()
+        assert losses(**given, labelled_mask=mask)["margin"].item() == pytest.approx(expected.item())
+        with pytest.raises(Failure, match="no labels for 'margin'"):
+            losses(given["student"], given["teacher"])
+        maps = zip(given["student_stages"][1:3], given["teacher_stages"][1:3], strict=True)
+        expected = 5 * sum((s[:5].mean() - t[:5].mean()).abs() for s, t in maps)
+        assert build("margin@2,3")(**given, labelled_mask=mask)["margin"].item() == pytest.approx(expected.item())
+
+
+def test_the_context_has_the_channels_of_the_chosen_stages():
+    seen = []
+    spec = LossSpec(
+        help="", equation="", source="", build=lambda c: seen.append(c) or torch.nn.Identity(), stages="optional"
+    )
+    with LOSSES.added("sizes", spec):
+        build("sizes@2,4", teacher_size=9)
+        build("sizes")
+    assert seen == [
+        LossContext(6, 9, 4, student_channels=(8, 16), teacher_channels=(16, 32)),
+        LossContext(6, 6, 4),
+    ]
+
+
+@pytest.mark.parametrize("fields", [dict(stages="maps"), dict(default_stages=(2, 3))])
+def test_a_spec_whose_stages_do_not_fit_is_refused(fields):
+    with pytest.raises(ValueError, match="default_stages"):
+        LossSpec(help="", equation="", source="", build=lambda context: torch.nn.Identity(), **fields)

@@ -1,4 +1,4 @@
-"""Each loss against numbers written out by hand, and against what others wrote."""
+"""Each loss against values computed by hand and against other implementations."""
 
 from __future__ import annotations
 
@@ -78,10 +78,10 @@ def test_hint_of_other_channels_and_sizes_adds_stages():
     student = [torch.rand(3, 4, 14, 14), torch.rand(3, 6, 4, 4)]
     teacher = [torch.rand(3, 8, 7, 7), torch.rand(3, 5, 8, 8)]
     each = []
-    for adaptor, own, other in zip(loss.adaptors, student, teacher, strict=True):
-        side = min(own.shape[2], other.shape[2])
+    for adaptor, ours, targets in zip(loss.adaptors, student, teacher, strict=True):
+        side = min(ours.shape[2], targets.shape[2])
         pool = torch.nn.AdaptiveAvgPool2d(side)
-        each.append(0.5 * torch.nn.functional.mse_loss(adaptor(pool(own)), pool(other)).item())
+        each.append(0.5 * torch.nn.functional.mse_loss(adaptor(pool(ours)), pool(targets)).item())
     assert loss(student, teacher).item() == pytest.approx(sum(each), rel=1e-5)
 
 

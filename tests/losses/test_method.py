@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distill.console import UsageFailure
-from distill.losses import METHODS, Method, Term, parse_method
+from distill.console import Failure, UsageFailure
+from distill.losses import LOSSES, Method, Term, parse_method
 
 
 def test_the_issue_example():
@@ -99,14 +101,14 @@ def test_refused(text, message):
     assert error.value.cure and "\n" not in str(error.value) and error.value.exit_code == 2
 
 
-TERMS = st.sampled_from(sorted(METHODS)).flatmap(
+TERMS = st.sampled_from(sorted(LOSSES.names())).flatmap(
     lambda name: st.builds(
         Term,
         st.just(name),
         st.floats(min_value=0, exclude_min=True, allow_infinity=False, allow_nan=False),
         st.just(())
-        if METHODS[name].stages == "none"
-        else st.sets(st.integers(1, 4), min_size=1 if METHODS[name].stages == "maps" else 0).map(sorted).map(tuple),
+        if LOSSES[name].stages == "none"
+        else st.sets(st.integers(1, 4), min_size=1 if LOSSES[name].stages == "maps" else 0).map(sorted).map(tuple),
     )
 )
 
@@ -128,15 +130,57 @@ def test_any_text_is_read_or_refused(text):
     assert parse_method(str(method)) == method
 
 
-def test_the_grammar_needs_no_torch():
-    code = "import sys, distill.losses as l; l.parse_method('relative+triplet'); assert 'torch' not in sys.modules"
+def test_listing_losses_and_refusing_unknown_ones_needs_no_torch():
+    code = """
+import sys
+from distill.console import UsageFailure
+from distill.losses import LOSSES, parse_method
+
+assert "relative" in LOSSES and "triplet" in LOSSES.names()
+try:
+    parse_method("realtive")
+except UsageFailure as error:
+    assert "did you mean 'relative'" in str(error)
+else:
+    raise AssertionError
+assert "torch" not in sys.modules
+"""
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_every_method_is_documented():
-    from pathlib import Path
+def test_help_lists_the_losses():
+    from distill.losses.registry import LABEL_LOSSES
+    from distill.training.config import StudentConfig, TeacherConfig
 
-    text = (Path(__file__).parents[2] / "docs" / "methods.md").read_text(encoding="utf-8")
-    for name, spec in METHODS.items():
-        assert f"`{name}`" in text, name
-        assert f"| {spec.weight:g} |" in text
+    assert [name for name, spec in LOSSES.items() if not spec.teacher] == list(LABEL_LOSSES)
+    assert all(spec.labels for name, spec in LOSSES.items() if not spec.teacher)
+    student, teacher = (config.model_fields["method"].description for config in (StudentConfig, TeacherConfig))
+    assert student.endswith(": " + ", ".join(LOSSES.names()) + ".")
+    assert teacher.endswith(": " + ", ".join(LABEL_LOSSES) + ".")
+
+
+def test_the_tables_of_the_docs_agree_with_the_specs(monkeypatch, tmp_path):
+    tables = script("methods_table")
+    page = tables.PAGE.read_text(encoding="utf-8")
+    assert tables.updated(page) == page
+    for name, spec in LOSSES.items():
+        (row,) = (
+            line for line in page.splitlines() if line.startswith(f"| `{name}` | {spec.help} | {spec.equation} | ")
+        )
+        assert f" | {spec.weight:g} | " in row
+        assert f"**`{name}`**" in page or name in ("rkd_distance", "rkd_angle")
+    # A page of older specs is found, and mended.
+    monkeypatch.setattr(tables, "PAGE", tmp_path / "methods.md")
+    tables.PAGE.write_text(page.replace("| 9.6 |", "| 9 |"), encoding="utf-8")
+    with pytest.raises(Failure, match="methods_table.py"):
+        tables.main(check=True)
+    tables.main(check=False)
+    assert tables.PAGE.read_text(encoding="utf-8") == page
+    tables.main(check=True)
+
+
+def script(name):
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).parents[2] / "scripts" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -8,13 +8,13 @@ from distill.console import UsageFailure
 from distill.training.degrade import parse_degrade
 
 
-def picture() -> torch.Tensor:
+def image() -> torch.Tensor:
     return torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, 32, 32), dtype=np.uint8))
 
 
 @pytest.mark.parametrize("text", ["lowres:4", "blur:2", "jpeg:5", "lowres:2+jpeg:30"])
-def test_degraded_pictures_keep_shape_and_lose_detail(text):
-    before = picture()
+def test_degraded_images_keep_shape_and_lose_detail(text):
+    before = image()
     after = parse_degrade(text)(before)
     assert after.shape == before.shape and after.dtype == torch.uint8
 

@@ -184,7 +184,7 @@ def test_cached_teacher_embeddings_train_like_a_live_teacher(tmp_path, teacher_r
     assert same(cached, weights(tmp_path / "again"))
 
 
-def test_crops_are_cut_from_pictures_of_the_size_that_is_asked_for(tmp_path, teacher_run):
+def test_crops_are_cut_from_images_of_the_requested_size(tmp_path, teacher_run):
     from distill.training.setup import prepare
 
     noise = np.random.default_rng(0)
@@ -192,7 +192,7 @@ def test_crops_are_cut_from_pictures_of_the_size_that_is_asked_for(tmp_path, tea
         (tmp_path / "pictures" / name).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(noise.integers(0, 256, (70, 90, 3), dtype=np.uint8)).save(tmp_path / "pictures" / name)
     folders = set()
-    # Without being asked: what the centre crop of 32 pixels is cut from. Nothing is enlarged.
+    # By default: what the centre crop of 32 pixels is cut from. Nothing is enlarged.
     for size, height in ((None, 37), (50, 50), (100, 70)):
         options = dict(data=f"folder:{tmp_path / 'pictures'}", stored_size=size, input_size=32, images_per_class=2)
         setup = prepare(

@@ -175,8 +175,8 @@ def test_a_student_learns_the_space_of_the_reduced_teacher(tmp_path, wide_teache
     assert record["of"] == read_info(wide_teacher).id and 0.5 < record["variance_kept"] <= 1
     evaluate_run(tmp_path / "run", None, None, "train", tmp_path / "run" / "teacher", False)
     assert "poor asymmetric" not in capsys.readouterr().err
-    own, others = cosines(tmp_path / "run", tmp_path / "run" / "teacher")
-    assert own > 0.6 and abs(others) < 0.2
+    same, different = cosines(tmp_path / "run", tmp_path / "run" / "teacher")
+    assert same > 0.6 and abs(different) < 0.2
     with pytest.raises(UsageFailure, match="--gallery-model .*run/teacher"):
         evaluate_run(tmp_path / "run", None, None, "train", wide_teacher, False)
     # A checkpoint like any other: it teaches the next student, whatever its seed.

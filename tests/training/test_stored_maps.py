@@ -98,10 +98,13 @@ def test_the_one_channel_map_gives_the_attention_of_the_whole(grid):
 
 
 def test_no_more_is_stored_than_the_losses_look_at():
-    teacher, own = [(8, 16, 16), (16, 8, 8), (32, 4, 4), (64, 2, 2)], [(4, 8, 8), (8, 4, 4), (8, 4, 4), (9, 4, 4)]
+    teacher, student_shapes = (
+        [(8, 16, 16), (16, 8, 8), (32, 4, 4), (64, 2, 2)],
+        [(4, 8, 8), (8, 4, 4), (8, 4, 4), (9, 4, 4)],
+    )
 
     def stored(text: str) -> list[str]:
-        return [stage.name for stage in stored_stages(parse_method(text).teacher_maps, teacher, own)]
+        return [stage.name for stage in stored_stages(parse_method(text).teacher_maps, teacher, student_shapes)]
 
     assert stored("attention@1,4") == ["stage1-attention-1x8x8", "stage4-attention-1x2x2"]
     assert stored("hint@2,3") == ["stage2-grid-16x4x4", "stage3-grid-32x4x4"]
@@ -132,10 +135,10 @@ def test_stored_maps_are_the_live_ones_within_float16(tmp_path, teacher_run):
         assert expected.shape[1:] == stage.shape == maps[stage.stage - 1].shape[1:]
         assert (maps[stage.stage - 1] - expected).abs().max() <= 2.0**-11 * expected.abs().max()
     # What counts: every term of the method sees the same.
-    own = [torch.rand(8, *shape) for shape in stage_shapes(setup.model, 32)]
+    maps_of_student = [torch.rand(8, *shape) for shape in stage_shapes(setup.model, 32)]
     embeddings = torch.nn.functional.normalize(torch.rand(8, 16))
-    one = setup.losses(embeddings, stored, student_stages=own, teacher_stages=maps)
-    two = setup.losses(embeddings, fresh, student_stages=own, teacher_stages=live)
+    one = setup.losses(embeddings, stored, student_stages=maps_of_student, teacher_stages=maps)
+    two = setup.losses(embeddings, fresh, student_stages=maps_of_student, teacher_stages=live)
     assert set(one) == {"loss", "hint", "attention", "hint_relative", "similarity_preserving"}
     for name, value in one.items():
         assert value.item() == pytest.approx(two[name].item(), rel=2e-3)
@@ -146,7 +149,7 @@ def test_training_from_stored_maps_needs_the_teacher_once(tmp_path, teacher_run,
     train_run("student", student(teacher_run, **options, teacher_crops=0), tmp_path / "live")
     assert stores(tmp_path / "cache") == []
     train_run("student", student(teacher_run, **options, teacher_crops=2), tmp_path / "stored")
-    assert "stage maps of 2 crops an image take" in capsys.readouterr().err
+    assert "stage maps of 2 crops per image take" in capsys.readouterr().err
     live, stored = weights(tmp_path / "live"), weights(tmp_path / "stored")
     # Adam's first steps amplify the rounding of tiny gradients.
     assert 0 < max(float((live[n] - stored[n]).abs().max()) for n in live if "running" not in n) < 0.002

@@ -40,7 +40,7 @@ def prepared(tmp_path: Path, teacher: Path, **options) -> Setup:
     return prepare(student(teacher, cache_dir=tmp_path / "cache", **options), tmp_path / "run")
 
 
-def test_the_mean_of_a_picture_and_its_mirror_image_is_the_target(tmp_path, teacher_run):
+def test_the_mean_of_an_image_and_its_mirror_image_is_the_target(tmp_path, teacher_run):
     plain = prepared(tmp_path, teacher_run, teacher_crops=0, teacher_mirror=False).teacher
     both = prepared(tmp_path, teacher_run, teacher_crops=0).teacher
     pixels = torch.randint(0, 256, (5, 3, 32, 32), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
@@ -49,7 +49,7 @@ def test_the_mean_of_a_picture_and_its_mirror_image_is_the_target(tmp_path, teac
     mean = (one + other) / (one + other).norm(dim=1, keepdim=True)
     np.testing.assert_allclose(both.embed(pixels)[0], mean, atol=1e-6)
     np.testing.assert_allclose(both.embed(pixels.flip(3))[0], mean, atol=1e-6)
-    # Stage maps are those of the picture as it is.
+    # Stage maps are those of the unmirrored image.
     for ours, theirs in zip(both.embed(pixels, stages=True)[1], plain.embed(pixels, stages=True)[1], strict=True):
         assert torch.equal(ours, theirs)
 
@@ -97,7 +97,7 @@ def test_stored_crops_come_back_mirrored_every_other_time(tmp_path, teacher_run,
 
 @pytest.mark.parametrize("method", ["absolute", "relaxed_contrastive", "hint@3+absolute"])
 def test_stored_and_live_targets_agree(tmp_path, teacher_run, method):
-    # As many crops as the epochs need: none comes round again, so both see the same pictures.
+    # As many crops as the epochs need: none is reused, so both see the same images.
     for name, crops in (("live", 0), ("stored", 4)):
         train_run(
             "student",
@@ -121,6 +121,6 @@ def test_stage_maps_keep_the_crop_as_it_is(tmp_path, teacher_run):
         assert trainer._views(1) == ((1,), (False,))
 
 
-def test_pictures_that_are_not_mirrored_are_refused(tmp_path, teacher_run):
+def test_images_that_are_not_mirrored_are_refused(tmp_path, teacher_run):
     with pytest.raises(UsageFailure, match="--teacher-mirror.*not mirrored"):
         train_run("student", student(teacher_run, flip=None), tmp_path / "run")

@@ -66,7 +66,7 @@ def run(lfw: Path) -> Path:
 
 
 def similarities(run: Path, lfw: Path, name: str):
-    """By hand: every picture embedded, one product a pair."""
+    """By hand: every image embedded, one product per pair."""
     images = open_data(f"lfw:{lfw}?counts=any")
     model, info = load_checkpoint(run)
     rows = embed_images(model, info.preprocessing, images).rows.astype(np.float64)
@@ -85,7 +85,7 @@ def test_ten_sets_or_as_many_as_there_are(run: Path, lfw: Path, capsys: pytest.C
     assert found["accuracy"] == pytest.approx(expected.accuracy)
     assert (found["ci95_low"], found["ci95_high"]) == pytest.approx(expected.ci95)
     assert found["standard_error"] == pytest.approx(expected.standard_error)
-    assert "1 of its 4 people were trained on, e.g. Ann_Lee" in " ".join(err.split())
+    assert "1 of its 4 people are in the training data, e.g. Ann_Lee" in " ".join(err.split())
 
 
 def test_view_1_takes_its_threshold_from_the_other_list(run: Path, lfw: Path) -> None:
@@ -101,9 +101,9 @@ def test_what_is_refused(run: Path, lfw: Path, tmp_path: Path, capsys: pytest.Ca
     pairs = str(lfw / "pairs.txt")
     for arguments, code, says in [
         (["--pairs", str(lfw / "pairsDevTest.txt")], 2, "add --threshold-pairs FILE"),
-        (["--threshold-pairs", pairs], 2, "goes with --pairs"),
-        (["--pairs", pairs, "--nmi"], 2, "--pairs takes neither"),
-        (["--pairs", pairs, "--part", "train"], 2, "--pairs takes neither"),
+        (["--threshold-pairs", pairs], 2, "needs --pairs"),
+        (["--pairs", pairs, "--nmi"], 2, "--pairs takes none of"),
+        (["--pairs", pairs, "--part", "train"], 2, "--pairs takes none of"),
         (["--pairs", str(tmp_path / "none.txt")], 1, "no such file"),
         (["--pairs", pairs, "--data", "glyphs:classes=4,faces=2"], 1, "is not in glyphs"),
     ]:
@@ -112,10 +112,10 @@ def test_what_is_refused(run: Path, lfw: Path, tmp_path: Path, capsys: pytest.Ca
         assert says in " ".join(capsys.readouterr().err.split())
 
 
-def test_every_picture_of_the_pairs_is_needed(run: Path, lfw: Path, tmp_path: Path) -> None:
+def test_every_image_of_the_pairs_is_needed(run: Path, lfw: Path, tmp_path: Path) -> None:
     import shutil
 
     copy = Path(shutil.copytree(lfw, tmp_path / "copy"))
     (copy / "lfw" / "Bo_Ek" / "Bo_Ek_0002.png").write_bytes(b"")
-    with pytest.raises(Failure, match="Bo_Ek/Bo_Ek_0002.png of the pairs cannot be read"):
+    with pytest.raises(Failure, match="Bo_Ek/Bo_Ek_0002.png, an image of the pairs, cannot be read"):
         verify_run(run, f"lfw:{copy}?counts=any", copy / "pairs.txt")

@@ -1,4 +1,4 @@
-"""Whitening by classes and by pictures: against scikit-learn, by its definition, and as a command."""
+"""Whitening by classes and by images: against scikit-learn, by its definition, and as a command."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_covariance_inside_classes_is_scikit_learns():
     peer = LinearDiscriminantAnalysis(solver="eigen", store_covariance=True).fit(rows, labels)  # divides by N
     ours = within_class_covariance(rows, labels)
     assert ours * (len(rows) - 9) / len(rows) == pytest.approx(peer.covariance_, rel=1e-9)
-    # A class of one picture changes nothing, and names of classes are any numbers in any order.
+    # A class of one image changes nothing, and names of classes are any numbers in any order.
     turn = random.permutation(len(labels) + 1)
     again = within_class_covariance(np.vstack([rows, 100 * np.ones(5)])[turn], np.append(7 * labels - 3, 99)[turn])
     assert again == pytest.approx(ours, rel=1e-9)
@@ -62,19 +62,19 @@ def test_no_direction_is_blown_up_without_bound():
     assert np.diag(matrix) == pytest.approx([0.5**0.5, 10.0])
     with pytest.raises(Failure, match="are equal"):
         whitening_matrix(np.zeros((3, 3)), 1.0)
-    with pytest.raises(Failure, match="no class has two pictures"):
+    with pytest.raises(Failure, match="no class has two images"):
         within_class_covariance(np.eye(3), np.arange(3))
 
 
-def test_classes_never_seen_are_found_where_pictures_differ_in_few_loud_directions():
+def test_classes_never_seen_are_found_where_images_differ_in_few_loud_directions():
     random = np.random.default_rng(0)
-    loud = np.where(np.arange(32) < 4, 8.0, 0.5)  # how pictures of one class differ, in any class
+    loud = np.where(np.arange(32) < 4, 8.0, 0.5)  # how images of one class differ, in any class
 
-    def pictures(classes: int) -> tuple[np.ndarray, np.ndarray]:
+    def images_of(classes: int) -> tuple[np.ndarray, np.ndarray]:
         labels = np.repeat(np.arange(classes), 10)
         return _unit(random.normal(size=(classes, 32))[labels] + loud * random.normal(size=(len(labels), 32))), labels
 
-    seen, unseen = pictures(60), pictures(60)
+    seen, unseen = images_of(60), images_of(60)
     before = retrieval_scores(unseen[0].astype(np.float32), unseen[1], (1,)).recall[1]
     matrix = whitening_matrix(within_class_covariance(*seen), 1.0)
     after = retrieval_scores(_unit(unseen[0] @ matrix).astype(np.float32), unseen[1], (1,)).recall[1]
@@ -127,7 +127,7 @@ def test_a_run_is_whitened_by_the_labels_it_used_and_measured_as_evaluate_does(r
         "data": DATA,
         "of": old.id,
     }
-    assert f"{len(seen)} pictures say little of 16 directions" in " ".join(said.split())
+    assert f"{len(seen)} images are few for 16 directions" in " ".join(said.split())
 
     model, _ = load_checkpoint(run)
     rows = embed_images(model, old.preprocessing, seen)
@@ -164,8 +164,8 @@ def test_what_is_refused(run, tmp_path, capsys):
     (tmp_path / "begun" / "state.pt").write_bytes(b"")
     single = "glyphs:classes=12,faces=1,size=32"
     for arguments, code, says in [
-        ([str(run), "--out", str(run)], 2, "the run that is whitened"),
-        ([str(run), "--overwrite", "--out", str(run.parent)], 2, "or holds it"),
+        ([str(run), "--out", str(run)], 2, "is the run to whiten"),
+        ([str(run), "--overwrite", "--out", str(run.parent)], 2, "or contains it"),
         ([str(run), "--out", str(tmp_path / "full")], 2, "is not empty and not a run"),
         ([str(run), "--out", str(tmp_path / "file")], 2, "is a file"),
         ([str(run), "--out", str(tmp_path / "done")], 2, "--overwrite it"),
@@ -174,7 +174,7 @@ def test_what_is_refused(run, tmp_path, capsys):
         ([str(tmp_path / "bare"), "--out", str(tmp_path / "o")], 2, "add --data"),
         ([str(tmp_path / "none"), "--out", str(tmp_path / "o")], 1, "no such checkpoint folder"),
         ([str(run), "--strength", "2", "--out", str(tmp_path / "o")], 2, "--strength"),
-        ([str(run), "--data", single, "--out", str(tmp_path / "o")], 1, "no class has two pictures"),
+        ([str(run), "--data", single, "--out", str(tmp_path / "o")], 1, "no class has two images"),
     ]:
         capsys.readouterr()
         assert run_app(app, ["whiten", *arguments]) == code, arguments
