@@ -61,7 +61,7 @@ class Registry(Generic[Entry]):
         return name in self._table
 
     def __getitem__(self, name: str) -> Entry:
-        """Return the entry of this name, importing it if need be.
+        """Return the entry of this name, importing it on first use.
 
         Raises:
             UsageFailure: unknown name.

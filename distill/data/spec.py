@@ -48,7 +48,7 @@ def open_data(spec: str) -> ImageSet:
 
     Raises:
         UsageFailure: unknown kind or option, or a value out of range.
-        Failure: the path does not exist, or does not hold what the kind expects.
+        Failure: the path does not exist, or does not contain what the kind expects.
     """
     name, colon, rest = spec.partition(":")
     if name not in KINDS and os.path.isdir(spec):

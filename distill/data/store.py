@@ -63,7 +63,7 @@ class PixelStore:
             images: Images to decode.
             size: Images whose shorter side is larger are reduced to it (Pillow's antialiased
                 bilinear, longer side ``longer * size // shorter``); smaller ones stay unchanged.
-            cache_dir: Folder, created if need be.
+            cache_dir: Folder, created if missing.
             workers: Number of decoding threads.
 
         Raises:

@@ -37,8 +37,7 @@ def nearest(
         queries: ``[Q, D]`` real numbers.
         gallery: ``[G, D]``, or None: the queries are the gallery.
         k: Neighbours per query, at most G (G − 1 if the query itself is excluded).
-        exclude_self: Exclude gallery row i from the result of query i. None: true only if
-            ``gallery`` is None.
+        exclude_self: Exclude gallery row i from the result of query i. Default: ``gallery is None``.
         chunk: Maximum number of queries at a time; fewer if the gallery is large.
 
     Returns:

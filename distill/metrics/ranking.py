@@ -50,7 +50,7 @@ def retrieval_scores(
 
     Args:
         exclude_self: Exclude gallery row i from the result of query i, for a gallery of
-            the same images embedded by another model. None: true only if ``gallery`` is None.
+            the same images embedded by another model. Default: ``gallery is None``.
 
     Raises:
         Failure: wrong shapes, NaN or infinity, no query can be answered.

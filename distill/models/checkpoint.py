@@ -23,7 +23,7 @@ def save_checkpoint(folder: str | Path, model: Embedder, info: CheckpointInfo) -
     ``load_checkpoint`` refuses the pair.
 
     Args:
-        folder: Created if need be; other files in it stay.
+        folder: Created if missing; other files in it stay.
         model: Its weights are saved as float32, contiguous.
         info: ``arch``, ``embedding_size``, ``weights`` and ``weights_sha256`` are taken from the model.
 

@@ -161,7 +161,7 @@ class MobileNetV1(Backbone):
         A network with a patch stem also takes weights of the whole network; its stem is then fitted to the layers
         that it replaces.
         """
-        # The network that the file may hold beside this one.
+        # The file may also contain weights of the network without a patch stem.
         whole = MobileNetV1(self.alpha) if self.patch else None
         if path.suffix.lower() in KERAS_SUFFIXES:
             from distill.models.keras_weights import keras_state_dict
@@ -173,7 +173,7 @@ class MobileNetV1(Backbone):
             source = self
             state = read_matching(path, self)
             layout = "own names"
-            # The stem's window tells the two apart: neither a head nor another width makes a whole network.
+            # Compare the window of the stem: neither a head nor another width makes it the whole network.
             stem = state.get("stem.weight")
             if whole is not None and stem is not None and stem.shape[1:] == whole.stem.weight.shape[1:]:
                 source = whole

@@ -25,7 +25,7 @@ class BackboneSpec:
 
     Attributes:
         build: Called with the name of the backbone (its ``arch``); returns the network with random weights.
-        build_pretrained: The same with ImageNet weights, downloaded if need be; None if none are published.
+        build_pretrained: The same with ImageNet weights, downloaded on first use; None if none are published.
     """
 
     build: Callable[[str], Backbone]
@@ -60,8 +60,8 @@ def build_backbone(arch: str, weights: str | Path | None = None) -> Backbone:
 
     Args:
         arch: A name in ``BACKBONES``, or ``timm:NAME`` for any network of the timm library.
-        weights: ``None`` (random), ``"imagenet"`` (downloaded), or a file: .safetensors, .pth or .pt, and whatever
-            else the backbone's ``load_weights`` reads. Names and shapes have to fit; the classifier is ignored.
+        weights: ``None`` (random), ``"imagenet"`` (downloaded), or a file: .safetensors, .pth, .pt, or another
+            format that the backbone's ``load_weights`` reads. Names and shapes have to fit; the classifier is ignored.
 
     Returns:
         The backbone in training mode. ``backbone.weights`` records where the weights come from; ``mean`` and ``std``

@@ -24,7 +24,7 @@ STRIDES = (4, 8, 16, 32)
 class TimmBackbone(Backbone):
     """A timm network up to its last feature map (``forward_features``), without its classifier.
 
-    Maps are [N, C, h, w] whatever the layout of the network. For a transformer they hold the patch tokens;
+    Maps are [N, C, h, w] for every layout of the network. For a transformer they hold the patch tokens;
     class and register tokens are dropped.
 
     Args:
