@@ -9,10 +9,10 @@ __all__ = ["SameConv2d", "same_padding"]
 
 
 def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
-    """Zeros that TensorFlow's ``SAME`` puts before and after one axis.
+    """Return the zeros that TensorFlow's ``SAME`` puts before and after one axis.
 
     The output has ``ceil(size / stride)`` cells, the padding is
-    ``max((cells - 1) * stride + kernel - size, 0)``, and an odd zero goes *after*
+    ``max((cells - 1) * stride + kernel - size, 0)``, and the odd zero comes *after*
     (TensorFlow, "Notes on padding combination conventions", tf.nn).
 
     >>> same_padding(224, kernel=3, stride=2)  # PyTorch's padding=1 would be (1, 1)
@@ -26,7 +26,7 @@ def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
 
 
 class SameConv2d(nn.Conv2d):
-    """``nn.Conv2d`` padded as TensorFlow's SAME, for square kernels, without bias.
+    """``nn.Conv2d`` with TensorFlow's SAME padding, for square kernels, without bias.
 
     Input [N, C, H, W], output [N, out, ceil(H / stride), ceil(W / stride)].
     """

@@ -1,43 +1,21 @@
 """What a backbone computes, convolution by convolution: the networks that our own route knows.
 
-MobileNetV1 says so itself. timm's MobileNetV2 and EfficientNet-lite are one class with one kind of block; they are
-known by what they are made of, not by name: ReLU6 or nothing behind each batch norm, no squeeze and excitation.
+A backbone lists its own steps (``Backbone.steps``). timm's MobileNetV2 and EfficientNet-lite are one class with one
+kind of block; they are known by what they are made of, not by name: ReLU6 or nothing behind each batch norm, no
+squeeze and excitation.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
+
+from distill.models.steps import Residual, Step
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from distill.models.backbone import Backbone
 
 __all__ = ["Residual", "Step", "walk"]
-
-
-@dataclass(frozen=True)
-class Step:
-    """A convolution without bias, its batch norm, and ReLU6 where ``relu6``.
-
-    ``padding``: zeros on every side, ``None`` for TensorFlow's SAME, ``"right"`` for that of ``PatchConv2d``.
-    """
-
-    name: str
-    conv: nn.Conv2d
-    bn: nn.Module
-    relu6: bool
-    padding: int | Literal["right"] | None
-
-
-@dataclass(frozen=True)
-class Residual:
-    """What came so far plus what ``other`` gave."""
-
-    name: str
-    other: str
 
 
 class _Unknown(Exception):
@@ -46,14 +24,9 @@ class _Unknown(Exception):
 
 def walk(backbone: Backbone) -> list[Step | Residual] | None:
     """Every step from the image to the last map, in order; ``None``: a network that is not known here."""
-    from distill.models.mobilenet_v1 import MobileNetV1
-    from distill.models.patch_conv import PatchConv2d
-
-    if isinstance(backbone, MobileNetV1):
-        return [
-            Step(layer.name, layer.conv, layer.bn, True, "right" if isinstance(layer.conv, PatchConv2d) else None)
-            for layer in backbone.layers()
-        ]
+    steps = backbone.steps()
+    if steps is not None:
+        return steps
     network = getattr(backbone, "net", None)
     if type(network).__name__ != "EfficientNet" or not type(network).__module__.startswith("timm."):
         return None

@@ -50,8 +50,7 @@ def embedded(folder: Path, variant: str) -> tuple[np.ndarray, np.ndarray]:
     from PIL import ImageOps
 
     from distill.console import progress
-    from distill.data.glyph_scene import photograph
-    from distill.data.glyphs import render_glyph
+    from distill.data.glyphs import render_glyph, simulate_camera
     from distill.data.spec import open_data
     from export.bundle import load_bundle, open_variant
 
@@ -62,7 +61,9 @@ def embedded(folder: Path, variant: str) -> tuple[np.ndarray, np.ndarray]:
         for key in images.keys:
             code, _, face = key.partition("/")
             ink = ImageOps.invert(render_glyph(int(code[2:], 16), face, 64).convert("L"))
-            shots = [bundle.manifest.preprocessing.pixels(photograph(ink, f"{key}#{number}")) for number in range(5)]
+            shots = [
+                bundle.manifest.preprocessing.pixels(simulate_camera(ink, f"{key}#{number}")) for number in range(5)
+            ]
             rows.append(runner.embed(np.stack(shots)))
             bar.advance()
     return np.concatenate(rows), np.repeat(images.labels, 5)
