@@ -15,8 +15,9 @@ from export.bundle.runtime import open_file
 from export.bundle.schema import FineTuning, Licence, Tolerance, Variant
 from export.check import check_embeddings, reference_embeddings, why_failed
 from export.int8.layer_errors import LayerError, compare_layers
-from export.int8.repair.methods import AUTO, METHODS, QatSettings, is_trained, methods_of, without_training
-from export.samples.calibration import CalibrationImages, Samples, plain_text
+from export.int8.repair.methods import AUTO, METHODS, is_trained, methods_of, without_training
+from export.int8.repair.settings import QatSettings
+from export.samples.calibration import CalibrationImages, ExportSamples, plain_text
 from export.targets import Built, Job, Target
 
 __all__ = ["REPAIR_MEAN_COSINE", "Options", "Outcome", "attempt", "built_file"]
@@ -75,7 +76,7 @@ def built_file(scratch: Path, target: Target, method: str) -> Path:
     return scratch / "out" / method.replace("+", "-") / f"{target.name}.{target.suffix}"
 
 
-def attempt(target: Target, job: Job, samples: Samples, reference: np.ndarray, options: Options) -> Outcome:
+def attempt(target: Target, job: Job, samples: ExportSamples, reference: np.ndarray, options: Options) -> Outcome:
     """Build one target and compare it with PyTorch; whatever breaks, the other targets go on.
 
     Args:
@@ -206,7 +207,7 @@ def _fine_tuning(job: Job) -> FineTuning:
     )
 
 
-def _layers(target: Target, job: Job, path: Path, samples: Samples) -> tuple[LayerError, ...]:
+def _layers(target: Target, job: Job, path: Path, samples: ExportSamples) -> tuple[LayerError, ...]:
     if target.format != "tflite" or not target.needs_calibration:
         return ()
     images = CalibrationImages(samples.check_pixels, job.preprocessing, marked=False)

@@ -36,7 +36,7 @@ from export.int8.ranges import parse_rule
 from export.int8.repair.methods import AUTO, is_trained, methods_of
 from export.int8.sensitivity import chosen_layers, parse_exclusion
 from export.int8.training_images import TrainingImages
-from export.samples.calibration import Samples, choose_samples, plain_text
+from export.samples.calibration import ExportSamples, choose_samples, plain_text
 from export.samples.golden import GoldenImages
 from export.targets import Job, leave_out_unfit, select_targets
 
@@ -162,7 +162,7 @@ def without_impossible_repair(options: Options, model: Embedder) -> Options:
 
 
 def _pack(
-    outcomes: tuple[Outcome, ...], out: Path, scratch: Path, info: CheckpointInfo, samples: Samples,
+    outcomes: tuple[Outcome, ...], out: Path, scratch: Path, info: CheckpointInfo, samples: ExportSamples,
     golden: np.ndarray, options: Options, checkpoint: Path,
 ) -> Path | None:  # fmt: skip
     made = [outcome for outcome in outcomes if outcome.variant is not None]
@@ -225,7 +225,7 @@ def _write(folder: Path, name: str, content: bytes) -> dict[str, str | int]:
     return {"file": name, "size_bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
 
-def _provenance(info: CheckpointInfo, samples: Samples, options: Options) -> Provenance:
+def _provenance(info: CheckpointInfo, samples: ExportSamples, options: Options) -> Provenance:
     versions = _versions()
     data = {key: value for key, value in info.data.items() if key != "classes"}
     if "classes" in info.data:  # thousands of names tell an app nothing

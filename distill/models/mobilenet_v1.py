@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from distill.models.backbone import Backbone
 from distill.models.patch_conv import PatchConv2d
 from distill.models.same_conv import SameConv2d
+from distill.models.steps import ConvStep, Step
 
 __all__ = ["ConvLayer", "MobileNetV1"]
 
@@ -141,3 +142,10 @@ class MobileNetV1(Backbone):
                 f"conv_dw_{number}", "depthwise", block.depthwise, block.depthwise_bn, block.depthwise.stride[0]
             )
             yield ConvLayer(f"conv_pw_{number}", "pointwise", block.pointwise, block.pointwise_bn, 1)
+
+    def folding_steps(self) -> list[Step]:
+        """Return ``layers()`` in the form that export folds (``distill.models.steps``)."""
+        return [
+            ConvStep(layer.name, layer.conv, layer.bn, True, "right" if isinstance(layer.conv, PatchConv2d) else None)
+            for layer in self.layers()
+        ]

@@ -1,85 +1,55 @@
-"""What a backbone computes, convolution by convolution: the networks that our own route knows.
+"""Lists the convolutions of a backbone, for the networks that can be folded.
 
-MobileNetV1 says so itself. timm's MobileNetV2 and EfficientNet-lite are one class with one kind of block; they are
-known by what they are made of, not by name: ReLU6 or nothing behind each batch norm, no squeeze and excitation.
+A backbone may list them itself by a method ``folding_steps`` (``distill.models.steps.Foldable``), as MobileNetV1 does.
+timm's MobileNetV2 and EfficientNet-lite, which share one class and one kind of block, are listed here. They are
+recognized by their parts, not by name: ReLU6 or nothing behind each batch norm, no squeeze-and-excitation.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
+
+from distill.models.steps import AddStep, ConvStep, Foldable, Step
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from distill.models.backbone import Backbone
 
-__all__ = ["Residual", "Step", "walk"]
+__all__ = ["walk"]
 
 
-@dataclass(frozen=True)
-class Step:
-    """A convolution without bias, its batch norm, and ReLU6 where ``relu6``.
-
-    ``padding``: zeros on every side, ``None`` for TensorFlow's SAME, ``"right"`` for that of ``PatchConv2d``.
-    """
-
-    name: str
-    conv: nn.Conv2d
-    bn: nn.Module
-    relu6: bool
-    padding: int | Literal["right"] | None
+class _UnknownPart(Exception):
+    """A part of a network that no rule covers."""
 
 
-@dataclass(frozen=True)
-class Residual:
-    """What came so far plus what ``other`` gave."""
-
-    name: str
-    other: str
-
-
-class _Unknown(Exception):
-    """Something that no rule here covers."""
-
-
-def walk(backbone: Backbone) -> list[Step | Residual] | None:
-    """Every step from the image to the last map, in order; ``None``: a network that is not known here."""
-    from distill.models.mobilenet_v1 import MobileNetV1
-    from distill.models.patch_conv import PatchConv2d
-
-    if isinstance(backbone, MobileNetV1):
-        return [
-            Step(layer.name, layer.conv, layer.bn, True, "right" if isinstance(layer.conv, PatchConv2d) else None)
-            for layer in backbone.layers()
-        ]
+def walk(backbone: Backbone) -> list[Step] | None:
+    """Return every step from the image to the last feature map, in order; ``None`` if the network cannot be folded."""
+    if isinstance(backbone, Foldable):
+        return backbone.folding_steps()
     network = getattr(backbone, "net", None)
     if type(network).__name__ != "EfficientNet" or not type(network).__module__.startswith("timm."):
         return None
     try:
         return list(_efficientnet(network))
-    except _Unknown:
+    except _UnknownPart:
         return None
 
 
-def _efficientnet(network: Any) -> Iterator[Step | Residual]:
+def _efficientnet(network: Any) -> Iterator[Step]:
     yield _step("conv_stem", network.conv_stem, network.bn1)
     before = "conv_stem"
     for stage_number, stage in enumerate(network.blocks):
         for number, block in enumerate(stage):
             name = f"blocks.{stage_number}.{number}"
-            last = None
-            for last in _block(name, block):
-                yield last
+            steps: list[Step] = [*_block(name, block)]
             if block.has_skip:
-                last = Residual(f"{name}.add", before)
-                yield last
-            before = last.name
+                steps.append(AddStep(f"{name}.add", before))
+            yield from steps
+            before = steps[-1].name
     yield _step("conv_head", network.conv_head, network.bn2)
 
 
-def _block(name: str, block: Any) -> Iterator[Step]:
+def _block(name: str, block: Any) -> Iterator[ConvStep]:
     from timm.models._efficientnet_blocks import DepthwiseSeparableConv, InvertedResidual
     from torch import nn
 
@@ -92,12 +62,12 @@ def _block(name: str, block: Any) -> Iterator[Step]:
         or block.conv_s2d is not None
         or any(type(part) is not nn.Identity for part in (block.aa, block.se))
     ):
-        raise _Unknown(name)
+        raise _UnknownPart(name)
     for conv, bn in parts:
         yield _step(f"{name}.{conv}", getattr(block, conv), getattr(block, bn))
 
 
-def _step(name: str, conv: Any, bn: Any) -> Step:
+def _step(name: str, conv: Any, bn: Any) -> ConvStep:
     from timm.layers import BatchNormAct2d, Conv2dSame
     from torch import nn
 
@@ -115,5 +85,5 @@ def _step(name: str, conv: Any, bn: Any) -> Step:
         and conv.padding_mode == "zeros"
     )
     if not known:
-        raise _Unknown(name)
-    return Step(name, conv, bn, type(bn.act) is nn.ReLU6, None if same else conv.padding[0])
+        raise _UnknownPart(name)
+    return ConvStep(name, conv, bn, type(bn.act) is nn.ReLU6, None if same else conv.padding[0])

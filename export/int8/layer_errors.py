@@ -75,7 +75,7 @@ def compare_layers(content: bytes, graph: FoldedGraph, images: Iterable[np.ndarr
 def _float_outputs(graph: FoldedGraph, images: list[np.ndarray]) -> list[np.ndarray]:
     import torch
 
-    from export.int8.repair.network import batches, run
+    from export.graph.torch_network import batches, run
 
     parts: dict[str, list[np.ndarray]] = {layer.name: [] for layer in graph.layers}
 

@@ -117,7 +117,7 @@ def graph_ranges(graph: FoldedGraph, images: Callable[[], Iterable[np.ndarray]],
 def _graph_values(graph: FoldedGraph, images: Iterable[np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
     import torch
 
-    from export.int8.repair.network import batches, run
+    from export.graph.torch_network import batches, run
 
     with torch.inference_mode():
         for batch in batches(images):

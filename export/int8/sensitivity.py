@@ -87,7 +87,7 @@ def sensitivities(graph: FoldedGraph, images: Iterable[np.ndarray]) -> dict[str,
     import torch
     from torch.nn import functional as F
 
-    from export.int8.repair.network import batches, run
+    from export.graph.torch_network import batches, run
 
     with torch.inference_mode():
         first = torch.cat(list(batches(islice(images, SENSITIVITY_IMAGES))))
@@ -103,7 +103,7 @@ def sensitivities(graph: FoldedGraph, images: Iterable[np.ndarray]) -> dict[str,
 
 def _rounding_one(name: str, exact: Mapping[str, torch.Tensor]) -> Callable[..., torch.Tensor]:
     """For ``flow``: layer ``name`` is rounded; what comes before it is known already."""
-    from export.int8.repair.network import activate, linear_part
+    from export.graph.torch_network import activate, linear_part
 
     passed = False
 
@@ -119,8 +119,8 @@ def _rounding_one(name: str, exact: Mapping[str, torch.Tensor]) -> Callable[...,
 
 
 def _rounded(layer: Layer, values: torch.Tensor) -> torch.Tensor:
-    from export.int8.repair.bias import as_int8, quantized_weight
-    from export.int8.repair.network import activate, linear_part
+    from export.graph.torch_network import activate, linear_part
+    from export.int8.simulation import as_int8, quantized_weight
 
     exact = activate(layer, linear_part(layer, values))
     coarse = activate(layer, linear_part(layer, values, quantized_weight(layer)))

@@ -21,7 +21,7 @@ from export.samples.golden import GoldenImages, golden_images
 if TYPE_CHECKING:
     from distill.data.imageset import ImageSet
 
-__all__ = ["CHECK_IMAGES", "CalibrationImages", "Samples", "choose_samples", "plain_text"]
+__all__ = ["CHECK_IMAGES", "CalibrationImages", "ExportSamples", "choose_samples", "plain_text"]
 
 CHECK_IMAGES = 64
 
@@ -52,7 +52,7 @@ class CalibrationImages:
 
 
 @dataclass(frozen=True)
-class Samples:
+class ExportSamples:
     """What an export reads of a data set."""
 
     calibration: CalibrationImages | None
@@ -72,7 +72,7 @@ def choose_samples(
     count: int,
     seed: int,
     check_images: int = CHECK_IMAGES,
-) -> Samples:
+) -> ExportSamples:
     """Draw calibration and check images, disjoint.
 
     Args:
@@ -121,7 +121,7 @@ def choose_samples(
             keys=keys[check_images : check_images + count],
             pixels_sha256=tuple(hashlib.sha256(image.tobytes()).hexdigest() for image in calibrating),
         )
-    return Samples(
+    return ExportSamples(
         calibration=CalibrationImages(calibrating, preprocessing) if count else None,
         record=record,
         check_pixels=pixels[:check_images],

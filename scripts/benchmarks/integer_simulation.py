@@ -20,7 +20,7 @@ import typer
 from distill.console import DebugOption, JsonOption, make_app, run_app
 from export.bundle.read import load_bundle
 from export.bundle.tflite_file import interpreter_for
-from export.int8.integers import QuantizedGraph
+from export.int8.quantized_graph import QuantizedGraph
 
 app = make_app(__doc__ or "", default_command="run")
 
@@ -68,8 +68,8 @@ def simulate(numbers: QuantizedGraph, scaled: np.ndarray) -> np.ndarray:
     """Output levels ``[n, D]`` by float32 arithmetic on rounded values; ``scaled``: ``[n, side, side, 3]``."""
     import torch
 
-    from export.int8.repair.fake_quant import on_grid
-    from export.int8.repair.network import linear_part
+    from export.graph.torch_network import linear_part
+    from export.int8.repair.fake_quant import fake_quantize
 
     by_name = {integers.name: integers for integers in numbers.layers}
 
@@ -81,13 +81,13 @@ def simulate(numbers: QuantizedGraph, scaled: np.ndarray) -> np.ndarray:
             weights = torch.from_numpy(held.weight.astype(np.float32) * held.scale.reshape(shape))
             bias = torch.from_numpy(held.bias.astype(np.float32) * held.bias_scale)
         values = linear_part(layer, inputs[0], weights, bias, *inputs[1:])
-        return on_grid(values, torch.tensor(integers.output.scale), integers.output.zero_point)
+        return fake_quantize(values, torch.tensor(integers.output.scale), integers.output.zero_point)
 
     rows = []
     with torch.no_grad():
         for part in np.array_split(scaled, max(1, len(scaled) // 32)):
             images = torch.from_numpy(np.ascontiguousarray(part.transpose(0, 3, 1, 2)))
-            first = on_grid(images, torch.tensor(numbers.input.scale), numbers.input.zero_point)
+            first = fake_quantize(images, torch.tensor(numbers.input.scale), numbers.input.zero_point)
             values = numbers.graph.flow(first, step)
             rows.append((values / numbers.layers[-1].output.scale).round().numpy().astype(int))
     return np.concatenate(rows)

@@ -28,7 +28,8 @@ from distill.console import DebugOption, Failure, JsonOption, make_app, note, ru
 from distill.data.preprocess import Preprocessing
 from export.attempt import built_file
 from export.check import cosines, reference_embeddings
-from export.int8.repair.methods import METHODS, QatSettings, methods_of
+from export.int8.repair.methods import METHODS, methods_of
+from export.int8.repair.settings import QatSettings
 from export.int8.training_images import TrainingImages
 from export.samples.calibration import CalibrationImages, choose_samples
 from export.targets import TARGETS, Job
@@ -46,7 +47,7 @@ def run(
     target: Annotated[str, typer.Option(help="tflite-int8 or onnx-int8.")] = "tflite-int8",
     test_images: Annotated[int, typer.Option(min=2, help="At most, whole classes.")] = 3000,
     seed: Annotated[int, typer.Option(min=0)] = 0,
-    repairs: Annotated[str, typer.Option(help="With commas; default: all.")] = ",".join(METHODS),
+    repairs: Annotated[str, typer.Option(help="With commas; default: all.")] = ",".join(METHODS.names()),
     qat_steps: Annotated[
         int, typer.Option(min=1, help="Batches that the repairs which train see.")
     ] = QatSettings().steps,
@@ -104,16 +105,17 @@ def rescale_channels(
     """
     import torch
 
+    from distill.models.steps import ConvStep
     from export.graph.fold import fold
-    from export.graph.walk import Step, walk
+    from export.graph.torch_network import observe
+    from export.graph.walk import walk
     from export.int8.repair.equalize import groups
-    from export.int8.repair.network import observe
 
     other = copy.deepcopy(model)
     graph = fold(model, preprocessing.input_size)
     seen = observe(graph, calibration.scaled())
     rng = np.random.default_rng(seed)
-    steps = {step.name: step for step in walk(other.backbone) if isinstance(step, Step)}
+    steps = {step.name: step for step in walk(other.backbone) if isinstance(step, ConvStep)}
     moved, total = 0, 0
     with torch.no_grad():
         for group in groups(graph):

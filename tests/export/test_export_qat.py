@@ -14,12 +14,16 @@ from test_repair import PRE
 from distill.console import Failure, UsageFailure
 from distill.data.preprocess import Preprocessing
 from distill.data.spec import open_data
+from distill.models.padding import same_padding
 from export.check import cosines
-from export.graph.folded import Add, Convolution, FoldedGraph, L2Norm, Linear, MeanPool, same_padding
-from export.int8.integers import Grid, QuantizedGraph, input_grid
-from export.int8.repair.fake_quant import FakeQuantNetwork, on_grid
-from export.int8.repair.methods import METHODS, QatSettings, is_trained, methods_of, repair, without_training
-from export.int8.repair.network import batches, observe, run
+from export.graph.folded import Add, Convolution, FoldedGraph, L2Norm, Linear, MeanPool
+from export.graph.torch_network import batches, observe, run
+from export.int8.arithmetic import QuantParams, input_params
+from export.int8.quantized_graph import QuantizedGraph
+from export.int8.repair.fake_quant import FakeQuantNetwork
+from export.int8.repair.methods import METHODS, is_trained, methods_of, repair, without_training
+from export.int8.repair.settings import QatSettings
+from export.int8.torch_arithmetic import fake_quantize
 from export.int8.training_images import TrainingImages
 from export.samples.calibration import CalibrationImages
 
@@ -55,7 +59,7 @@ def tensor(images: CalibrationImages) -> torch.Tensor:
 
 
 def network(graph: FoldedGraph, images: CalibrationImages) -> FakeQuantNetwork:
-    return FakeQuantNetwork(graph, observe(graph, images.scaled()), input_grid(images.preprocessing))
+    return FakeQuantNetwork(graph, observe(graph, images.scaled()), input_params(images.preprocessing))
 
 
 @pytest.fixture(scope="module")
@@ -66,8 +70,8 @@ def training(tmp_path_factory) -> TrainingImages:
 
 
 def test_the_input_grid_is_the_pixels():
-    assert input_grid(PRE) == Grid(1 / 128, 0)
-    odd = input_grid(Preprocessing(input_size=16, resize_size=16, mean=(120, 120, 120), std=(60, 60, 60)))
+    assert input_params(PRE) == QuantParams(1 / 128, 0)
+    odd = input_params(Preprocessing(input_size=16, resize_size=16, mean=(120, 120, 120), std=(60, 60, 60)))
     assert np.isclose(odd.scale, 255 / 60 / 255)
     assert odd.zero_point == (-128 + 120)
 
@@ -76,14 +80,14 @@ def test_rounding_and_its_gradient_by_hand():
     """LSQ, equation 3: inside round(v) - v, outside the limit itself; straight through for the values."""
     values = torch.tensor([-3.0, -0.26, 0.1, 0.74, 70.0], requires_grad=True)
     scale = torch.tensor(0.5, requires_grad=True)
-    got = on_grid(values, scale, 0)
+    got = fake_quantize(values, scale, 0)
     assert torch.allclose(got, torch.tensor([-3.0, -0.5, 0.0, 0.5, 63.5]))
     weights = torch.tensor([1.0, 10.0, 100.0, 1000.0, 1e4])
     (got * weights).sum().backward()
     assert values.grad.tolist() == [1, 10, 100, 1000, 0]
     wanted = 0 * 1 + (-1 + 0.52) * 10 + (0 - 0.2) * 100 + (1 - 1.48) * 1000 + 127 * 1e4
     assert np.isclose(float(scale.grad), wanted, rtol=1e-5)
-    assert on_grid(torch.tensor([-1.0, 7.0]), torch.tensor(6 / 255), -128).tolist() == pytest.approx([0, 6])
+    assert fake_quantize(torch.tensor([-1.0, 7.0]), torch.tensor(6 / 255), -128).tolist() == pytest.approx([0, 6])
 
 
 def test_the_gradient_of_a_scale_is_the_slope():
@@ -91,10 +95,10 @@ def test_the_gradient_of_a_scale_is_the_slope():
     values = torch.tensor([0.33, 1.9, 300.0])
     scale = torch.tensor(0.1, dtype=torch.float64, requires_grad=True)
     # d/ds of round(v/s) s is round(v/s) - v/s + v/s for fixed levels; LSQ leaves v/s out, the rest must agree.
-    on_grid(values.double(), scale, -128).sum().backward()
+    fake_quantize(values.double(), scale, -128).sum().backward()
     step = 1e-4
     ends = [
-        float(on_grid(values.double(), torch.tensor(0.1 + sign * step, dtype=torch.float64), -128).sum())
+        float(fake_quantize(values.double(), torch.tensor(0.1 + sign * step, dtype=torch.float64), -128).sum())
         for sign in (1, -1)
     ]
     inside = float((values[:2] / 0.1).sum())
@@ -110,7 +114,7 @@ def integer_run(numbers: QuantizedGraph, images: np.ndarray) -> np.ndarray:
     """
     by_name = {integers.name: integers for integers in numbers.layers}
 
-    def step(layer, inputs: tuple[tuple[np.ndarray, Grid], ...]) -> tuple[np.ndarray, Grid]:
+    def step(layer, inputs: tuple[tuple[np.ndarray, QuantParams], ...]) -> tuple[np.ndarray, QuantParams]:
         integers = by_name[layer.name]
         levels, out = _integer_layer(layer, integers, *inputs), integers.output
         levels = np.clip(np.rint(levels / out.scale) + out.zero_point, -128, 127).astype(np.int64)
@@ -123,7 +127,7 @@ def integer_run(numbers: QuantizedGraph, images: np.ndarray) -> np.ndarray:
     return numbers.graph.flow((first, entry), step)[0]
 
 
-def _integer_layer(layer, integers, *inputs: tuple[np.ndarray, Grid]) -> np.ndarray:
+def _integer_layer(layer, integers, *inputs: tuple[np.ndarray, QuantParams]) -> np.ndarray:
     """Real values before the output's rounding."""
     levels, grid = inputs[0]
     values = levels - grid.zero_point
@@ -177,7 +181,7 @@ def test_numbers_keep_to_the_scheme():
             assert np.array_equal(w.bias_scale, scale * w.scale)
         assert integers.output.zero_point == -128 or isinstance(layer, (Linear, L2Norm))
         scale = np.float32(integers.output.scale)
-    assert numbers.layers[-1].output == Grid(1 / 128, 0)
+    assert numbers.layers[-1].output == QuantParams(1 / 128, 0)
     assert numbers.layers[0].output.scale <= np.float32(6 / 255)
 
 
@@ -296,7 +300,7 @@ def test_a_loss_that_is_not_finite_is_told(training, monkeypatch):
 
 def test_methods_that_train():
     assert methods_of("qat") == ("qat",)
-    assert [name for name in METHODS if METHODS[name].trained] == ["qat", "cle+qat", "cle+bias+qat"]
+    assert [name for name, method in METHODS.items() if method.trained] == ["qat", "cle+qat", "cle+bias+qat"]
     assert methods_of("auto") == ("none", "cle", "bias", "cle+bias", "cle+bias+qat")
     assert [is_trained(name) for name in ("none", "cle", "qat", "auto")] == [False, False, True, True]
     names = ("qat", "cle+qat", "cle+bias+qat", "cle", "none")
@@ -306,5 +310,5 @@ def test_methods_that_train():
 
 
 def test_training_needs_pictures():
-    with pytest.raises(Failure, match="--repair qat needs pictures"):
+    with pytest.raises(Failure, match="--repair qat needs images"):
         repair(tiny_graph(), "qat", pictures(4, seed=0))

@@ -23,8 +23,8 @@ from export.formats.tflite.convert import to_tflite
 from export.formats.tflite.integers import read_integers, write_integers
 from export.graph.fold import fold
 from export.graph.folded import Convolution, MeanPool
-from export.int8.integers import QuantizedGraph
 from export.int8.layer_errors import _int8_outputs
+from export.int8.quantized_graph import QuantizedGraph
 from export.samples.calibration import CalibrationImages
 from export.targets import TARGETS
 

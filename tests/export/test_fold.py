@@ -9,9 +9,8 @@ from export_helpers import SIDE, noise, student
 from torch.nn import functional as F
 
 from distill.console import Failure
-from distill.models.same_conv import same_padding as torch_same_padding
 from export.graph.fold import fold
-from export.graph.folded import Convolution, FoldedGraph, MeanPool, same_padding
+from export.graph.folded import Convolution, FoldedGraph, MeanPool
 
 
 def scaled(count: int, side: int = SIDE) -> np.ndarray:
@@ -48,11 +47,6 @@ def test_folding_is_not_a_no_op(model):
     raw = model.backbone.stem.weight.detach().numpy().transpose(2, 3, 1, 0)
     assert np.abs(first.kernel - raw).max() > 0.05
     assert np.abs(first.bias).max() > 0.05
-
-
-@pytest.mark.parametrize(("size", "kernel", "stride"), [(224, 3, 2), (7, 3, 2), (64, 3, 1), (5, 1, 1), (9, 5, 3)])
-def test_same_padding_agrees_with_the_students(size: int, kernel: int, stride: int):
-    assert same_padding(size, kernel, stride) == torch_same_padding(size, kernel, stride)
 
 
 def test_the_reference_convolution_is_torchs():
@@ -93,7 +87,7 @@ def test_a_kernel_need_not_be_square():
 
     from export.formats.onnx.convert import graph_to_onnx
     from export.graph.folded import L2Norm
-    from export.int8.repair.network import run
+    from export.graph.torch_network import run
 
     rng = np.random.default_rng(0)
     kernel, bias = rng.normal(size=(5, 4, 3, 6)).astype("f4"), rng.normal(size=6).astype("f4")

@@ -19,11 +19,12 @@ from distill.models.embedder import Embedder
 from export.check import cosines, reference_embeddings
 from export.graph.fold import can_fold, fold
 from export.graph.folded import Add, Convolution, FoldedGraph, L2Norm, Linear, MeanPool
+from export.graph.torch_network import activate, batches, linear_part, observe, run
 from export.graph.walk import walk
-from export.int8.repair.bias import as_int8, correct_bias, quantized_weight
+from export.int8.repair.bias import correct_bias
 from export.int8.repair.equalize import equalize, groups
-from export.int8.repair.network import activate, batches, linear_part, observe, run
 from export.int8.sensitivity import sensitivities
+from export.int8.simulation import as_int8, quantized_weight
 from export.samples.calibration import CalibrationImages
 
 ARCH = "timm:mobilenetv2_035"
@@ -145,9 +146,9 @@ def test_what_is_not_known_is_not_guessed(change: str):
 
 
 def test_a_graph_that_adds_what_is_not_there_is_refused():
-    with pytest.raises(ValueError, match="adds what does not come before"):
+    with pytest.raises(ValueError, match="is no earlier layer"):
         FoldedGraph(8, (Add("a", "b"), MeanPool("b")))
-    with pytest.raises(ValueError, match="of this name already"):
+    with pytest.raises(ValueError, match="of this name exists already"):
         FoldedGraph(8, (MeanPool("a"), L2Norm("a")))
 
 

@@ -22,7 +22,7 @@ from export.formats.tflite.convert import to_tflite
 from export.formats.tflite.integers import read_integers, write_integers
 from export.graph.fold import fold
 from export.graph.folded import Convolution, FoldedGraph, L2Norm, MeanPool
-from export.int8.repair.network import linear_part, run
+from export.graph.torch_network import linear_part, run
 from export.samples.calibration import CalibrationImages
 
 ARCH = "mobilenet_v1_025_patch"
@@ -133,7 +133,7 @@ def test_the_integers_mean_the_same_on_groups():
     )
     graph = FoldedGraph(16, layers)
     from distill.data.preprocess import Preprocessing
-    from export.int8.repair.bias import quantized_weight
+    from export.int8.simulation import quantized_weight
 
     images = CalibrationImages(noise(16, 16, seed=4), Preprocessing(input_size=16, resize_size=16))
     content = to_tflite(graph, "int8", images)

@@ -21,11 +21,12 @@ from export.check import cosines, reference_embeddings
 from export.formats.tflite.convert import to_tflite
 from export.graph.fold import fold
 from export.graph.folded import Convolution, FoldedGraph, L2Norm, Linear, MeanPool
+from export.graph.torch_network import LayerStatistics, activate, batches, linear_part, observe, run
 from export.int8.layer_errors import _int8_outputs
-from export.int8.repair.bias import as_int8, correct_bias, quantized_weight, rounded
-from export.int8.repair.equalize import HEADROOM, Reader, equalize, factors
+from export.int8.repair.bias import correct_bias
+from export.int8.repair.equalize import HEADROOM, ChannelReader, equalize, factors
 from export.int8.repair.methods import methods_of, repair
-from export.int8.repair.network import Observed, activate, batches, linear_part, observe, run
+from export.int8.simulation import as_int8, quantized_weight, round_to_range
 from export.samples.calibration import CalibrationImages
 
 PRE = Preprocessing(input_size=SIDE, resize_size=SIDE)
@@ -123,10 +124,10 @@ def test_a_channel_that_could_clip_is_never_touched(peak: list[float], seed: int
     n = len(peak)
     columns = np.abs(np.diag(rng.normal(size=n)) if free else rng.normal(size=(5, n)) * np.exp(rng.normal(size=n) * 3))
     clipped = np.clip(peak, 0, 6)
-    seen = Observed(peak, peak - 1, clipped**2 / 4, clipped**2 / 9, 0.0, clipped.max())
+    seen = LayerStatistics(peak, peak - 1, clipped**2 / 4, clipped**2 / 9, 0.0, clipped.max())
     ones = np.ones(len(columns))
-    following = Observed(ones, ones * 0, ones, ones, 0.0, 6.0)
-    scale = factors([seen], [Reader(columns, following, free, (seen,))])
+    following = LayerStatistics(ones, ones * 0, ones, ones, 0.0, 6.0)
+    scale = factors([seen], [ChannelReader(columns, following, free, (seen,))])
     assert np.isfinite(scale).all()
     assert (scale > 0).all()
     clips = peak * HEADROOM > 6
@@ -174,11 +175,11 @@ def test_without_a_linear_layer_the_last_channels_stay(images):
 
 def test_rounding_by_hand():
     values = torch.tensor([-1.0, 0.0, 0.5, 1.0, 9.0])
-    got = rounded(values, 0.0, 2.55)  # step 0.01, zero point -128
+    got = round_to_range(values, 0.0, 2.55)  # step 0.01, zero point -128
     assert torch.allclose(got, torch.tensor([0.0, 0.0, 0.5, 1.0, 2.55]), atol=1e-6)
-    assert torch.allclose(rounded(torch.tensor([0.004, 0.006]), 0.0, 2.55), torch.tensor([0.0, 0.01]), atol=1e-6)
-    assert torch.allclose(rounded(torch.tensor([3.0]), 1.0, 5.1), torch.tensor([3.0]), atol=1e-6)  # widened to 0
-    assert rounded(torch.zeros(2), 0.0, 0.0).tolist() == [0, 0]
+    assert torch.allclose(round_to_range(torch.tensor([0.004, 0.006]), 0.0, 2.55), torch.tensor([0.0, 0.01]), atol=1e-6)
+    assert torch.allclose(round_to_range(torch.tensor([3.0]), 1.0, 5.1), torch.tensor([3.0]), atol=1e-6)  # widened to 0
+    assert round_to_range(torch.zeros(2), 0.0, 0.0).tolist() == [0, 0]
 
 
 def test_weights_round_per_output_channel():

@@ -13,7 +13,8 @@ import numpy as np
 
 from distill.console import Failure
 from export.graph.folded import L2Norm
-from export.int8.integers import Grid, QuantizedGraph
+from export.int8.arithmetic import QuantParams
+from export.int8.quantized_graph import QuantizedGraph
 
 if TYPE_CHECKING:
     import onnx
@@ -25,7 +26,7 @@ def onnx_integers(numbers: QuantizedGraph) -> dict[str, np.ndarray]:
     """Initializers by the names that ``quantize_static`` gives them."""
     named: dict[str, np.ndarray] = {}
 
-    def grid(name: str, where: Grid) -> None:
+    def grid(name: str, where: QuantParams) -> None:
         named[f"{name}_scale"] = np.float32(where.scale)
         named[f"{name}_zero_point"] = np.int8(where.zero_point)
 

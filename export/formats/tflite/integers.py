@@ -15,7 +15,8 @@ from distill.console import Failure
 from export.formats.tflite.metadata import pack_model
 from export.formats.tflite.operators import builtin_name, layer_operators
 from export.graph.folded import Convolution, FoldedGraph, Layer, Linear
-from export.int8.integers import Grid, IntegerLayer, IntegerWeights, QuantizedGraph
+from export.int8.arithmetic import QuantParams
+from export.int8.quantized_graph import IntegerLayer, IntegerWeights, QuantizedGraph
 
 __all__ = ["read_integers", "write_integers"]
 
@@ -91,7 +92,7 @@ def _int8() -> int:
     return schema.TensorType.INT8
 
 
-def _set_grid(tensor: Any, grid: Grid) -> None:
+def _set_grid(tensor: Any, grid: QuantParams) -> None:
     _set_scales(tensor, np.float32([grid.scale]), np.int64([grid.zero_point]), 0)
 
 
@@ -133,8 +134,8 @@ def _stored(weight: np.ndarray, layer: Layer) -> tuple[np.ndarray, int]:
     return weight.transpose(0, 2, 3, 1), 0
 
 
-def _grid(tensor: Any) -> Grid:
-    return Grid(float(tensor.quantization.scale[0]), int(tensor.quantization.zeroPoint[0]))
+def _grid(tensor: Any) -> QuantParams:
+    return QuantParams(float(tensor.quantization.scale[0]), int(tensor.quantization.zeroPoint[0]))
 
 
 def _weights(file: _File, operator: Any, layer: Layer) -> IntegerWeights:
