@@ -11,7 +11,7 @@ __all__ = ["SameConv2d"]
 
 
 class SameConv2d(nn.Conv2d):
-    """``nn.Conv2d`` padded as TensorFlow's SAME, for square kernels, without bias.
+    """``nn.Conv2d`` with TensorFlow's SAME padding, for square kernels, without bias.
 
     Input [N, C, H, W], output [N, out, ceil(H / stride), ceil(W / stride)].
     """

@@ -1,26 +1,26 @@
-"""A backbone as a list of convolutions and residual additions, which export folds into constants."""
+"""A backbone as a list of convolutions and residual additions, from which export folds its batch norms."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["AddStep", "ConvStep", "Foldable", "Step"]
+__all__ = ["Residual", "Step"]
 
 
 @dataclass(frozen=True)
-class ConvStep:
-    """A convolution without bias, its batch norm, and ReLU6 where ``relu6``.
+class Step:
+    """A convolution without bias, its batch norm, and an optional ReLU6.
 
     Attributes:
-        name: unique name of the step.
-        conv: its weight is ``[out, in, h, w]``, or ``[C, 1, h, w]`` for a depthwise convolution.
-        bn: the batch norm that follows it.
-        relu6: whether ReLU6 follows; no other activation can be folded.
-        padding: zeros on every side; ``None`` for TensorFlow's SAME; ``"right"`` for the padding of ``PatchConv2d``.
+        name: Unique within the network.
+        conv: Square kernel and stride (a ``PatchConv2d`` aside), no dilation; dense or depthwise.
+        bn: The batch norm after it.
+        relu6: Whether ReLU6 follows.
+        padding: Zeros on every side, ``None`` for TensorFlow's SAME, ``"right"`` for the padding of ``PatchConv2d``.
     """
 
     name: str
@@ -31,23 +31,13 @@ class ConvStep:
 
 
 @dataclass(frozen=True)
-class AddStep:
-    """The sum of the preceding step's output and that of the earlier step ``other``."""
+class Residual:
+    """The output of the step before, plus the output of the step named ``other``.
+
+    Attributes:
+        name: Unique within the network.
+        other: Name of an earlier step.
+    """
 
     name: str
     other: str
-
-
-Step = ConvStep | AddStep
-
-
-@runtime_checkable
-class Foldable(Protocol):
-    """A backbone that export folds: TFLite files without a further converter, every scheme, and int8 repairs.
-
-    A network that computes anything else than these steps must not have the method.
-    """
-
-    def folding_steps(self) -> list[Step]:
-        """Return all steps from the image to the last feature map, in order; each reads the one before it."""
-        ...

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from distill.console import Failure
-from distill.models.steps import AddStep, Step
+from distill.models.steps import Residual, Step
 from export.graph.folded import Add, Convolution, FoldedGraph, L2Norm, Layer, Linear, MeanPool
 from export.graph.walk import walk
 
@@ -20,7 +20,7 @@ FOLDED = "mobilenet_v1_*, timm:mobilenetv2_* and timm's *efficientnet_lite*"
 
 
 def can_fold(model: Embedder) -> bool:
-    """Return whether ``fold`` supports this backbone: one of ``FOLDED``, or one with ``folding_steps``."""
+    """Return whether ``fold`` supports this backbone: one of ``FOLDED``, or one with ``steps()``."""
     return walk(model.backbone) is not None
 
 
@@ -61,8 +61,8 @@ def fold(model: Embedder, side: int) -> FoldedGraph:
     return FoldedGraph(side=side, layers=tuple(layers))
 
 
-def _layer(step: Step) -> Convolution | Add:
-    if isinstance(step, AddStep):
+def _layer(step: Step | Residual) -> Convolution | Add:
+    if isinstance(step, Residual):
         return Add(step.name, step.other)
     norm: Any = step.bn
     scale = _numpy(norm.weight) / np.sqrt(_numpy(norm.running_var) + norm.eps)

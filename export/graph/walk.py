@@ -1,8 +1,8 @@
 """Lists the convolutions of a backbone, for the networks that can be folded.
 
-A backbone may list them itself by a method ``folding_steps`` (``distill.models.steps.Foldable``), as MobileNetV1 does.
-timm's MobileNetV2 and EfficientNet-lite, which share one class and one kind of block, are listed here. They are
-recognized by their parts, not by name: ReLU6 or nothing behind each batch norm, no squeeze-and-excitation.
+A backbone lists them itself (``Backbone.steps``). Those of timm's MobileNetV2 and EfficientNet-lite, which share one
+class and one kind of block, are listed here. They are recognized by their parts, not by name: ReLU6 or nothing behind
+each batch norm, no squeeze-and-excitation.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from distill.models.steps import AddStep, ConvStep, Foldable, Step
+from distill.models.steps import Residual, Step
 
 if TYPE_CHECKING:
     from distill.models.backbone import Backbone
@@ -22,10 +22,11 @@ class _UnknownPart(Exception):
     """A part of a network that no rule covers."""
 
 
-def walk(backbone: Backbone) -> list[Step] | None:
+def walk(backbone: Backbone) -> list[Step | Residual] | None:
     """Return every step from the image to the last feature map, in order; ``None`` if the network cannot be folded."""
-    if isinstance(backbone, Foldable):
-        return backbone.folding_steps()
+    steps = backbone.steps()
+    if steps is not None:
+        return steps
     network = getattr(backbone, "net", None)
     if type(network).__name__ != "EfficientNet" or not type(network).__module__.startswith("timm."):
         return None
@@ -35,21 +36,21 @@ def walk(backbone: Backbone) -> list[Step] | None:
         return None
 
 
-def _efficientnet(network: Any) -> Iterator[Step]:
+def _efficientnet(network: Any) -> Iterator[Step | Residual]:
     yield _step("conv_stem", network.conv_stem, network.bn1)
     before = "conv_stem"
     for stage_number, stage in enumerate(network.blocks):
         for number, block in enumerate(stage):
             name = f"blocks.{stage_number}.{number}"
-            steps: list[Step] = [*_block(name, block)]
+            steps: list[Step | Residual] = [*_block(name, block)]
             if block.has_skip:
-                steps.append(AddStep(f"{name}.add", before))
+                steps.append(Residual(f"{name}.add", before))
             yield from steps
             before = steps[-1].name
     yield _step("conv_head", network.conv_head, network.bn2)
 
 
-def _block(name: str, block: Any) -> Iterator[ConvStep]:
+def _block(name: str, block: Any) -> Iterator[Step]:
     from timm.models._efficientnet_blocks import DepthwiseSeparableConv, InvertedResidual
     from torch import nn
 
@@ -67,7 +68,7 @@ def _block(name: str, block: Any) -> Iterator[ConvStep]:
         yield _step(f"{name}.{conv}", getattr(block, conv), getattr(block, bn))
 
 
-def _step(name: str, conv: Any, bn: Any) -> ConvStep:
+def _step(name: str, conv: Any, bn: Any) -> Step:
     from timm.layers import BatchNormAct2d, Conv2dSame
     from torch import nn
 
@@ -86,4 +87,4 @@ def _step(name: str, conv: Any, bn: Any) -> ConvStep:
     )
     if not known:
         raise _UnknownPart(name)
-    return ConvStep(name, conv, bn, type(bn.act) is nn.ReLU6, None if same else conv.padding[0])
+    return Step(name, conv, bn, type(bn.act) is nn.ReLU6, None if same else conv.padding[0])

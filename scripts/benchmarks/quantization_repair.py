@@ -105,7 +105,7 @@ def rescale_channels(
     """
     import torch
 
-    from distill.models.steps import ConvStep
+    from distill.models.steps import Step
     from export.graph.fold import fold
     from export.graph.torch_network import observe
     from export.graph.walk import walk
@@ -115,7 +115,7 @@ def rescale_channels(
     graph = fold(model, preprocessing.input_size)
     seen = observe(graph, calibration.scaled())
     rng = np.random.default_rng(seed)
-    steps = {step.name: step for step in walk(other.backbone) if isinstance(step, ConvStep)}
+    steps = {step.name: step for step in walk(other.backbone) if isinstance(step, Step)}
     moved, total = 0, 0
     with torch.no_grad():
         for group in groups(graph):

@@ -23,9 +23,9 @@ def load_student(
     checkpoint: Path | None, weights: str | None, data: str | None, side: int
 ) -> tuple[Any, Preprocessing, dict[str, Any]]:
     """The model, its preprocessing, and where its images are: of a checkpoint, or MobileNetV1-0.25 of a weight file."""
-    from distill.models.backbones import build_backbone
     from distill.models.checkpoint import load_checkpoint
     from distill.models.embedder import Embedder
+    from distill.models.registry import build_backbone
 
     if checkpoint is not None:
         model, info = load_checkpoint(checkpoint)

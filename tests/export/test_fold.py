@@ -9,6 +9,7 @@ from export_helpers import SIDE, noise, student
 from torch.nn import functional as F
 
 from distill.console import Failure
+from distill.models.backbone import Backbone
 from export.graph.fold import fold
 from export.graph.folded import Convolution, FoldedGraph, MeanPool
 
@@ -66,7 +67,7 @@ def test_the_reference_convolution_is_torchs():
 def test_another_architecture_is_refused_with_what_works(model):
     other = copy.copy(model)
     other.__dict__ = dict(model.__dict__)
-    other._modules = {**model._modules, "backbone": torch.nn.Identity()}
+    other._modules = {**model._modules, "backbone": Backbone()}
     other.backbone.arch = "timm:something"
     with pytest.raises(
         Failure, match=r"timm:something: float16, int16x8 .*mobilenet_v1_\*, timm:mobilenetv2_\*.*mobilenet_v1_025"

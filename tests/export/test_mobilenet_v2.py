@@ -14,8 +14,8 @@ from test_fold import reference
 from test_repair import benchmark_script
 from torch.nn import functional as F
 
-from distill.models.backbones import build_backbone
 from distill.models.embedder import Embedder
+from distill.models.registry import build_backbone
 from export.check import cosines, reference_embeddings
 from export.graph.fold import can_fold, fold
 from export.graph.folded import Add, Convolution, FoldedGraph, L2Norm, Linear, MeanPool
