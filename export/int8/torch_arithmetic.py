@@ -63,7 +63,7 @@ class _Round(torch.autograd.Function):
         return steps.round().clamp_(*ctx.limits).mul_(scale)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         (steps,) = ctx.saved_tensors
         low, high = ctx.limits
         inside = (steps >= low - 0.5) & (steps <= high + 0.5)

@@ -216,7 +216,7 @@ def test_training_images_leave_out_what_checks(training):
 
 def test_nothing_to_train_on(training):
     empty = replace(training, left_out=frozenset(training.images.keys))
-    with pytest.raises(Failure, match="no picture to train on"):
+    with pytest.raises(Failure, match="no image to train on"):
         next(empty.batches(1, 4, seed=0))
 
 
