@@ -98,8 +98,8 @@ def scale_and_zero_point(low: float, high: float) -> tuple[float, int]:
 
     >>> scale_and_zero_point(-1.0, 127 / 128)
     (0.0078125, 0)
-    >>> scale_and_zero_point(1.0, 5.1)
-    (0.02, -128)
+    >>> scale_and_zero_point(1.0, 255 / 64)
+    (0.015625, -128)
     """
     low, high = widened(low, high)
     scale = (high - low) / INT8_STEPS or 1.0
