@@ -50,7 +50,7 @@ def tiny_graph(seed: int = 0, unequal: float = 1.0) -> FoldedGraph:
     return FoldedGraph(16, layers)
 
 
-def pictures(count: int, seed: int) -> CalibrationImages:
+def noise_images(count: int, seed: int) -> CalibrationImages:
     return CalibrationImages(noise(count, 16, seed=seed), SMALL)
 
 
@@ -158,7 +158,7 @@ def _integer_layer(layer, integers, *inputs: tuple[np.ndarray, QuantParams]) -> 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_the_integers_compute_what_the_simulation_does(seed: int):
     """Integer sums against float sums of rounded values: a level apart where a half is near."""
-    images = pictures(12, seed=seed)
+    images = noise_images(12, seed=seed)
     graph = tiny_graph(seed)
     net = network(graph, images)
     with torch.no_grad():  # nothing special about the first ranges
@@ -171,7 +171,7 @@ def test_the_integers_compute_what_the_simulation_does(seed: int):
 
 
 def test_numbers_keep_to_the_scheme():
-    net = network(tiny_graph(), pictures(12, seed=3))
+    net = network(tiny_graph(), noise_images(12, seed=3))
     numbers = net.quantized()
     scale = np.float32(numbers.input.scale)
     for layer, integers in zip(numbers.graph.layers, numbers.layers, strict=True):
@@ -191,7 +191,7 @@ def test_a_large_bias_on_tiny_weights_stays_in_32_bits():
     kernel[..., 2] *= 1e-12
     bias = graph.layers[0].bias.copy()
     bias[2] = 5
-    images = pictures(6, seed=1)
+    images = noise_images(6, seed=1)
     net = network(
         replace(graph, layers=(replace(graph.layers[0], kernel=kernel, bias=bias), *graph.layers[1:])), images
     )
@@ -211,7 +211,7 @@ def test_training_images_leave_out_what_checks(training):
     assert not other & seen
     longer = np.concatenate(list(training.batches(11, 4, seed=1)))
     assert {crop.tobytes() for crop in longer[:20]} == seen
-    assert not {crop.tobytes() for crop in longer[20:40]} & seen  # the same pictures, other crops
+    assert not {crop.tobytes() for crop in longer[20:40]} & seen  # the same images, other crops
 
 
 def test_nothing_to_train_on(training):
@@ -226,7 +226,7 @@ def embeddings(numbers: QuantizedGraph, images: CalibrationImages) -> np.ndarray
 
 def test_training_improves_a_planted_bad_student(training):
     """Channels of unequal range: small ones vanish in int8, and training brings them back."""
-    graph, images, others = tiny_graph(2, unequal=1e4), pictures(16, seed=4), pictures(16, seed=5)
+    graph, images, others = tiny_graph(2, unequal=1e4), noise_images(16, seed=4), noise_images(16, seed=5)
     with torch.no_grad():
         wanted = run(graph, tensor(others)).numpy()
 
@@ -244,7 +244,7 @@ def test_training_improves_a_planted_bad_student(training):
 
 def test_the_float_weights_behind_the_integers(training):
     """What the converter is given: within half a step of the integers."""
-    numbers = repair(tiny_graph(), "qat", pictures(8, seed=0), training, QatSettings(steps=3, batch_size=4)).numbers
+    numbers = repair(tiny_graph(), "qat", noise_images(8, seed=0), training, QatSettings(steps=3, batch_size=4)).numbers
     for layer, integers in zip(numbers.graph.layers, numbers.layers, strict=True):
         if isinstance(layer, Linear):
             exact = layer.weight.T
@@ -260,7 +260,7 @@ def test_the_float_weights_behind_the_integers(training):
 
 def numbers_of(seed: int, training: TrainingImages) -> list[np.ndarray]:
     settings = QatSettings(steps=8, batch_size=8, lr=2e-3, seed=seed)
-    numbers = repair(tiny_graph(2, unequal=1e4), "qat", pictures(8, seed=6), training, settings).numbers
+    numbers = repair(tiny_graph(2, unequal=1e4), "qat", noise_images(8, seed=6), training, settings).numbers
     weights = [layer.weights for layer in numbers.layers if layer.weights]
     return [
         np.array([layer.output.scale for layer in numbers.layers]),
@@ -276,7 +276,7 @@ def test_the_same_seed_gives_the_same_integers(training):
 
 
 def test_what_training_spoils_is_given_back(training):
-    graph, images = tiny_graph(), pictures(8, seed=0)
+    graph, images = tiny_graph(), noise_images(8, seed=0)
     settings = QatSettings(steps=3, batch_size=4, lr=0.9)
     repaired = repair(graph, "qat", images, training, settings)
     start = network(graph, images).quantized()
@@ -291,7 +291,7 @@ def test_a_loss_that_is_not_finite_is_told(training, monkeypatch):
     def broken(self, images):
         return self.trace(images)[-1] * float("nan")
 
-    graph, images = tiny_graph(), pictures(8, seed=0)
+    graph, images = tiny_graph(), noise_images(8, seed=0)
     monkeypatch.setattr(FakeQuantNetwork, "forward", broken)
     with pytest.raises(Failure, match=r"loss is nan at step 1 of 3") as failure:
         repair(graph, "qat", images, training, QatSettings(steps=3, batch_size=4, lr=1e-3))
@@ -309,6 +309,6 @@ def test_methods_that_train():
         methods_of("cle+qta")
 
 
-def test_training_needs_pictures():
+def test_training_needs_images():
     with pytest.raises(Failure, match="--repair qat needs images"):
-        repair(tiny_graph(), "qat", pictures(4, seed=0))
+        repair(tiny_graph(), "qat", noise_images(4, seed=0))

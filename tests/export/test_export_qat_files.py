@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from export_helpers import SIDE, noise, student, write_checkpoint
-from test_export_qat import integer_run, network, pictures, tensor, tiny_graph
+from test_export_qat import integer_run, network, noise_images, tensor, tiny_graph
 from test_repair import PRE
 
 from distill.console import Failure, run_app
@@ -158,10 +158,10 @@ def test_each_layer_computes_the_simulation(whole):
 @pytest.mark.parametrize("delegates", [True, False])
 def test_small_network_in_integers(delegates: bool):
     """The file against integer arithmetic in NumPy, written from the specification."""
-    images = pictures(8, seed=2)
+    images = noise_images(8, seed=2)
     _, numbers = settled(tiny_graph(), images)
     content = write_integers(to_tflite(numbers.graph, "int8", replace(images, pixels=images.pixels[:1])), numbers)
-    others = replace(pictures(32, seed=3), marked=False)
+    others = replace(noise_images(32, seed=3), marked=False)
     wanted = integer_run(numbers, np.concatenate(list(others.scaled())))
     apart = np.abs(tflite_levels(content, others, delegates) - wanted)
     assert apart.max() <= 1
@@ -185,7 +185,7 @@ def test_onnx_holds_the_same_integers(tmp_path):
     import onnxruntime
     from onnx import numpy_helper
 
-    images = pictures(8, seed=2)
+    images = noise_images(8, seed=2)
     net, numbers = settled(tiny_graph(), images)
     onnx.save_model(graph_to_onnx(numbers.graph), tmp_path / "float.onnx")
     quantise_onnx(tmp_path / "float.onnx", tmp_path / "int8.onnx", images)
@@ -198,7 +198,7 @@ def test_onnx_holds_the_same_integers(tmp_path):
     for name, values in wanted.items():
         assert found[name].dtype == values.dtype
         assert np.array_equal(found[name], values), name
-    others = replace(pictures(16, seed=3), marked=False)
+    others = replace(noise_images(16, seed=3), marked=False)
     session = onnxruntime.InferenceSession(str(tmp_path / "int8.onnx"), providers=["CPUExecutionProvider"])
     got = session.run(None, {"image": tensor(others).numpy()})[0]
     with torch.no_grad():
@@ -211,7 +211,7 @@ def test_onnx_holds_the_same_integers(tmp_path):
 def test_onnx_of_another_network_is_refused(tmp_path):
     import onnx
 
-    images = pictures(4, seed=2)
+    images = noise_images(4, seed=2)
     numbers = network(tiny_graph(), images).quantized()
     onnx.save_model(graph_to_onnx(numbers.graph), tmp_path / "float.onnx")
     quantise_onnx(tmp_path / "float.onnx", tmp_path / "int8.onnx", images)

@@ -198,7 +198,7 @@ def test_a_collapsed_student_is_repaired(net, rescaled, images):
     wanted = reference_embeddings(rescaled, pixels, images.preprocessing)
     assert (
         cosines(wanted, reference_embeddings(net, pixels, images.preprocessing)).min() > 0.99
-    )  # new pictures: some clip
+    )  # new images: some clip
     before, plain = fold(rescaled, SIDE), fold(net, SIDE)
     after = equalize(before, images.scaled())
     as_it_was = cosines(wanted, simulated(plain, pixels, images)).mean()

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 import torch
 from export_helpers import SIDE, call, export_everything, noise, student
-from test_export_qat import integer_run, network, tensor
-from test_export_qat import pictures as small_pictures
+from test_export_qat import integer_run, network, noise_images, tensor
 from test_export_qat_files import same, settled, tflite_levels
 from test_generic_route import embed, needs_generic
 
@@ -215,7 +214,7 @@ def test_each_layer_computes_the_simulation(whole):
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_the_integers_compute_what_the_simulation_does(seed: int):
-    images = small_pictures(12, seed=seed)
+    images = noise_images(12, seed=seed)
     net, numbers = settled(residual_graph(seed), images)
     with torch.no_grad():
         wanted = (net(tensor(images)) * 128).round().numpy()
@@ -228,11 +227,11 @@ def test_the_integers_compute_what_the_simulation_does(seed: int):
 @pytest.mark.parametrize("delegates", [True, False])
 def test_small_network_in_integers(delegates: bool):
     """The file, with its ADD and PADs, against integer arithmetic in NumPy, written from the specification."""
-    images = small_pictures(8, seed=2)
+    images = noise_images(8, seed=2)
     _, numbers = settled(residual_graph(), images)
     one = replace(images, pixels=images.pixels[:1])
     content = write_integers(to_tflite(numbers.graph, "int8", one), numbers)
-    others = replace(small_pictures(32, seed=3), marked=False)
+    others = replace(noise_images(32, seed=3), marked=False)
     wanted = integer_run(numbers, np.concatenate(list(others.scaled())))
     apart = np.abs(tflite_levels(content, others, delegates) - wanted)
     assert apart.max() <= 2
@@ -244,7 +243,7 @@ def test_onnx_holds_the_same_integers(tmp_path):
     import onnxruntime
     from onnx import numpy_helper
 
-    images = small_pictures(8, seed=2)
+    images = noise_images(8, seed=2)
     net, numbers = settled(residual_graph(), images)
     onnx.save_model(graph_to_onnx(numbers.graph), tmp_path / "float.onnx")
     quantise_onnx(tmp_path / "float.onnx", tmp_path / "int8.onnx", images)
@@ -255,7 +254,7 @@ def test_onnx_holds_the_same_integers(tmp_path):
     assert "a1_scale" in wanted
     assert {name for name in found if name not in ("zero", "six")} == set(wanted)
     assert all(np.array_equal(found[name], values) for name, values in wanted.items())
-    others = replace(small_pictures(16, seed=3), marked=False)
+    others = replace(noise_images(16, seed=3), marked=False)
     session = onnxruntime.InferenceSession(str(tmp_path / "int8.onnx"), providers=["CPUExecutionProvider"])
     got = session.run(None, {"image": tensor(others).numpy()})[0]
     with torch.no_grad():
@@ -266,7 +265,7 @@ def test_onnx_holds_the_same_integers(tmp_path):
 
 def test_training_moves_the_scale_of_an_add():
     """Gradients reach both branches and the scale behind them."""
-    images = small_pictures(8, seed=2)
+    images = noise_images(8, seed=2)
     net = network(residual_graph(), images)
     net(tensor(images)).square().mul(torch.arange(8.0)).sum().backward()
     for name in ("a1", "p0", "p1"):
