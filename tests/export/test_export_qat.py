@@ -1,4 +1,4 @@
-"""Quantization-aware distillation in PyTorch: its rounding, its gradients, its training."""
+"""Quantization-aware distillation in PyTorch: rounding, gradients and training."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def training(tmp_path_factory) -> TrainingImages:
     return TrainingImages(images, frozenset(images.keys[:4]), SMALL, folder / "cache")
 
 
-def test_the_input_grid_is_the_pixels():
+def test_the_input_levels_are_the_pixels():
     assert input_params(PRE) == QuantParams(1 / 128, 0)
     odd = input_params(Preprocessing(input_size=16, resize_size=16, mean=(120, 120, 120), std=(60, 60, 60)))
     assert np.isclose(odd.scale, 255 / 60 / 255)
@@ -77,7 +77,7 @@ def test_the_input_grid_is_the_pixels():
 
 
 def test_rounding_and_its_gradient_by_hand():
-    """LSQ, equation 3: inside round(v) - v, outside the limit itself; straight through for the values."""
+    """LSQ, equation 3: inside the range round(v) - v, outside it the limit; straight through for the values."""
     values = torch.tensor([-3.0, -0.26, 0.1, 0.74, 70.0], requires_grad=True)
     scale = torch.tensor(0.5, requires_grad=True)
     got = fake_quantize(values, scale, 0)
@@ -91,10 +91,10 @@ def test_rounding_and_its_gradient_by_hand():
 
 
 def test_the_gradient_of_a_scale_is_the_slope():
-    """Where no level changes, the difference quotient."""
+    """Equals the difference quotient if no level changes."""
     values = torch.tensor([0.33, 1.9, 300.0])
     scale = torch.tensor(0.1, dtype=torch.float64, requires_grad=True)
-    # d/ds of round(v/s) s is round(v/s) - v/s + v/s for fixed levels; LSQ leaves v/s out, the rest must agree.
+    # d/ds of round(v/s) s is round(v/s) - v/s + v/s for fixed levels; LSQ omits v/s, and the rest must agree.
     fake_quantize(values.double(), scale, -128).sum().backward()
     step = 1e-4
     ends = [
@@ -106,7 +106,7 @@ def test_the_gradient_of_a_scale_is_the_slope():
 
 
 def integer_run(numbers: QuantizedGraph, images: np.ndarray) -> np.ndarray:
-    """Integer arithmetic in NumPy, written from TFLite's specification: levels ``[n, D]`` of the last layer.
+    """Compute the levels ``[n, D]`` of the last layer by integer arithmetic in NumPy, after TFLite's specification.
 
     Args:
         numbers: the network.
@@ -128,7 +128,7 @@ def integer_run(numbers: QuantizedGraph, images: np.ndarray) -> np.ndarray:
 
 
 def _integer_layer(layer, integers, *inputs: tuple[np.ndarray, QuantParams]) -> np.ndarray:
-    """Real values before the output's rounding."""
+    """Return real values before the output is rounded."""
     levels, grid = inputs[0]
     values = levels - grid.zero_point
     if isinstance(layer, (Convolution, Linear)):
@@ -157,11 +157,11 @@ def _integer_layer(layer, integers, *inputs: tuple[np.ndarray, QuantParams]) -> 
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_the_integers_compute_what_the_simulation_does(seed: int):
-    """Integer sums against float sums of rounded values: a level apart where a half is near."""
+    """Integer sums and float sums of rounded values differ by at most a level, and only near a tie."""
     images = noise_images(12, seed=seed)
     graph = tiny_graph(seed)
     net = network(graph, images)
-    with torch.no_grad():  # nothing special about the first ranges
+    with torch.no_grad():  # ranges other than the calibrated ones
         for scale in net.scales.values():
             scale.sub_(0.05)
         simulated = (net(tensor(images)) * 128).round().numpy()
@@ -170,7 +170,7 @@ def test_the_integers_compute_what_the_simulation_does(seed: int):
     assert np.mean(levels != simulated) < 0.02
 
 
-def test_numbers_keep_to_the_scheme():
+def test_integers_follow_the_scheme():
     net = network(tiny_graph(), noise_images(12, seed=3))
     numbers = net.quantized()
     scale = np.float32(numbers.input.scale)
@@ -200,7 +200,7 @@ def test_a_large_bias_on_tiny_weights_stays_in_32_bits():
     assert np.abs(first.bias.astype(np.int64)).max() <= 2**30
 
 
-def test_training_images_leave_out_what_checks(training):
+def test_training_images_exclude_check_images(training):
     assert len(training) == 20
     seen = {batch.tobytes() for step in training.batches(5, 4, seed=1) for batch in step}
     assert len(seen) == 20
@@ -225,7 +225,7 @@ def embeddings(numbers: QuantizedGraph, images: CalibrationImages) -> np.ndarray
 
 
 def test_training_improves_a_planted_bad_student(training):
-    """Channels of unequal range: small ones vanish in int8, and training brings them back."""
+    """Small channels vanish in int8 beside large ones, and training restores them."""
     graph, images, others = tiny_graph(2, unequal=1e4), noise_images(16, seed=4), noise_images(16, seed=5)
     with torch.no_grad():
         wanted = run(graph, tensor(others)).numpy()
@@ -243,7 +243,7 @@ def test_training_improves_a_planted_bad_student(training):
 
 
 def test_the_float_weights_behind_the_integers(training):
-    """What the converter is given: within half a step of the integers."""
+    """The weights given to the converter are within half a step of the integers."""
     numbers = repair(tiny_graph(), "qat", noise_images(8, seed=0), training, QatSettings(steps=3, batch_size=4)).numbers
     for layer, integers in zip(numbers.graph.layers, numbers.layers, strict=True):
         if isinstance(layer, Linear):
@@ -275,7 +275,7 @@ def test_the_same_seed_gives_the_same_integers(training):
     assert not all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
 
 
-def test_what_training_spoils_is_given_back(training):
+def test_training_that_does_not_help_is_discarded(training):
     graph, images = tiny_graph(), noise_images(8, seed=0)
     settings = QatSettings(steps=3, batch_size=4, lr=0.9)
     repaired = repair(graph, "qat", images, training, settings)
@@ -287,7 +287,7 @@ def test_what_training_spoils_is_given_back(training):
             assert np.array_equal(one.weights.weight, other.weights.weight)
 
 
-def test_a_loss_that_is_not_finite_is_told(training, monkeypatch):
+def test_a_loss_that_is_not_finite_is_reported(training, monkeypatch):
     def broken(self, images):
         return self.trace(images)[-1] * float("nan")
 

@@ -1,4 +1,4 @@
-"""The integers that PyTorch settled are those of the finished files, and the files compute what PyTorch simulated."""
+"""Finished files hold the integers from PyTorch and compute what PyTorch simulated."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from export.targets import TARGETS
 
 
 def settled(graph, images: CalibrationImages) -> tuple[torch.nn.Module, QuantizedGraph]:
-    """A network that no converter would give: every range and weight moved off its calibration."""
+    """Return a network that no converter would produce: every range and weight is moved off its calibration."""
     torch.manual_seed(0)
     net = network(graph, images)
     with torch.no_grad():
@@ -48,7 +48,7 @@ def images() -> CalibrationImages:
 
 @pytest.fixture(scope="module")
 def whole(model, images):
-    """The student's own network, its numbers, and the file."""
+    """The network of the student, its integers, and the file."""
     net, numbers = settled(fold(model, SIDE), images)
     one = replace(images, pixels=images.pixels[:1])
     return net, numbers, write_integers(to_tflite(numbers.graph, "int8", one), numbers)
@@ -69,7 +69,7 @@ def same(one: QuantizedGraph, other: QuantizedGraph) -> None:
 
 @pytest.mark.slow
 def test_the_file_holds_the_integers_of_pytorch(whole):
-    """Weights, biases, scales and zero points, number by number, as the interpreter reports them."""
+    """Compare weights, biases, scales and zero points, number by number, as the interpreter reports them."""
     net, numbers, content = whole
     same(numbers, read_integers(content, numbers.graph))
     interpreter = interpreter_for(content, delegates=False)
@@ -116,7 +116,7 @@ def tflite_levels(content: bytes, images: CalibrationImages, delegates: bool) ->
 
 @pytest.mark.slow
 def test_the_file_computes_the_simulation(whole):
-    """30 layers on end, as an app runs them (XNNPACK): most levels of 1/128 are the same.
+    """Run 30 layers as an app does (XNNPACK): most output levels of 1/128 are equal.
 
     Where a sum ends at a half, float and integer arithmetic may round apart; a network of random weights
     carries that on to the end.
@@ -132,7 +132,7 @@ def test_the_file_computes_the_simulation(whole):
 
 @pytest.mark.slow
 def test_each_layer_computes_the_simulation(whole):
-    """Fed with the file's own levels, a layer gives the file's next: apart by one where a half is near."""
+    """Given the levels of the file, a layer computes the file's next levels; they differ by one only near a tie."""
     net, numbers, content = whole
     scaled = list(CalibrationImages(noise(4, seed=8), PRE, marked=False).scaled())
     _, levels, scales = _int8_outputs(content, net.graph, scaled)
@@ -148,7 +148,7 @@ def test_each_layer_computes_the_simulation(whole):
         values = values.permute(0, 3, 1, 2) if values.ndim == 4 else values
         off = (guess - values).abs() / scale
         assert off.max() < 1.01, layer.name
-        if not isinstance(layer, MeanPool):  # whose integer kernel rounds in its own way
+        if not isinstance(layer, MeanPool):  # whose integer kernel rounds differently
             assert off.mean() < 0.005, layer.name
         grid = numbers.layers[net.graph.layers.index(layer)].output
     net.entry = numbers.input
@@ -157,7 +157,7 @@ def test_each_layer_computes_the_simulation(whole):
 @pytest.mark.slow
 @pytest.mark.parametrize("delegates", [True, False])
 def test_small_network_in_integers(delegates: bool):
-    """The file against integer arithmetic in NumPy, written from the specification."""
+    """Compare the file with integer arithmetic in NumPy, written from the specification."""
     images = noise_images(8, seed=2)
     _, numbers = settled(tiny_graph(), images)
     content = write_integers(to_tflite(numbers.graph, "int8", replace(images, pixels=images.pixels[:1])), numbers)
@@ -255,7 +255,9 @@ def test_qat_from_the_command_line(checkpoint, tmp_path, capsys, monkeypatch):
     assert call(*words, "--io", "int8,float32", "--out", tmp_path / "again", "--cache-dir", tmp_path / "cache") == 0
     for row in rows:
         assert (tmp_path / "again" / row["file"]).read_bytes() == (tmp_path / "b" / row["file"]).read_bytes()
-    assert call(*words, "--qat-steps", 4, "--out", tmp_path / "other", "--target", "onnx") == 1  # other settings do
+    assert (
+        call(*words, "--qat-steps", 4, "--out", tmp_path / "other", "--target", "onnx") == 1
+    )  # other settings train again
 
 
 def test_qat_for_onnx_alone(checkpoint, tmp_path, capsys):
@@ -277,7 +279,7 @@ def test_an_interrupted_training_leaves_nothing(checkpoint, tmp_path, monkeypatc
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_training_that_breaks_costs_auto_nothing(checkpoint, tmp_path, capsys, monkeypatch):
+def test_auto_continues_after_a_failed_training(checkpoint, tmp_path, capsys, monkeypatch):
     def broken(*_: object) -> None:
         raise Failure("the loss is nan", "give a smaller --qat-lr")
 
@@ -306,7 +308,7 @@ def test_options_of_training(checkpoint, pictures, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("cosine", "repair", "told"), [(0.99, "none", True), (0.999, "none", False), (0.99, "cle", False)]
 )
-def test_a_coarse_int8_draws_a_hint(made_bundle, capsys, cosine: float, repair: str, told: bool):
+def test_a_coarse_int8_file_prints_a_hint(made_bundle, capsys, cosine: float, repair: str, told: bool):
     variant = next(row for row in load_bundle(made_bundle).manifest.variants if row.name == "onnx-int8")
     check = variant.check.model_copy(update={"mean_cosine": cosine})
     variant = variant.model_copy(update={"check": check, "repair": repair})

@@ -19,7 +19,7 @@ def scaled(count: int, side: int = SIDE) -> np.ndarray:
 
 
 def reference(model, images: np.ndarray) -> np.ndarray:
-    """PyTorch in float64, norm included, so that only the rounding of the folded constants differs."""
+    """Return embeddings by PyTorch in float64, norm included, so that only the rounding of folded constants differs."""
     exact = copy.deepcopy(model).double()
     with torch.inference_mode():
         pooled = exact.backbone(torch.from_numpy(images.transpose(0, 3, 1, 2)).double()).mean(dim=(2, 3))
@@ -42,7 +42,7 @@ def test_without_a_linear_layer():
 
 
 def test_folding_is_not_a_no_op(model):
-    """The statistics of the fixture matter: without folding them in, the result differs."""
+    """The batch-norm statistics of the fixture change the first layer."""
     graph = fold(model, SIDE)
     first = graph.layers[0]
     raw = model.backbone.stem.weight.detach().numpy().transpose(2, 3, 1, 0)
@@ -83,7 +83,7 @@ def test_weights_that_are_not_finite_are_refused(model):
 
 
 def test_a_kernel_need_not_be_square():
-    """5 x 4 at stride 4, SAME: by every builder that needs no TensorFlow."""
+    """A kernel of 5 x 4 at stride 4, SAME, by every builder that needs no TensorFlow."""
     import onnxruntime
 
     from export.formats.onnx.convert import graph_to_onnx

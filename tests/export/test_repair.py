@@ -1,4 +1,4 @@
-"""Equalization keeps the function and helps int8; bias correction takes off what rounding adds."""
+"""Equalization keeps the function and helps int8; bias correction removes the mean rounding error."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ PRE = Preprocessing(input_size=SIDE, resize_size=SIDE)
 
 def benchmark_script():
     path = Path(__file__).parents[2] / "scripts" / "benchmarks" / "quantization_repair.py"
-    sys.path.append(str(path.parent))  # it shares modules with the scripts beside it
+    sys.path.append(str(path.parent))  # it imports modules from its own folder
     spec = importlib.util.spec_from_file_location("quantization_repair", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -80,8 +80,8 @@ def test_the_network_in_torch_is_the_reference(graph):
     assert np.abs(outputs(graph, pixels) - graph.run(PRE.scale(pixels))).max() < 1e-5
 
 
-def test_what_is_observed(graph, images):
-    """Against the reference arithmetic of the first layer, all images at once."""
+def test_observed_statistics(graph, images):
+    """Compare with the reference arithmetic of the first layer, all images at once."""
     seen = observe(graph, images.scaled())["conv1"]
     first = FoldedGraph(SIDE, (replace(graph.layers[0], relu6=False),))
     before = first.run(np.concatenate(list(images.scaled())))
@@ -106,7 +106,7 @@ def test_equalizing_keeps_the_function(graph, images):
 def test_equalizing_reaches_equal_ranges(rescaled, images):
     before = fold(rescaled, SIDE)
     after = equalize(before, images.scaled())
-    for name in ("conv1", "conv_pw_3", "conv_pw_9"):  # before a depthwise layer nothing stands against it
+    for name in ("conv1", "conv_pw_3", "conv_pw_9"):  # before a depthwise layer, where equal ranges cost nothing
         peaks = [np.clip(observe(g, images.scaled())[name].peak, 0, 6) for g in (before, after)]
         spreads = [np.max(peak) / np.median(peak[peak > 0]) for peak in peaks]
         assert spreads[1] < HEADROOM + 1e-3
@@ -136,7 +136,7 @@ def test_a_channel_that_could_clip_is_never_touched(peak: list[float], seed: int
 
 
 def test_a_clipping_network_is_kept_too(images, monkeypatch):
-    """ReLU6 at work in many channels: without the restriction to the others the function would change."""
+    """Many channels clip at 6; if they were rescaled, the function would change."""
     model = student(seed=3)
     with torch.no_grad():
         for layer in model.backbone.layers():
@@ -190,7 +190,7 @@ def test_weights_round_per_output_channel():
 
 @pytest.mark.slow
 def test_quantized_weights_are_those_of_the_file(graph, images):
-    """Scale by scale and number by number, as the converter stores them."""
+    """Compare scales and numbers with those that the converter stores."""
     interpreter = interpreter_for(to_tflite(graph, "int8", images), delegates=False)
     stored = [t for t in interpreter.get_tensor_details() if t["dtype"] == np.int8 and len(t["shape"]) == 4]
     by_shape = {}
@@ -213,7 +213,7 @@ def test_quantized_weights_are_those_of_the_file(graph, images):
 
 @pytest.mark.slow
 def test_the_arithmetic_is_that_of_the_file(graph, images):
-    """Each layer, fed with what the file's layer before it gave: the same levels, but for ties."""
+    """Given the file's output of the layer before, each layer gives the same levels except for ties."""
     content = to_tflite(graph, "int8", images)
     pixels = list(CalibrationImages(noise(4, seed=8), PRE, marked=False).scaled())
     _, levels, scales = _int8_outputs(content, graph, pixels)
@@ -228,12 +228,12 @@ def test_the_arithmetic_is_that_of_the_file(graph, images):
         values = values.permute(0, 3, 1, 2) if values.ndim == 4 else values
         off = (guess - values).abs() / scale
         assert off.max() < 1.01, layer.name
-        if not isinstance(layer, MeanPool):  # whose integer kernel rounds in its own way
+        if not isinstance(layer, MeanPool):  # whose integer kernel rounds differently
             assert off.mean() < 0.01, layer.name
 
 
 def test_bias_correction_removes_the_mean_error(images):
-    """Weights rounded to few levels by hand: the corrected layer has the mean of the exact one."""
+    """The corrected layer, whose weights have few levels, has the mean of the exact one."""
     rng = np.random.default_rng(0)
     kernel = rng.normal(size=(1, 1, 3, 8)).astype(np.float32) * 0.01
     kernel[0, 0, 0] = 1  # everything else becomes 0 or one step of it
