@@ -3,16 +3,13 @@
 A level ``q`` stands for the value ``(q - zero_point) * scale`` (Jacob et al., arXiv 1712.05877, equation 1; TFLite's
 "8-bit quantization specification"):
 
-====================  ==========  =========================================  ==========  ===========================
-tensor                levels      scale                                      zero point  function
-====================  ==========  =========================================  ==========  ===========================
-activation            -128..127   one per tensor: range / 255                -128..127   :func:`scale_and_zero_point`
-weights               -127..127   one per output channel: largest / 127      0           :func:`weight_scale`
-bias                  int32       input scale * weight scale, in float32     0           ``bias_scale`` in
-                                                                                         ``torch_arithmetic``
-int8 L2 norm          -128..127   1 / 128                                    0           :data:`L2_SCALE`
-int16 activation      -32767..    one per tensor: largest / 32767            0           :func:`symmetric_scale`
-====================  ==========  =========================================  ==========  ===========================
+| tensor           | levels        | scale                                  | zero point | function                        |
+|------------------|---------------|----------------------------------------|------------|---------------------------------|
+| activation       | -128..127     | one per tensor: range / 255            | -128..127  | ``scale_and_zero_point``        |
+| weights          | -127..127     | one per output channel: largest / 127  | 0          | ``weight_scale``                |
+| bias             | int32         | input scale * weight scale, in float32 | 0          | ``torch_arithmetic.bias_scale`` |
+| int8 L2 norm     | -128..127     | 1 / 128                                | 0          | ``L2_SCALE``                    |
+| int16 activation | -32767..32767 | one per tensor: largest / 32767        | 0          | ``symmetric_scale``             |
 
 All rounding is half to even. Files hold scales as float32, and so does :class:`QuantParams`; zero points are computed
 from the float64 scale. ``export.int8.torch_arithmetic`` has the PyTorch functions, with gradients where training needs

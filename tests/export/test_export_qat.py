@@ -129,8 +129,8 @@ def integer_run(numbers: QuantizedGraph, images: np.ndarray) -> np.ndarray:
 
 def _integer_layer(layer, integers, *inputs: tuple[np.ndarray, QuantParams]) -> np.ndarray:
     """Return real values before the output is rounded."""
-    levels, grid = inputs[0]
-    values = levels - grid.zero_point
+    levels, params = inputs[0]
+    values = levels - params.zero_point
     if isinstance(layer, (Convolution, Linear)):
         weights = integers.weights.weight.astype(np.int64)
         if isinstance(layer, Linear):
@@ -148,10 +148,10 @@ def _integer_layer(layer, integers, *inputs: tuple[np.ndarray, QuantParams]) -> 
             total = np.einsum(kind, windows, weights[:, 0] if layer.depthwise else weights)
         return (total + integers.weights.bias) * integers.weights.bias_scale.astype(np.float64)
     if isinstance(layer, Add):
-        other, its_grid = inputs[1]
-        return values * grid.scale + (other - its_grid.zero_point) * its_grid.scale
+        other, other_params = inputs[1]
+        return values * params.scale + (other - other_params.zero_point) * other_params.scale
     if isinstance(layer, MeanPool):
-        return values.mean(axis=(1, 2)) * grid.scale
+        return values.mean(axis=(1, 2)) * params.scale
     return values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
 
 

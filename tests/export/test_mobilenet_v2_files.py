@@ -10,14 +10,12 @@ import pytest
 import torch
 from export_helpers import SIDE, call, export_everything, noise, student
 from test_export_qat import integer_run, network, noise_images, tensor
-from test_export_qat_files import same, settled, tflite_levels
+from test_export_qat_files import check_onnx, same, settled, tflite_levels
 from test_generic_route import embed, needs_generic
 
 from export.bundle import load_bundle, open_variant
 from export.bundle.tflite_file import interpreter_for
 from export.check import cosines, reference_embeddings
-from export.formats.onnx.convert import graph_to_onnx, quantise_onnx
-from export.formats.onnx.integers import onnx_integers, write_onnx_integers
 from export.formats.tflite.convert import to_tflite
 from export.formats.tflite.integers import read_integers, write_integers
 from export.formats.tflite.operators import layer_operators, operator_names
@@ -239,28 +237,10 @@ def test_small_network_in_integers(delegates: bool):
 
 
 def test_onnx_holds_the_same_integers(tmp_path):
-    import onnx
-    import onnxruntime
-    from onnx import numpy_helper
-
-    images = noise_images(8, seed=2)
-    net, numbers = settled(residual_graph(), images)
-    onnx.save_model(graph_to_onnx(numbers.graph), tmp_path / "float.onnx")
-    quantise_onnx(tmp_path / "float.onnx", tmp_path / "int8.onnx", images)
-    write_onnx_integers(tmp_path / "int8.onnx", numbers)
-    stored = onnx.load_model(tmp_path / "int8.onnx").graph.initializer
-    found = {tensor.name: numpy_helper.to_array(tensor) for tensor in stored}
-    wanted = onnx_integers(numbers)
-    assert "a1_scale" in wanted
-    assert {name for name in found if name not in ("zero", "six")} == set(wanted)
-    assert all(np.array_equal(found[name], values) for name, values in wanted.items())
-    others = replace(noise_images(16, seed=3), marked=False)
-    session = onnxruntime.InferenceSession(str(tmp_path / "int8.onnx"), providers=["CPUExecutionProvider"])
-    got = session.run(None, {"image": tensor(others).numpy()})[0]
-    with torch.no_grad():
-        exact = torch.nn.functional.normalize(net.trace(tensor(others))[-2], dim=1).numpy()
-    assert np.abs(got - exact).max() < 0.03
-    assert np.median(np.abs(got - exact)) < 1e-5
+    names, apart = check_onnx(residual_graph(), tmp_path)
+    assert "a1_scale" in names
+    assert apart.max() < 0.03
+    assert np.median(apart) < 1e-5
 
 
 def test_training_moves_the_scale_of_an_add():
