@@ -18,7 +18,18 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
-from retrieval import PytorchReference, load_student, open_built, read_test_images, retrieval_cells
+from retrieval import (
+    CheckpointArgument,
+    DataOption,
+    PytorchReference,
+    SideOption,
+    TestImagesOption,
+    WeightsOption,
+    load_student,
+    open_built,
+    read_test_images,
+    retrieval_cells,
+)
 from turns import time_in_turns
 
 from distill.console import DebugOption, JsonOption, make_app, note, run_app
@@ -46,14 +57,12 @@ CHOICES: dict[str, tuple[str, str, int]] = {
 
 @app.command()
 def run(
-    checkpoint: Annotated[Path | None, typer.Argument(help="Student checkpoint.")] = None,
-    weights: Annotated[
-        str | None, typer.Option(help="Backbone weights in place of a checkpoint; pooled features, no linear layer.")
-    ] = None,
-    data: Annotated[str | None, typer.Option(help="Data spec. Default: the checkpoint's own.")] = None,
-    side: Annotated[int, typer.Option(help="Input size for --weights, pixels.")] = 224,
+    checkpoint: CheckpointArgument = None,
+    weights: WeightsOption = None,
+    data: DataOption = None,
+    side: SideOption = 224,
     repair: Annotated[str, typer.Option(help="none, cle, bias or cle+bias.")] = "none",
-    test_images: Annotated[int, typer.Option(min=2, help="Maximum number of test images, in whole classes.")] = 3000,
+    test_images: TestImagesOption = 3000,
     rounds: Annotated[int, typer.Option(min=1, help="Latency measurements per file.")] = 200,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     as_json: JsonOption = False,

@@ -22,7 +22,18 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
-from retrieval import PytorchReference, load_student, open_built, read_test_images, retrieval_cells
+from retrieval import (
+    CheckpointArgument,
+    DataOption,
+    PytorchReference,
+    SideOption,
+    TestImagesOption,
+    WeightsOption,
+    load_student,
+    open_built,
+    read_test_images,
+    retrieval_cells,
+)
 
 from distill.console import DebugOption, Failure, JsonOption, make_app, note, run_app
 from distill.data.preprocess import Preprocessing
@@ -39,15 +50,13 @@ app = make_app(__doc__ or "", default_command="run")
 
 @app.command()
 def run(
-    checkpoint: Annotated[Path | None, typer.Argument(help="Student checkpoint.")] = None,
-    weights: Annotated[
-        str | None, typer.Option(help="Backbone weights in place of a checkpoint; pooled features, no linear layer.")
-    ] = None,
-    data: Annotated[str | None, typer.Option(help="Data spec. Default: the checkpoint's own.")] = None,
-    side: Annotated[int, typer.Option(help="Input size for --weights, pixels.")] = 224,
+    checkpoint: CheckpointArgument = None,
+    weights: WeightsOption = None,
+    data: DataOption = None,
+    side: SideOption = 224,
     ratio: Annotated[float, typer.Option(min=1, help="Largest factor by which a channel is divided.")] = 100,
     target: Annotated[str, typer.Option(help="tflite-int8 or onnx-int8.")] = "tflite-int8",
-    test_images: Annotated[int, typer.Option(min=2, help="Maximum number of test images, in whole classes.")] = 3000,
+    test_images: TestImagesOption = 3000,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     repairs: Annotated[str, typer.Option(help="Comma-separated; default: all.")] = ",".join(METHODS.names()),
     qat_steps: Annotated[int, typer.Option(min=1, help="Training steps of the qat repairs.")] = QatSettings().steps,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+import typer
 
 from distill.console import Failure
 from distill.data.preprocess import Preprocessing
@@ -16,7 +17,26 @@ from export.bundle.schema import Variant
 from export.check import cosines, reference_embeddings
 from export.targets import Job, Target
 
-__all__ = ["PytorchReference", "load_student", "open_built", "read_test_images", "retrieval_cells"]
+__all__ = [
+    "CheckpointArgument",
+    "DataOption",
+    "PytorchReference",
+    "SideOption",
+    "TestImagesOption",
+    "WeightsOption",
+    "load_student",
+    "open_built",
+    "read_test_images",
+    "retrieval_cells",
+]
+
+CheckpointArgument = Annotated[Path | None, typer.Argument(help="Student checkpoint.")]
+WeightsOption = Annotated[
+    str | None, typer.Option(help="Backbone weights in place of a checkpoint; pooled features, no linear layer.")
+]
+DataOption = Annotated[str | None, typer.Option(help="Data spec. Default: the checkpoint's own.")]
+SideOption = Annotated[int, typer.Option(help="Input size for --weights, pixels.")]
+TestImagesOption = Annotated[int, typer.Option(min=2, help="Maximum number of test images, in whole classes.")]
 
 
 def load_student(

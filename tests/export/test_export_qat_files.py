@@ -11,7 +11,7 @@ import pytest
 import torch
 from export_helpers import SIDE, noise, student, write_checkpoint
 from test_export_qat import integer_run, network, noise_images, tensor, tiny_graph
-from test_repair import PRE
+from test_repair import PRE, values_of
 
 from distill.console import Failure, run_app
 from export.attempt import Outcome
@@ -145,8 +145,7 @@ def test_each_layer_computes_the_simulation(whole):
         with torch.no_grad():
             guess = net(values)
         net.graph = alone
-        values = torch.from_numpy((real.astype(np.float32) - zero_point) * np.float32(scale))
-        values = values.permute(0, 3, 1, 2) if values.ndim == 4 else values
+        values = values_of(real, scale, zero_point)
         off = (guess - values).abs() / scale
         assert off.max() < 1.01, layer.name
         if not isinstance(layer, MeanPool):  # whose integer kernel rounds differently

@@ -12,6 +12,7 @@ from export_helpers import SIDE, call, export_everything, noise, student
 from test_export_qat import integer_run, network, noise_images, tensor
 from test_export_qat_files import check_onnx, same, settled, tflite_levels
 from test_generic_route import embed, needs_generic
+from test_repair import values_of
 
 from export.bundle import load_bundle, open_variant
 from export.bundle.tflite_file import interpreter_for
@@ -191,8 +192,7 @@ def test_each_layer_computes_the_simulation(whole):
     _, levels, scales = _int8_outputs(content, numbers.graph, scaled)
     real = {}
     for layer, found, (scale, zero_point) in zip(numbers.graph.layers, levels, scales, strict=True):
-        values = torch.from_numpy((found.astype(np.float32) - zero_point) * np.float32(scale))
-        real[layer.name] = (values.permute(0, 3, 1, 2) if values.ndim == 4 else values, torch.tensor(scale))
+        real[layer.name] = (values_of(found, scale, zero_point), torch.tensor(scale))
     entry = torch.tensor(numbers.input.scale)
     first = torch.from_numpy(np.concatenate(scaled).transpose(0, 3, 1, 2).copy())
     levels = (first / entry + numbers.input.zero_point).round().clamp(-128, 127)

@@ -211,6 +211,12 @@ def test_quantized_weights_are_those_of_the_file(graph, images):
             assert min(np.abs(ours - theirs).mean() for theirs in by_shape[ours.shape]) < 1e-3 * step
 
 
+def values_of(levels: np.ndarray, scale: float, zero_point: int) -> torch.Tensor:
+    """Return what levels of a TFLite file stand for, channels first."""
+    values = torch.from_numpy((levels.astype(np.float32) - zero_point) * np.float32(scale))
+    return values.permute(0, 3, 1, 2) if values.ndim == 4 else values
+
+
 @pytest.mark.slow
 def test_the_arithmetic_is_that_of_the_file(graph, images):
     """Given the file's output of the layer before, each layer gives the same levels except for ties."""
@@ -224,8 +230,7 @@ def test_the_arithmetic_is_that_of_the_file(graph, images):
         guess = as_int8(
             layer, activate(layer, linear_part(layer, values, weights)), seen[layer.name].low, seen[layer.name].high
         )
-        values = torch.from_numpy((real.astype(np.float32) - zero_point) * np.float32(scale))
-        values = values.permute(0, 3, 1, 2) if values.ndim == 4 else values
+        values = values_of(real, scale, zero_point)
         off = (guess - values).abs() / scale
         assert off.max() < 1.01, layer.name
         if not isinstance(layer, MeanPool):  # whose integer kernel rounds differently
