@@ -26,13 +26,13 @@ from networks import keras_embedder, keras_to_tflite, random_student, silent
 from turns import cpu_name, time_in_turns
 
 from distill.console import DebugOption, Failure, JsonOption, make_app, note, run_app
-from export.bundle.formats import FORMATS
 from export.bundle.runtime import VariantRunner, open_file
 from export.bundle.schema import Variant
 from export.bundle.tflite_file import describe_tflite
 from export.formats.tflite.generic import missing_generic
+from export.job import Job
 from export.samples.calibration import CalibrationImages
-from export.targets import TARGETS, Job, Target
+from export.targets import TARGETS, Target
 
 app = make_app(__doc__ or "", default_command="run")
 CALIBRATION_IMAGES = 32
@@ -88,18 +88,18 @@ def _build(
 
     for name, target in TARGETS.items():
         # int16x8 takes about 60 times int8's time and would be all that is measured; executorch needs an extra.
-        if target.scheme.activations == "int16" or FORMATS[target.format].optional:
+        if target.scheme.activations == "int16" or target.optional:
             continue
         note(f"building {name}")
         path = scratch / f"{name}.{target.format}"
-        built = target.build(job, path)
+        built = target.build_file(job, path)
         add(name, target, path, (built.input, built.output, built.operators))
     faster = replace(job, model=random_student("mobilenet_v1_025_patch", side, seed))
     for kind in ("float32", "int8"):
         target, name = TARGETS[f"tflite-{kind}"], f"{PATCH}-{kind}"
         note(f"building {name}")
         path = scratch / f"{name}.tflite"
-        built = target.build(faster, path)
+        built = target.build_file(faster, path)
         add(name, target, path, (built.input, built.output, built.operators))
     for name, ours in YARDSTICKS.items():
         note(f"building {name}")

@@ -25,9 +25,9 @@ def built(monkeypatch) -> list[str]:
     from export.formats.onnx import convert as onnx_route
 
     ran: list[str] = []
-    honest_graph, honest_int8 = onnx_route.graph_to_onnx, onnx_route.quantise_onnx
+    honest_graph, honest_int8 = onnx_route.graph_to_onnx, onnx_route.quantize_onnx
     monkeypatch.setattr(onnx_route, "graph_to_onnx", lambda *a: ran.append("float32") or honest_graph(*a))
-    monkeypatch.setattr(onnx_route, "quantise_onnx", lambda *a: ran.append("int8") or honest_int8(*a))
+    monkeypatch.setattr(onnx_route, "quantize_onnx", lambda *a: ran.append("int8") or honest_int8(*a))
     return ran
 
 

@@ -17,7 +17,7 @@ from test_generic_route import embed, needs_generic
 from export.bundle import load_bundle, open_variant
 from export.bundle.tflite_file import interpreter_for
 from export.check import cosines, reference_embeddings
-from export.formats.onnx.convert import graph_to_onnx, quantise_onnx
+from export.formats.onnx.convert import graph_to_onnx, quantize_onnx
 from export.formats.onnx.integers import onnx_integers, write_onnx_integers
 from export.formats.tflite.convert import to_tflite
 from export.formats.tflite.integers import read_integers, write_integers
@@ -247,7 +247,7 @@ def test_onnx_holds_the_same_integers(tmp_path):
     images = small_pictures(8, seed=2)
     net, numbers = settled(residual_graph(), images)
     onnx.save_model(graph_to_onnx(numbers.graph), tmp_path / "float.onnx")
-    quantise_onnx(tmp_path / "float.onnx", tmp_path / "int8.onnx", images)
+    quantize_onnx(tmp_path / "float.onnx", tmp_path / "int8.onnx", images)
     write_onnx_integers(tmp_path / "int8.onnx", numbers)
     stored = onnx.load_model(tmp_path / "int8.onnx").graph.initializer
     found = {tensor.name: numpy_helper.to_array(tensor) for tensor in stored}

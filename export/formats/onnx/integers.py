@@ -45,7 +45,7 @@ def onnx_integers(numbers: QuantizedGraph) -> dict[str, np.ndarray]:
 
 
 def write_onnx_integers(path: Path, numbers: QuantizedGraph) -> None:
-    """Rewrite the file at ``path``, which ``quantise_onnx`` made of ``numbers.graph``.
+    """Rewrite the file at ``path``, which ``quantize_onnx`` made of ``numbers.graph``.
 
     Raises:
         Failure: the quantizer named or shaped its numbers otherwise.
