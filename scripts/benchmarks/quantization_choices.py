@@ -36,8 +36,9 @@ from distill.console import DebugOption, JsonOption, make_app, note, run_app
 from export.bundle.runtime import VariantRunner
 from export.int8.ranges import MINMAX, parse_rule
 from export.int8.sensitivity import Exclusion
+from export.job import Job
 from export.samples.calibration import choose_samples
-from export.targets import TARGETS, Job
+from export.targets import TARGETS
 
 app = make_app(__doc__ or "", default_command="run")
 INT8 = "tflite-int8"
@@ -76,13 +77,13 @@ def run(
     rows: list[dict[str, Any]] = [{"choice": "PyTorch float32", "recall@1": reference.recall()}]
     runners: dict[str, VariantRunner] = {}
     with tempfile.TemporaryDirectory() as scratch:
-        job = Job(model, preprocessing, samples.calibration, Path(scratch), debug, repair=repair)
+        job = Job(model, preprocessing, samples.calibration, Path(scratch), debug)
         for name, (target, rule, worst) in CHOICES.items():
             note(name)
             # A job caches the layers that it excludes, so each choice gets its own job.
             own = replace(job, rule=parse_rule(rule) if rule != "minmax" else MINMAX, exclusion=Exclusion(worst))
             path = own.scratch / f"{len(rows)}.tflite"
-            runners[name], in_float = open_built(own, TARGETS[target], path)
+            runners[name], in_float = open_built(own, TARGETS[target], path, repair)
             found = reference.compare(runners[name].embed(pixels))
             rows.append({"choice": name, "size_bytes": path.stat().st_size, "in_float": list(in_float), **found})
             runners[name].prepare(pixels[:1])

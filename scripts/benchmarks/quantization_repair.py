@@ -42,8 +42,9 @@ from export.check import cosines, reference_embeddings
 from export.int8.repair.methods import METHODS, methods_of
 from export.int8.repair.settings import QatSettings
 from export.int8.training_images import TrainingImages
+from export.job import Job
 from export.samples.calibration import CalibrationImages, choose_samples
-from export.targets import TARGETS, Job
+from export.targets import TARGETS
 
 app = make_app(__doc__ or "", default_command="run")
 
@@ -156,14 +157,13 @@ def _measure(
     rows: list[dict[str, Any]] = [{"student": name, "repair": "PyTorch float32", "recall@1": reference.recall()}]
     for method in methods:
         note(f"{name}: {method}")
-        job.repair = method
         path = built_file(job.scratch, TARGETS[target], method)
         path.parent.mkdir(parents=True)
         started = time.perf_counter()
         if method != "none":
-            job.repaired()
+            job.repaired(method)
         seconds = time.perf_counter() - started
-        runner, _ = open_built(job, TARGETS[target], path)
+        runner, _ = open_built(job, TARGETS[target], path, method)
         row = reference.compare(runner.embed(pixels))
         rows.append({
             "student": name, "repair": method, **row, "repair_seconds": seconds, "size_bytes": path.stat().st_size,

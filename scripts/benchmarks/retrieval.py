@@ -15,7 +15,8 @@ from distill.metrics import hits_at_k, paired_drop_ci
 from export.bundle.runtime import VariantRunner, open_file
 from export.bundle.schema import Variant
 from export.check import cosines, reference_embeddings
-from export.targets import Job, Target
+from export.job import Job
+from export.targets import Target
 
 __all__ = [
     "CheckpointArgument",
@@ -117,9 +118,9 @@ def retrieval_cells(row: dict[str, Any]) -> tuple[str, str, str, str]:
     )  # fmt: skip
 
 
-def open_built(job: Job, target: Target, path: Path) -> tuple[VariantRunner, tuple[str, ...]]:
+def open_built(job: Job, target: Target, path: Path, repair: str = "none") -> tuple[VariantRunner, tuple[str, ...]]:
     """Build ``target`` at ``path`` and open the file; also return the layers that stayed in float."""
-    built = target.build(job, path)
+    built = target.build_file(job, path, repair)
     variant = Variant(
         name=target.name, format=target.format, file=path.name, size_bytes=path.stat().st_size, sha256="0" * 64,
         scheme=target.scheme, input=built.input, output=built.output, operators=built.operators,

@@ -14,11 +14,11 @@ from test_export_qat import integer_run, network, noise_images, tensor, tiny_gra
 from test_repair import PRE, values_of
 
 from distill.console import Failure, run_app
-from export.attempt import Outcome
+from export.attempt import TargetResult
 from export.bundle import load_bundle
 from export.bundle.tflite_file import interpreter_for
 from export.cli import _advise, app
-from export.formats.onnx.convert import graph_to_onnx, quantise_onnx
+from export.formats.onnx.convert import graph_to_onnx, quantize_onnx
 from export.formats.onnx.integers import onnx_integers, write_onnx_integers
 from export.formats.tflite.convert import to_tflite
 from export.formats.tflite.integers import read_integers, write_integers
@@ -189,7 +189,7 @@ def check_onnx(graph: FoldedGraph, folder: Path) -> tuple[set[str], np.ndarray]:
     images = noise_images(8, seed=2)
     net, numbers = settled(graph, images)
     onnx.save_model(graph_to_onnx(numbers.graph), folder / "float.onnx")
-    quantise_onnx(folder / "float.onnx", folder / "int8.onnx", images)
+    quantize_onnx(folder / "float.onnx", folder / "int8.onnx", images)
     write_onnx_integers(folder / "int8.onnx", numbers)
     model = onnx.load_model(folder / "int8.onnx")
     onnx.checker.check_model(model, full_check=True)
@@ -219,7 +219,7 @@ def test_onnx_of_another_network_is_refused(tmp_path):
     images = noise_images(4, seed=2)
     numbers = network(tiny_graph(), images).quantized()
     onnx.save_model(graph_to_onnx(numbers.graph), tmp_path / "float.onnx")
-    quantise_onnx(tmp_path / "float.onnx", tmp_path / "int8.onnx", images)
+    quantize_onnx(tmp_path / "float.onnx", tmp_path / "int8.onnx", images)
     renamed = replace(numbers.layers[0], name="c9")
     graph = replace(numbers.graph, layers=(replace(numbers.graph.layers[0], name="c9"), *numbers.graph.layers[1:]))
     with pytest.raises(Failure, match="left no c9_scale"):
@@ -317,5 +317,5 @@ def test_a_coarse_int8_file_prints_a_hint(made_bundle, capsys, cosine: float, re
     variant = next(row for row in load_bundle(made_bundle).manifest.variants if row.name == "onnx-int8")
     check = variant.check.model_copy(update={"mean_cosine": cosine})
     variant = variant.model_copy(update={"check": check, "repair": repair})
-    _advise([Outcome(TARGETS["onnx-int8"], variant, None)])
+    _advise([TargetResult(TARGETS["onnx-int8"], variant, None)])
     assert ("--repair auto" in capsys.readouterr().err) == told

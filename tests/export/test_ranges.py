@@ -137,7 +137,7 @@ def test_minmax_files_are_the_converters_own(model, border: str):
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     converter.inference_input_type = converter.inference_output_type = tf.dtypes.as_dtype(border)
     converter.representative_dataset = lambda: ([image] for image in images.scaled())
-    theirs, ours = tensors(converter.convert()), tensors(to_tflite(graph, "int8", images, border=border))
+    theirs, ours = tensors(converter.convert()), tensors(to_tflite(graph, "int8", images, input_type=border))
     assert [name for name, _ in ours] == [name for name, _ in theirs]
     for (name, one), (_, other) in zip(ours, theirs, strict=True):
         assert one["dtype"] == other["dtype"], name
@@ -162,14 +162,14 @@ def test_onnx_takes_the_same_ranges(model, tmp_path):
     import onnx
     from onnx import numpy_helper
 
-    from export.formats.onnx.convert import graph_to_onnx, quantise_onnx
+    from export.formats.onnx.convert import graph_to_onnx, quantize_onnx
 
     pre = model.backbone.default_preprocessing(SIDE, SIDE)
     images, graph = CalibrationImages(noise(8), pre), fold(model, SIDE)
     onnx.save_model(graph_to_onnx(graph), tmp_path / "float.onnx")
     for text in ("percentile:95", "mse"):
         rule = parse_rule(text)
-        quantise_onnx(tmp_path / "float.onnx", tmp_path / "int8.onnx", images, rule=rule)
+        quantize_onnx(tmp_path / "float.onnx", tmp_path / "int8.onnx", images, rule=rule)
         wanted = graph_ranges(graph, images.scaled, rule)
         found = {
             tensor.name.removesuffix("_scale"): float(numpy_helper.to_array(tensor))

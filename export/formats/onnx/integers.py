@@ -46,7 +46,7 @@ def onnx_integers(numbers: QuantizedGraph) -> dict[str, np.ndarray]:
 
 
 def write_onnx_integers(path: Path, numbers: QuantizedGraph) -> None:
-    """Replace the numbers in the file at ``path``, which ``quantise_onnx`` made from ``numbers.graph``.
+    """Replace the numbers in the file at ``path``, which ``quantize_onnx`` made from ``numbers.graph``.
 
     Raises:
         Failure: the file lacks an initializer of the expected name and shape.
