@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from distill.models.same_conv import same_padding
+from distill.models.padding import same_padding
 
 __all__ = ["PATCH", "PatchConv2d"]
 

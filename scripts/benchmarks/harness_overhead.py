@@ -154,7 +154,7 @@ def _random_bundle(scratch: Path) -> Path:
     from distill.models.checkpoint import save_checkpoint
     from distill.models.info import CheckpointInfo
     from export.bundle.schema import Tolerance
-    from export.pipeline import Options, export_bundle
+    from export.pipeline import ExportOptions, export_bundle
 
     note("exporting a network of random weights")
     model = random_student("mobilenet_v1_025", 224, seed=0)
@@ -167,10 +167,12 @@ def _random_bundle(scratch: Path) -> Path:
         data={"spec": "glyphs:classes=8", "split": "half"},
     )
     save_checkpoint(scratch / "student", model, info)
-    options = Options(target="tflite", calibration_images=16, tolerances={"float32": Tolerance(), "int8": Tolerance()})
+    options = ExportOptions(
+        target="tflite", calibration_images=16, tolerances={"float32": Tolerance(), "int8": Tolerance()}
+    )
     export = export_bundle(scratch / "student", scratch / "bundle", options)
     if export.folder is None:
-        raise Failure("nothing could be exported", "; ".join(outcome.problem for outcome in export.outcomes))
+        raise Failure("nothing could be exported", "; ".join(result.problem for result in export.results))
     return export.folder
 
 

@@ -31,7 +31,7 @@ def make_bundle(folder: Path) -> Path:
     from distill.models.info import CheckpointInfo
     from distill.models.registry import build_backbone
     from export.bundle.schema import Tolerance
-    from export.pipeline import Options, export_bundle
+    from export.pipeline import ExportOptions, export_bundle
 
     torch.manual_seed(0)
     model = Embedder(build_backbone("mobilenet_v1_025"), SIZE).train()
@@ -59,7 +59,7 @@ def make_bundle(folder: Path) -> Path:
         data={"spec": DATA, "split": "half"},
     )
     save_checkpoint(folder / "student", model.eval(), info)
-    options = Options(
+    options = ExportOptions(
         calibration_images=32, tolerances={name: Tolerance() for name in ("float32", "int8")}, target="tflite"
     )
     assert export_bundle(folder / "student", folder / "bundle", options).folder is not None

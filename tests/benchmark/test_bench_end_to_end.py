@@ -31,7 +31,7 @@ def exported(tmp_path_factory) -> tuple[Path, Path]:
     from distill.models.info import CheckpointInfo
     from distill.models.registry import build_backbone
     from export.bundle.schema import Tolerance
-    from export.pipeline import Options, export_bundle
+    from export.pipeline import ExportOptions, export_bundle
 
     folder = tmp_path_factory.mktemp("end to end")
     torch.manual_seed(0)
@@ -62,7 +62,9 @@ def exported(tmp_path_factory) -> tuple[Path, Path]:
     )
     save_checkpoint(folder / "student", model.eval(), info)
     loose = {name: Tolerance() for name in ("float32", "int8")}
-    export = export_bundle(folder / "student", folder / "bundle", Options(calibration_images=64, tolerances=loose))
+    export = export_bundle(
+        folder / "student", folder / "bundle", ExportOptions(calibration_images=64, tolerances=loose)
+    )
     assert export.folder is not None
     return folder / "student", export.folder
 

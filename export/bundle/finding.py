@@ -1,4 +1,4 @@
-"""What every check of a bundle on this machine ends in."""
+"""Result of one check of a bundle on this machine."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ __all__ = ["Finding"]
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One thing that was checked.
+    """Result of one check.
 
     Attributes:
-        problem: what is wrong; empty where all is well.
+        problem: what is wrong; empty if nothing is.
     """
 
     problem: str
@@ -24,5 +24,5 @@ class Finding:
         return not self.problem
 
     def as_json(self) -> dict[str, Any]:
-        """Fields and ``passed``."""
+        """Return the fields and ``passed``."""
         return asdict(self) | {"passed": self.passed}
