@@ -330,7 +330,7 @@ def run(
     from benchmark.gates_file import merge_limits, read_gates
     from benchmark.junit import write_junit
     from benchmark.result import write_result
-    from benchmark.run import Options, measure
+    from benchmark.run import BenchmarkOptions, measure
     from benchmark.table import print_result
     from benchmark.timing import Plan
 
@@ -338,7 +338,7 @@ def run(
         max_latency_ms, max_size_kb, max_memory_mb, max_recall_drop, min_recall, min_cosine, max_asymmetric_drop
     )
     limits, named = read_gates(gates) if gates else (Limits(), None)
-    options = Options(
+    options = BenchmarkOptions(
         bundle=bundle,
         device=device,
         reach=DeviceOptions(
@@ -373,7 +373,7 @@ def run(
         note(f"JUnit: {junit_file}")
     if html_file:
         from benchmark.report.html import write_report
-        from benchmark.report.pictures import gallery
+        from benchmark.report.neighbours import gallery
 
         write_report(html_file, result, gallery(evidence, result.verdict.candidate, seed))
         note(f"report: {html_file}")

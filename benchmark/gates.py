@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from benchmark.result import Gate, LatencyRun, Machine, Reference, Variant, Verdict
+from benchmark.result import Gate, LatencyRun, Machine, Reference, VariantResult, GateReport
 from benchmark.text import percent, points
 from distill.console import UsageFailure, suggest
 
@@ -49,7 +49,7 @@ class Rule:
     limit: str  # field of Limits
     name: str
     unit: str
-    value: Callable[[Variant], float | None]  # in that unit; None: not measured
+    value: Callable[[VariantResult], float | None]  # in that unit; None: not measured
     kind: Literal["max", "min"] = "max"
 
 
@@ -83,13 +83,13 @@ def choose_candidate(names: Sequence[str], wanted: str | None = None) -> str:
 
 
 def judge(
-    candidate: Variant,
-    variants: Sequence[Variant],
+    candidate: VariantResult,
+    variants: Sequence[VariantResult],
     pytorch: Reference | None,
     machine: Machine,
     limits: Limits,
     warnings: Sequence[str] = (),
-) -> Verdict:
+) -> GateReport:
     """Hold the candidate against the limits.
 
     The recall gate compares the measured drop itself; its interval is in the text, so a limit
@@ -104,7 +104,7 @@ def judge(
             f"the limit of {limits.max_recall_drop:g} points lies inside the 95 % interval of the drop: "
             "more test images would decide it"
         )
-    return Verdict(
+    return GateReport(
         passed=passed,
         candidate=candidate.name,
         gates=gates,
@@ -113,7 +113,7 @@ def judge(
     )
 
 
-def _gates(candidate: Variant, limits: Limits) -> list[Gate]:
+def _gates(candidate: VariantResult, limits: Limits) -> list[Gate]:
     gates = []
     for rule in RULES:
         limit, value = getattr(limits, rule.limit), rule.value(candidate)
@@ -123,7 +123,7 @@ def _gates(candidate: Variant, limits: Limits) -> list[Gate]:
     return gates
 
 
-def _warnings(variants: Sequence[Variant], machine: Machine) -> list[str]:
+def _warnings(variants: Sequence[VariantResult], machine: Machine) -> list[str]:
     found = [f"{variant.name} failed: {variant.error}" for variant in variants if variant.status == "failed"]
     run = machine.latency
     if run and run.drift_flagged:
@@ -168,7 +168,7 @@ def _heat(run: LatencyRun) -> list[str]:
     return found
 
 
-def _sentence(candidate: Variant, pytorch: Reference | None, gates: Sequence[Gate], passed: bool) -> str:
+def _sentence(candidate: VariantResult, pytorch: Reference | None, gates: Sequence[Gate], passed: bool) -> str:
     if candidate.status == "failed":
         return f"{candidate.name} could not be measured: {candidate.error}"
     parts = []

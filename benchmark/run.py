@@ -19,7 +19,7 @@ from benchmark.latency import interleave, summarise
 from benchmark.machine import package_versions
 from benchmark.parity import (
     Comparison,
-    Embeddings,
+    VariantEmbeddings,
     check_are_files,
     compare,
     embed_all,
@@ -28,7 +28,7 @@ from benchmark.parity import (
     score,
 )
 from benchmark.pytorch import TorchModel, parse_reference
-from benchmark.result import BundleFacts, Data, Decoding, EnergyUse, Reference, Result, Variant
+from benchmark.result import BundleFacts, Data, Decoding, EnergyUse, Reference, Result, VariantResult
 from benchmark.storage import asymmetric, storage
 from benchmark.subject import Subject, choose_images
 from benchmark.text import plain
@@ -40,7 +40,7 @@ from distill.files import sha256_file
 from distill.metrics import RetrievalScores
 from export.bundle import Bundle, load_bundle
 
-__all__ = ["Evidence", "Options", "measure"]
+__all__ = ["Evidence", "BenchmarkOptions", "measure"]
 
 PYTORCH = "PyTorch"
 LATENCY_IMAGES = 16
@@ -49,7 +49,7 @@ TORCH_PLAN = {"seconds": 3.0, "min_samples": 50, "max_samples": 500}
 
 
 @dataclass(frozen=True)
-class Options:
+class BenchmarkOptions:
     """What to measure; see ``distill-bench run --help``."""
 
     bundle: Path
@@ -83,7 +83,7 @@ class Evidence:
     comparison: Comparison | None
 
 
-def measure(options: Options) -> tuple[Result, Evidence]:
+def measure(options: BenchmarkOptions) -> tuple[Result, Evidence]:
     """Measure a bundle.
 
     Latency comes first, while the machine is quiet and torch is not loaded.
@@ -110,7 +110,7 @@ def measure(options: Options) -> tuple[Result, Evidence]:
 
 
 def _measure(
-    options: Options,
+    options: BenchmarkOptions,
     device: Device,
     bundle: Bundle,
     names: Sequence[str],
@@ -219,7 +219,7 @@ def _measure(
 
 def _galleries(
     candidate: str,
-    embedded: Embeddings,
+    embedded: VariantEmbeddings,
     found: Mapping[str, tuple[RetrievalScores | None, Comparison | None]],
     models: Sequence[TorchModel],
     scores: Mapping[str, RetrievalScores],
@@ -243,7 +243,7 @@ def _galleries(
     return galleries
 
 
-def _named(options: Options) -> list[tuple[str, Path]]:
+def _named(options: BenchmarkOptions) -> list[tuple[str, Path]]:
     """Checkpoints to open, PyTorch (the bundle's own) first."""
     named = [(PYTORCH, options.checkpoint)] if options.checkpoint else []
     for text in options.references:
@@ -256,7 +256,7 @@ def _named(options: Options) -> list[tuple[str, Path]]:
     return named
 
 
-def _provenance_warnings(bundle: Bundle, options: Options, subject: Subject) -> list[str]:
+def _provenance_warnings(bundle: Bundle, options: BenchmarkOptions, subject: Subject) -> list[str]:
     found = []
     source = bundle.manifest.provenance.source
     if options.checkpoint:
@@ -328,20 +328,20 @@ def _variant(
     bundle: Bundle,
     name: str,
     timing: Timing,
-    embedded: Embeddings,
+    embedded: VariantEmbeddings,
     labels: np.ndarray,
     subject: Subject,
     pytorch: tuple[np.ndarray, RetrievalScores] | None,
     device: Device,
     seed: int,
-) -> tuple[Variant, RetrievalScores | None, Comparison | None]:
+) -> tuple[VariantResult, RetrievalScores | None, Comparison | None]:
     size = bundle.variant(name).size_bytes
     rows = embedded.variants[name]
     error = timing.error or rows.error
     if error or rows.embeddings is None:
-        return Variant(name=name, status="failed", error=plain(str(error)), size_bytes=size), None, None
+        return VariantResult(name=name, status="failed", error=plain(str(error)), size_bytes=size), None, None
     scores = score(rows.embeddings, labels)
-    variant = Variant(
+    variant = VariantResult(
         name=name,
         size_bytes=size,
         recall=scores.recall,
@@ -382,13 +382,13 @@ def _finite(value: dict[str, Any]) -> dict[str, Any]:
 
 
 def _decoding(device: Device) -> Decoding | None:
-    if device.picture_ms is None or device.emulated:
+    if device.image_ms is None or device.emulated:
         return None
-    decode, resize = np.rint(device.picture_ms.T.astype(np.float64) * 1e6).astype(np.int64).tolist()
+    decode, resize = np.rint(device.image_ms.T.astype(np.float64) * 1e6).astype(np.int64).tolist()
     return Decoding(decode_ms=summarise(decode), resize_ms=summarise(resize))
 
 
-def _data_facts(subject: Subject, embedded: Embeddings, labels: np.ndarray, files: bool) -> Data:
+def _data_facts(subject: Subject, embedded: VariantEmbeddings, labels: np.ndarray, files: bool) -> Data:
     return Data(
         spec=plain(subject.spec),
         split=subject.split,

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from benchmark.result import Recall, Reference, Result, Variant
+from benchmark.result import Recall, Reference, Result, VariantResult
 from benchmark.text import kilobytes, percent, points
 
 __all__ = ["print_result"]
@@ -99,14 +99,14 @@ def _drops(result: Result) -> Table:
     return table
 
 
-def _drop(variant: Variant) -> str:
+def _drop(variant: VariantResult) -> str:
     if not variant.recall_drop:
         return "–"
     drop = variant.recall_drop[1]
     return f"{points(drop.value, True)} [{points(drop.ci95[0], True)}, {points(drop.ci95[1], True)}]"
 
 
-def _variant_row(variant: Variant, candidate: bool) -> list[Text | str]:
+def _variant_row(variant: VariantResult, candidate: bool) -> list[Text | str]:
     name = Text(variant.name, style="bold" if candidate else "")
     if variant.status == "failed":
         return [name, kilobytes(variant.size_bytes), Text("failed", style="red")]
@@ -123,7 +123,7 @@ def _reference_row(reference: Reference) -> list[str]:
     return [name, "–", *times, *_recall(reference.recall), percent(reference.map_at_r), "–"]
 
 
-def _galleries(candidate: Variant) -> list[str]:
+def _galleries(candidate: VariantResult) -> list[str]:
     """What a gallery costs and who may index it, a line each."""
     lines = []
     if candidate.storage:

@@ -1,13 +1,12 @@
-"""A board with a Python: our runner is the zip of :mod:`benchmark.devices.parcel`."""
+"""The far side on a board with Python: our runner is the zip of :mod:`benchmark.devices.parcel`."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 
-from benchmark.devices.messages import marked, refused
 from benchmark.devices.parcel import BOOTSTRAP, ROOT, parcel
-from benchmark.devices.side import Content, FarSide, Message, Settled
+from benchmark.devices.side import Content, FarSide, Message, Settled, marked
 from benchmark.devices.transport import Transport
 from distill.console import Failure
 
@@ -20,11 +19,11 @@ MODULES = {"tflite": ("ai_edge_litert", "ai-edge-litert"), "onnx": ("onnxruntime
 
 
 class PythonSide(FarSide):
-    """Python, NumPy and an engine.
+    """A Python with NumPy and an engine.
 
     Args:
-        python: the Python there; relative paths start at the user's home.
-        folder: where our files go there.
+        python: Path of the Python there; relative paths start at the user's home.
+        folder: Folder for our files there.
     """
 
     cure = "see --remote-folder and --remote-python"
@@ -62,7 +61,7 @@ class PythonSide(FarSide):
         return {self._sha256: self._code}
 
     def start(self, command: str, cpus: Sequence[int] = ()) -> Sequence[str]:
-        # The runner pins itself, to ``plan.cpus``.
+        # The runner pins itself to ``plan.cpus``.
         return [self.python, f"{self.folder}/files/{self._sha256}", command, self.folder]
 
     def facts(self, told: Message) -> Message:
@@ -81,16 +80,16 @@ class PythonSide(FarSide):
         return hashlib.sha256(self._code).hexdigest()
 
     def _ask(self, command: str, *names: str) -> Message:
-        """One command of :mod:`benchmark.devices.bootstrap`."""
+        """Run one command of :mod:`benchmark.devices.bootstrap`."""
         done = self.transport.run([self.python, "-", command, self.folder, *names], self._bootstrap)
         answers = marked(done.stdout.splitlines())
         if not answers:
             if done.code == 127 or "not found" in done.stderr or "No such file" in done.stderr:
                 raise Failure(
-                    f"{self.where}: no {self.python} there", "install it, or name another: --remote-python PATH"
+                    f"{self.where}: no {self.python} there", "install it, or choose another: --remote-python PATH"
                 )
             said = (done.stderr.strip().splitlines() or [f"exit status {done.code}"])[-1]
-            raise Failure(f"{self.where}: {self.python}: {said}", "is it a Python 3? --remote-python PATH")
+            raise Failure(f"{self.where}: {self.python}: {said}", "check that it is a Python 3: --remote-python PATH")
         if "error" in answers[-1]:
-            raise refused(self, answers[-1]["error"])
+            raise self.failure(answers[-1]["error"])
         return answers[-1]

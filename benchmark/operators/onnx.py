@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from benchmark.operators.onnx_graph import Graph, Weights, read_graph
-from benchmark.operators.schema import Operator
+from benchmark.operators.profile import ProfiledOperator
 from distill.console import Failure
 
 __all__ = ["profile_onnx", "read_events"]
@@ -24,7 +24,7 @@ PLACES = {
 }  # fmt: skip
 
 
-def profile_onnx(content: bytes, values: np.ndarray, threads: int, runs: int) -> list[Operator]:
+def profile_onnx(content: bytes, values: np.ndarray, threads: int, runs: int) -> list[ProfiledOperator]:
     """Time every node that onnxruntime runs, after its own fusions.
 
     Args:
@@ -53,7 +53,7 @@ def profile_onnx(content: bytes, values: np.ndarray, threads: int, runs: int) ->
         return read_events(events, runs, read_graph(Path(options.optimized_model_filepath).read_bytes()))
 
 
-def read_events(events: list[dict[str, Any]], runs: int, graph: Graph) -> list[Operator]:
+def read_events(events: list[dict[str, Any]], runs: int, graph: Graph) -> list[ProfiledOperator]:
     """Nodes in the order of execution, each with the mean of the middle half of its times: events count whole
     microseconds, so that a median would be as coarse.
 
@@ -77,7 +77,7 @@ def read_events(events: list[dict[str, Any]], runs: int, graph: Graph) -> list[O
         middle = counted[quarter : len(counted) - quarter]
         weights = [graph.weights.get(given) for given in graph.nodes.get(name.removesuffix("_kernel_time"), [])]
         moved = sum(int(facts[name].get(key, 0)) for key in ("activation_size", "output_size"))
-        found.append(Operator(
+        found.append(ProfiledOperator(
             facts[name]["op_name"], tuple(shape), _macs(facts[name]["op_name"], weights, tuple(shape)), kind in ("int8", "uint8"),
             float(middle.mean()), moved + sum(one.bytes for one in weights if one),
         ))  # fmt: skip

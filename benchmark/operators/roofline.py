@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from benchmark.operators.bandwidth import bandwidth_at
-from benchmark.operators.schema import Operator
+from benchmark.operators.profile import ProfiledOperator
 
 __all__ = ["Roof", "as_json", "roof_of"]
 
@@ -25,7 +25,7 @@ class Roof:
     bound: Literal["compute", "memory"]
 
 
-def roof_of(operator: Operator, peaks: Mapping[bool, float], bandwidth: dict[int, float]) -> Roof | None:
+def roof_of(operator: ProfiledOperator, peaks: Mapping[bool, float], bandwidth: dict[int, float]) -> Roof | None:
     """``None``: it neither multiplies nor moves anything.
 
     Args:
@@ -40,7 +40,7 @@ def roof_of(operator: Operator, peaks: Mapping[bool, float], bandwidth: dict[int
 
 
 def as_json(
-    name: str, threads: int, found: Sequence[Operator], peaks: Mapping[bool, float], bandwidth: dict[int, float]
+    name: str, threads: int, found: Sequence[ProfiledOperator], peaks: Mapping[bool, float], bandwidth: dict[int, float]
 ) -> dict[str, Any]:
     """What ``distill-bench operators --json`` prints; times are milliseconds, shares fractions."""
     whole = sum(operator.ms for operator in found)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.operators.schema import Operator
+from benchmark.operators.profile import ProfiledOperator
 from benchmark.timing import Plan, interleave
 from distill.console import Failure
 from export.bundle.engine import interpreter_for
@@ -19,7 +19,7 @@ from export.bundle.engine import interpreter_for
 __all__ = ["cuts", "profile_tflite"]
 
 
-def cuts(content: bytes) -> list[tuple[Operator, bytes]]:
+def cuts(content: bytes) -> list[tuple[ProfiledOperator, bytes]]:
     """Every operator, its time still 0, and the model that ends with it.
 
     Raises:
@@ -48,7 +48,7 @@ def cuts(content: bytes) -> list[tuple[Operator, bytes]]:
         shape = tuple(int(side) for side in output.shape)
         found.append(
             (
-                Operator(
+                ProfiledOperator(
                     kind,
                     shape,
                     _macs(kind, operator, graph.tensors, shape),
@@ -97,7 +97,7 @@ class _Cut:
         pass
 
 
-def profile_tflite(content: bytes, values: np.ndarray, plan: Plan, show: Any = lambda share: None) -> list[Operator]:
+def profile_tflite(content: bytes, values: np.ndarray, plan: Plan, show: Any = lambda share: None) -> list[ProfiledOperator]:
     """Time every operator.
 
     Args:

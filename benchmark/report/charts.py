@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmark.gates import DROP_GATE
-from benchmark.result import Result, Variant
+from benchmark.result import Result, VariantResult
 
 __all__ = [
     "Bar",
@@ -59,7 +59,7 @@ class Ridge:
     p50: float | None  # positions, percent; None: beyond the axis
     p90: float | None
     p99: float | None
-    variant: Variant
+    variant: VariantResult
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ def _million(count: int) -> str:
 
 @dataclass(frozen=True)
 class Interval:
-    variant: Variant
+    variant: VariantResult
     candidate: bool
     low: float
     high: float

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.report import charts
-from benchmark.report.pictures import Gallery
+from benchmark.report.neighbours import NeighbourSheet
 from benchmark.result import Result
 from benchmark.table import KS
 from benchmark.text import kilobytes, percent, points
@@ -24,12 +24,12 @@ def page(template: str, **context: Any) -> str:
     return frame("distill-bench", HERE, template, filters, **context)
 
 
-def render(result: Result, gallery: Gallery | None) -> str:
+def render(result: Result, gallery: NeighbourSheet | None) -> str:
     """The report of one result; see :func:`page`."""
     return page("template.html", **_context(result, gallery))
 
 
-def write_report(path: str | Path, result: Result, gallery: Gallery | None) -> None:
+def write_report(path: str | Path, result: Result, gallery: NeighbourSheet | None) -> None:
     """Render and write, atomically.
 
     Args:
@@ -38,7 +38,7 @@ def write_report(path: str | Path, result: Result, gallery: Gallery | None) -> N
     write_page(path, render(result, gallery))
 
 
-def _context(result: Result, gallery: Gallery | None) -> dict[str, Any]:
+def _context(result: Result, gallery: NeighbourSheet | None) -> dict[str, Any]:
     rows, zero, limit, ticks = charts.intervals(result)
     candidate = result.variant(result.verdict.candidate)
     others = [v for v in result.variants if v.status == "ok" and v.name != candidate.name]

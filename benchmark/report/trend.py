@@ -11,11 +11,11 @@ from benchmark.history import Series
 from benchmark.report.charts import Tick, nice_ticks
 from benchmark.report.html import page
 
-__all__ = ["Line", "line", "render_trend"]
+__all__ = ["TrendLine", "line", "render_trend"]
 
 
 @dataclass(frozen=True)
-class Line:
+class TrendLine:
     """One measure of one series; positions in SVG units of a box 100 wide and 100 high."""
 
     measure: Measure
@@ -25,7 +25,7 @@ class Line:
     last: float
 
 
-def line(entry: Series, measure: Measure) -> Line | None:
+def line(entry: Series, measure: Measure) -> TrendLine | None:
     """The values in the order of time, evenly spaced; ``None`` where none was measured."""
     found = [
         (index, value, result)
@@ -50,7 +50,7 @@ def line(entry: Series, measure: Measure) -> Line | None:
     ]
     path = "M" + " L".join(f"{x},{y}" for x, y, _ in dots)
     ticks = [Tick(round(100 - 100 * (value - low) / span, 2), f"{value:g}") for value in nice_ticks(low, low + span, 3)]
-    return Line(measure, path, dots, ticks, values[-1])
+    return TrendLine(measure, path, dots, ticks, values[-1])
 
 
 def render_trend(entries: Sequence[Series]) -> str:

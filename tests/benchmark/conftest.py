@@ -25,7 +25,7 @@ def toy_engines(monkeypatch: pytest.MonkeyPatch) -> dict[str, fakes.ToyRunner]:
 @pytest.fixture(scope="session")
 def _measured(tmp_path_factory: pytest.TempPathFactory):
     from benchmark.gates import Limits
-    from benchmark.run import Options, measure
+    from benchmark.run import BenchmarkOptions, measure
     from benchmark.timing import Plan
 
     folder = tmp_path_factory.mktemp("measured")
@@ -36,7 +36,7 @@ def _measured(tmp_path_factory: pytest.TempPathFactory):
         fakes.replace_engines(patch)["tflite-int8"] = fakes.ToyRunner(noise=0.8)
         fakes.replace_torch(patch)
         return measure(
-            Options(
+            BenchmarkOptions(
                 bundle,
                 part="all",
                 checkpoint=folder / "student",

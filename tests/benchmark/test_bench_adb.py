@@ -179,7 +179,7 @@ def test_pictures_that_the_phone_decodes(server, phone, options, bundle_dir, pho
     assert {path: path.stat().st_mtime_ns for path in done} == done
     here = open_device("host")
     assert np.array_equal(there[NAMES[0]].embeddings, here.embed(bundle, TFLITE, some, 1)[NAMES[0]].embeddings)
-    assert again.picture_ms.shape == here.picture_ms.shape == (40, 2) and (again.picture_ms > 0).all()
+    assert again.image_ms.shape == here.image_ms.shape == (40, 2) and (again.image_ms > 0).all()
     with pytest.raises(Undecodable) as failure:
         again.embed(bundle, TFLITE, [some[0], [*some[1], b"nonsense"]], 1)
     assert failure.value.number == 20

@@ -14,7 +14,7 @@ from benchmark.history import add, read_all, series
 from benchmark.latency import summarise
 from benchmark.report.pareto import front, points, render_pareto
 from benchmark.report.trend import render_trend
-from benchmark.result import Result, Variant, write_result
+from benchmark.result import Result, VariantResult, write_result
 from distill.console import Failure, run_app
 
 HOSTILE = "<script>alert(1)</script>\" onerror='x'"
@@ -70,7 +70,7 @@ def test_latency_is_a_ratio(result, later):
 
 def test_what_is_gone_or_failed_is_worse(result, later):
     later.variants = later.variants[1:]
-    later.variants[0] = Variant(name=later.variants[0].name, status="failed", error="no", size_bytes=1)
+    later.variants[0] = VariantResult(name=later.variants[0].name, status="failed", error="no", size_bytes=1)
     assert all(c.worse and c.after is None for c in differences(result, later) if c.variant == "tflite-float32")
     assert change(result, later, later.variants[0].name, "Recall@1").worse
 

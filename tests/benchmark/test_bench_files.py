@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from benchmark.cli import app
 from benchmark.devices import open_device
 from benchmark.devices.local import Local
-from benchmark.devices.pictures import network_pixels, unpack
+from benchmark.devices.images import network_pixels, unpack
 from benchmark.devices.python_side import PythonSide
 from benchmark.devices.remote import Remote
 from benchmark.devices.transport import Undecodable
@@ -120,7 +120,7 @@ def test_a_healthy_bundle_loses_nothing(bundle_dir, tmp_path, capsys):
 def test_a_device_that_crops_otherwise_is_caught(bundle_dir, tmp_path, monkeypatch, capsys):
     """The very fault that shared pixels hide."""
     fakes.replace_torch(monkeypatch)
-    import benchmark.devices.pictures as module
+    import benchmark.devices.images as module
 
     arguments = [
         str(bundle_dir),
@@ -151,14 +151,14 @@ def test_a_remote_device_decodes_too(bundle_dir, tmp_path):
     batches = [files[:3], files[3:], files[:3]]  # one of them twice
     there, here = device.embed(bundle, NAMES, batches, 1), open_device("host").embed(bundle, NAMES, batches, 1)
     assert all(np.array_equal(there[name].embeddings, here[name].embeddings) for name in NAMES)
-    assert device.picture_ms.shape == (8, 2) and (device.picture_ms > 0).all()
+    assert device.image_ms.shape == (8, 2) and (device.image_ms > 0).all()
     for where in (device, open_device("host")):
         with pytest.raises(Undecodable, match="cannot be decoded there: not a JPEG") as failure:
             where.embed(bundle, NAMES, [files[:3], [files[0], b"nonsense"]], 1)
         assert failure.value.number == 4
     assert (
         device.embed(bundle, NAMES, [np.zeros((1, fakes.SIDE, fakes.SIDE, 3), np.uint8)], 1)
-        and device.picture_ms is None
+        and device.image_ms is None
     )
     device.close(True)
     assert not (tmp_path / "there").exists()
@@ -166,10 +166,10 @@ def test_a_remote_device_decodes_too(bundle_dir, tmp_path):
 
 def test_a_picture_that_the_device_refuses_is_named(bundle_dir, monkeypatch, capsys):
     """Python read it here, so the data set is not to blame."""
-    import benchmark.devices.pictures as module
+    import benchmark.devices.images as module
 
     def refuse(data, sizes, rule):
-        raise module.BadPicture(3, "a CMYK JPEG")
+        raise module.BadImage(3, "a CMYK JPEG")
 
     monkeypatch.setattr(module, "unpack", refuse)
     assert run_app(app, [str(bundle_dir), "--from", "files", "--part", "all", "--seconds", "0", "--no-memory"]) == 1

@@ -5,11 +5,11 @@ import pytest
 from benchmark.gates import Limits, choose_candidate, judge
 from benchmark.latency import summarise
 from benchmark.machine import describe_host
-from benchmark.result import LatencyRun, RecallDrop, Reference, Variant
+from benchmark.result import LatencyRun, RecallDrop, Reference, VariantResult
 from distill.console import UsageFailure
 
 
-def variant(**changes) -> Variant:
+def variant(**changes) -> VariantResult:
     fields = {
         "name": "tflite-int8",
         "size_bytes": 335_000,
@@ -17,7 +17,7 @@ def variant(**changes) -> Variant:
         "recall": {1: 0.5, 2: 0.6, 4: 0.7, 8: 0.8},
         "recall_drop": {1: RecallDrop(value=0.008, ci95=(0.002, 0.014))},
     }
-    return Variant(**(fields | changes))
+    return VariantResult(**(fields | changes))
 
 
 PYTORCH = Reference(
@@ -25,7 +25,7 @@ PYTORCH = Reference(
 )
 
 
-def verdict(limits: Limits, found: Variant | None = None, run: LatencyRun | None = None, others=()):
+def verdict(limits: Limits, found: VariantResult | None = None, run: LatencyRun | None = None, others=()):
     machine = describe_host()
     machine.latency = run
     found = found or variant()
@@ -58,13 +58,13 @@ def test_what_was_not_measured_does_not_pass():
 
 
 def test_a_candidate_that_failed_does_not_pass_even_without_limits():
-    failed = Variant(name="tflite-int8", status="failed", error="no operator", size_bytes=1)
+    failed = VariantResult(name="tflite-int8", status="failed", error="no operator", size_bytes=1)
     found = verdict(Limits(), failed)
     assert not found.passed and "no operator" in found.text
 
 
 def test_another_variant_that_failed_is_a_warning():
-    failed = Variant(name="onnx-int8", status="failed", error="no operator", size_bytes=1)
+    failed = VariantResult(name="onnx-int8", status="failed", error="no operator", size_bytes=1)
     found = verdict(Limits(), others=[failed])
     assert found.passed and any("onnx-int8 failed: no operator" in warning for warning in found.warnings)
 

@@ -11,7 +11,7 @@ from benchmark.cli import app
 from benchmark.gates import Limits
 from benchmark.gates_file import NAMES, merge_limits, read_gates
 from benchmark.junit import write_junit
-from benchmark.result import Variant
+from benchmark.result import VariantResult
 from distill.console import Failure, UsageFailure, run_app
 
 
@@ -89,7 +89,7 @@ def test_a_file_of_limits_judges_like_flags(bundle_dir, toy_engines, tmp_path, c
 
 
 def test_junit_counts_what_failed(result, tmp_path):
-    result.variants.append(Variant(name='x\x00<&"\ud800', status="failed", error="no\x1b]0;", size_bytes=1))
+    result.variants.append(VariantResult(name='x\x00<&"\ud800', status="failed", error="no\x1b]0;", size_bytes=1))
     write_junit(tmp_path / "r.xml", result)
     root = ElementTree.parse(tmp_path / "r.xml").getroot()
     suite = root.find("testsuite")

@@ -24,7 +24,7 @@ from benchmark.operators.onnx import _macs, profile_onnx, read_events
 from benchmark.operators.onnx_graph import Graph, Weights, read_graph
 from benchmark.operators.peak import CHANNELS, SIDE, measured_peak, pointwise_model
 from benchmark.operators.roofline import as_json, roof_of
-from benchmark.operators.schema import Operator
+from benchmark.operators.profile import ProfiledOperator
 from benchmark.operators.tflite import cuts, profile_tflite
 from benchmark.report.operators import render_operators
 from benchmark.timing import Plan
@@ -141,11 +141,11 @@ def test_what_is_no_graph(data):
 
 def test_roofs():
     peaks, bandwidth = {True: 1e12, False: 1e11}, {1000: 1e9, 100_000: 3e9}
-    bound = roof_of(Operator("Conv", (1,), 10**8, True, 1.0, 1000), peaks, bandwidth)
+    bound = roof_of(ProfiledOperator("Conv", (1,), 10**8, True, 1.0, 1000), peaks, bandwidth)
     assert bound.bound == "compute" and bound.ms == pytest.approx(0.1)
-    bound = roof_of(Operator("Conv", (1,), 10**5, False, 1.0, 10_000), peaks, bandwidth)
+    bound = roof_of(ProfiledOperator("Conv", (1,), 10**5, False, 1.0, 10_000), peaks, bandwidth)
     assert bound.bound == "memory" and bound.ms == pytest.approx(10_000 / 2e9 * 1e3)  # half way between the rungs
-    assert roof_of(Operator("Shape", (1,), 0, False, 1.0, 0), peaks, bandwidth) is None
+    assert roof_of(ProfiledOperator("Shape", (1,), 0, False, 1.0, 0), peaks, bandwidth) is None
     assert bandwidth_at(1, bandwidth) == 1e9 and bandwidth_at(10**9, bandwidth) == 3e9
 
 
@@ -156,7 +156,7 @@ def test_a_bandwidth_is_found():
 
 
 def test_a_page_without_anything_that_multiplies():
-    value = as_json("x", 1, [Operator("Relu", (1, 4), 0, False, 0.001, 32)], {}, {1000: 1e9})
+    value = as_json("x", 1, [ProfiledOperator("Relu", (1, 4), 0, False, 0.001, 32)], {}, {1000: 1e9})
     assert "Relu" in render_operators(value) and "<svg" not in render_operators(value)
 
 

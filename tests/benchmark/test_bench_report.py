@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from benchmark.report import charts
 from benchmark.report.html import render, write_report
-from benchmark.report.pictures import data_uri, gallery
-from benchmark.result import Variant
+from benchmark.report.neighbours import data_uri, gallery
+from benchmark.result import VariantResult
 
 HOSTILE = "<script>alert(1)</script>\" onerror='x' <img src=http:evil>&amp;"
 
@@ -137,14 +137,14 @@ def test_hostile_names_are_text(tmp_path, toy_engines):
     names = [f"{HOSTILE.replace('/', '∕')}{n}" for n in range(4)]
     photos = fakes.make_photos(tmp_path / "evil", classes=4, names=names)
     bundle = fakes.make_bundle(tmp_path / "evil bundle", f"folder:{photos}")
-    from benchmark.run import Options, measure
+    from benchmark.run import BenchmarkOptions, measure
     from benchmark.timing import Plan
 
     plan = Plan(seconds=0, min_samples=10, max_samples=10, warmup_max_runs=20)
-    evil, evidence = measure(Options(bundle, part="all", plan=plan, command=f"distill-bench {HOSTILE}"))
+    evil, evidence = measure(BenchmarkOptions(bundle, part="all", plan=plan, command=f"distill-bench {HOSTILE}"))
     evil.bundle.name = evil.machine.cpu = HOSTILE
     evil.verdict.warnings.append(HOSTILE)
-    evil.variants.append(Variant(name=HOSTILE, status="failed", error=HOSTILE, size_bytes=1))
+    evil.variants.append(VariantResult(name=HOSTILE, status="failed", error=HOSTILE, size_bytes=1))
     evil.variants[0].name = HOSTILE + "2"
     evil.bundle.provenance["source"]["training"] = {HOSTILE: HOSTILE}
     page = Page(render(evil, gallery(evidence, HOSTILE)))
@@ -166,7 +166,7 @@ def test_a_result_without_pictures_checkpoint_or_latency_still_renders(result):
 
 def test_a_bundle_whose_every_variant_failed_renders(result):
     broken = result.model_copy(deep=True)
-    broken.variants = [Variant(name=v.name, status="failed", error="no", size_bytes=1) for v in broken.variants]
+    broken.variants = [VariantResult(name=v.name, status="failed", error="no", size_bytes=1) for v in broken.variants]
     assert "failed: no" in Page(render(broken, None)).text
 
 

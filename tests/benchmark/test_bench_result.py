@@ -5,7 +5,7 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from benchmark.result import Latency, Result, Variant, read_result, write_result
+from benchmark.result import Latency, Result, VariantResult, read_result, write_result
 from distill.console import Failure
 
 
@@ -85,5 +85,5 @@ def test_not_a_number_is_no_latency():
 
 
 def test_a_failed_variant_needs_no_figures():
-    variant = Variant(name="x", status="failed", error="no", size_bytes=1)
+    variant = VariantResult(name="x", status="failed", error="no", size_bytes=1)
     assert variant.latency_ms is None and variant.recall is None

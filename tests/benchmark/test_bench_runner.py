@@ -15,7 +15,7 @@ from benchmark.devices.parcel import BOOTSTRAP, ROOT, SOURCES, parcel
 
 # ExecuTorch's runtime brings torch; engines are imported where they are asked for, and only there.
 ALLOWED = {*sys.stdlib_module_names, "numpy", "ai_edge_litert", "onnxruntime", "executorch", "torch"}
-DECODING = ("distill/data/imageset.py", "distill/data/decode.py", "benchmark/devices/pictures.py")
+DECODING = ("distill/data/imageset.py", "distill/data/decode.py", "benchmark/devices/images.py")
 
 
 @pytest.mark.parametrize("name", SOURCES)

@@ -21,7 +21,7 @@ from benchmark.devices.remote import Remote
 from benchmark.devices.work import measure_memory
 from benchmark.gates import Limits, judge
 from benchmark.machine import describe_host
-from benchmark.result import LatencyRun, Variant, Vitals
+from benchmark.result import LatencyRun, VariantResult, Vitals
 from benchmark.timing import Plan, interleave
 from distill.console import Failure, run_app
 from export.bundle import load_bundle
@@ -157,7 +157,7 @@ def test_vital_signs_of_a_board(tmp_path, monkeypatch):
 
 
 def warnings(before: Vitals | None, after: Vitals | None) -> str:
-    machine, found = describe_host(), Variant(name="a", size_bytes=1)
+    machine, found = describe_host(), VariantResult(name="a", size_bytes=1)
     machine.latency = LatencyRun(
         threads=1,
         seed=0,
@@ -194,7 +194,7 @@ def test_rest_after_every_round_is_not_in_the_times(monkeypatch):
 
 
 def test_a_limit_of_memory():
-    found = Variant(name="a", size_bytes=1, memory_bytes=5_000_000, recall={1: 0.5})
+    found = VariantResult(name="a", size_bytes=1, memory_bytes=5_000_000, recall={1: 0.5})
     for limit, passed in ((5, True), (4.9, False)):
         assert judge(found, [found], None, describe_host(), Limits(max_memory_mb=limit)).passed is passed
     unknown = found.model_copy(update={"memory_bytes": None})

@@ -9,7 +9,7 @@ import org.distilltophone.core.Preprocessing;
 import org.distilltophone.core.UndecodableException;
 
 /**
- * Encoded pictures to the pixels of the model, each step timed: what benchmark/devices/pictures.py does on devices with a
+ * Encoded pictures to the pixels of the model, each step timed: what benchmark/devices/images.py does on devices with a
  * Python.
  */
 final class Pictures {

@@ -15,7 +15,7 @@ from distill.data.imageset import UnreadableImage
 from distill.metrics import nearest
 from distill.page import data_uri as page_uri
 
-__all__ = ["Gallery", "Group", "Line", "Picture", "Query", "data_uri", "gallery"]
+__all__ = ["NeighbourSheet", "QueryGroup", "NeighbourRow", "Thumbnail", "QueryNeighbours", "data_uri", "gallery"]
 
 SIDE = 96
 NEIGHBOURS = 5
@@ -24,7 +24,7 @@ BUDGET = 1_400_000  # characters of all pictures, so that the page stays below 2
 
 
 @dataclass(frozen=True)
-class Picture:
+class Thumbnail:
     """One image. ``right``: has the query's class; ``distance``: Euclidean, 0..2. None for a query."""
 
     src: str
@@ -35,37 +35,37 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Line:
+class NeighbourRow:
     """Neighbours that one model found, nearest first."""
 
     model: str
-    pictures: list[Picture]
+    pictures: list[Thumbnail]
 
 
 @dataclass(frozen=True)
-class Query:
+class QueryNeighbours:
     """One query and what was found."""
 
-    picture: Picture
-    lines: list[Line]
+    picture: Thumbnail
+    lines: list[NeighbourRow]
 
 
 @dataclass(frozen=True)
-class Group:
+class QueryGroup:
     """Queries of one kind; ``total`` is how many of this kind there are."""
 
     kind: str  # "lost", "gained", "wrong", "right"
     total: int
-    queries: list[Query]
+    queries: list[QueryNeighbours]
 
 
 @dataclass
-class Gallery:
+class NeighbourSheet:
     """All pictures of a report. ``dropped`` queries did not fit into the page's size."""
 
     candidate: str
     answered: int
-    groups: list[Group] = field(default_factory=list)
+    groups: list[QueryGroup] = field(default_factory=list)
     dropped: int = 0
 
 
@@ -78,7 +78,7 @@ def data_uri(image: PIL.Image.Image) -> str:
     return page_uri(buffer.getvalue(), "webp")
 
 
-def gallery(evidence: Evidence, candidate: str, seed: int = 0, budget: int = BUDGET) -> Gallery | None:
+def gallery(evidence: Evidence, candidate: str, seed: int = 0, budget: int = BUDGET) -> NeighbourSheet | None:
     """Pictures for the report: flipped queries first, then wrong ones, then right ones, drawn at random.
 
     Args:
@@ -100,7 +100,7 @@ def gallery(evidence: Evidence, candidate: str, seed: int = 0, budget: int = BUD
     kinds += [("wrong", wrong, A_GROUP), ("right", right, A_GROUP)]
 
     studio = _Studio(evidence, candidate, budget)
-    found = Gallery(candidate, int(scores.counted.sum()))
+    found = NeighbourSheet(candidate, int(scores.counted.sum()))
     shown: set[int] = set()
     for kind, rows, most in kinds:
         fresh = np.setdiff1d(rows, np.fromiter(shown, np.int64, len(shown)))
@@ -109,7 +109,7 @@ def gallery(evidence: Evidence, candidate: str, seed: int = 0, budget: int = BUD
         shown.update(int(row) for row in drawn)
         found.dropped += len(drawn) - len(queries)
         if queries:
-            found.groups.append(Group(kind, len(rows), queries))
+            found.groups.append(QueryGroup(kind, len(rows), queries))
     return found
 
 
@@ -122,24 +122,24 @@ class _Studio:
         self._left = budget
         self._made: dict[int, str] = {}
 
-    def query(self, row: int, with_pytorch: bool) -> Query | None:
+    def query(self, row: int, with_pytorch: bool) -> QueryNeighbours | None:
         """One query with its neighbours; ``None`` if it does not fit or cannot be read any more."""
         evidence = self._evidence
         models = [(self._candidate, evidence.candidate)]
         if with_pytorch and evidence.pytorch is not None:
             models.insert(0, (PYTORCH, evidence.pytorch))
         try:
-            lines = [Line(name, list(self._neighbours(row, rows))) for name, rows in models if rows is not None]
-            query = Query(self._picture(row), lines)
+            lines = [NeighbourRow(name, list(self._neighbours(row, rows))) for name, rows in models if rows is not None]
+            query = QueryNeighbours(self._picture(row), lines)
         except UnreadableImage:
             return None
-        used = sum(len(picture.src) for line in (*lines, Line("", [query.picture])) for picture in line.pictures)
+        used = sum(len(picture.src) for line in (*lines, NeighbourRow("", [query.picture])) for picture in line.pictures)
         if used > self._left:
             return None
         self._left -= used
         return query
 
-    def _neighbours(self, row: int, rows: np.ndarray) -> Iterable[Picture]:
+    def _neighbours(self, row: int, rows: np.ndarray) -> Iterable[Thumbnail]:
         depth = min(NEIGHBOURS + 1, len(rows))
         indices, similarities = nearest(rows[row : row + 1], rows, depth, exclude_self=False)
         # The query itself is taken out by its place, not as "the first": a copy may stand before it.
@@ -149,11 +149,11 @@ class _Studio:
             distance = float(np.sqrt(max(0.0, 2.0 - 2.0 * float(similarity))))
             yield self._picture(int(index), bool(labels[index] == labels[row]), distance)
 
-    def _picture(self, row: int, right: bool | None = None, distance: float | None = None) -> Picture:
+    def _picture(self, row: int, right: bool | None = None, distance: float | None = None) -> Thumbnail:
         images = self._evidence.subject.images
         where = int(self._evidence.indices[row])
         if where not in self._made:
             self._made[where] = data_uri(images.read(where))
-        return Picture(
+        return Thumbnail(
             self._made[where], plain(images.keys[where]), plain(images.classes[images.labels[where]]), right, distance
         )

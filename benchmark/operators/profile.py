@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Operator"]
+__all__ = ["ProfiledOperator"]
 
 
 @dataclass(frozen=True)
-class Operator:
+class ProfiledOperator:
     """One step of the model, in the order of execution.
 
     Attributes:
