@@ -17,6 +17,7 @@ from distill.console import Failure, UsageFailure, note
 from distill.files import atomic_dir, write_json
 from export.attempt import Options, Outcome, attempt, built_file
 from export.bundle.card import CARD_FILE, model_card
+from export.bundle.formats import FORMATS
 from export.bundle.read import load_bundle
 from export.bundle.schema import (
     BUNDLE_FILE,
@@ -46,10 +47,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Export", "Options", "Outcome", "export_bundle", "failed_folder", "refuse_existing"]
 
-PACKAGES = (
-    "torch", "tensorflow", "onnx", "onnxruntime", "ai-edge-litert", "litert-torch", "ai-edge-quantizer", "executorch",
-    "numpy", "pillow",
-)  # fmt: skip
+# Besides those of the formats.
+PACKAGES = ("torch", "numpy", "pillow")
 
 
 @dataclass(frozen=True)
@@ -125,7 +124,9 @@ def _cache(info: CheckpointInfo, out: Path, options: Options) -> BuildCache:
 
 
 def _versions() -> dict[str, str]:
-    return {package: metadata.version(package) for package in PACKAGES if _installed(package)}
+    """Versions of the installed distributions that decide what is built."""
+    packages = [*PACKAGES, *(package for _, known in FORMATS.items() for package in known.packages)]
+    return {package: metadata.version(package) for package in dict.fromkeys(packages) if _installed(package)}
 
 
 def refuse_existing(out: Path, overwrite: bool) -> None:

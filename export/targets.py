@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from distill.console import UsageFailure, note, suggest
+from distill.console import Failure, UsageFailure, note, suggest
 from export.builders import executorch, onnx_float32, onnx_int8, tflite
+from export.bundle.engines.base import load
+from export.bundle.formats import FORMATS
 from export.bundle.schema import Scheme, Tolerance
 from export.job import Built, Job
 
@@ -39,7 +41,6 @@ class Target:
             take any, by the extra ``generic``.
         border: type of the input, one of ``--io``, and where the last operator has it of the output too;
             ``None`` where there is no choice.
-        optional: taken by its name only, not by ``all``: needs an extra that few install.
     """
 
     format: str
@@ -51,7 +52,6 @@ class Target:
     needs_calibration: bool = False
     needs_folding: bool = False
     border: str | None = None
-    optional: bool = False
     name: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -65,8 +65,8 @@ class Target:
 
     @property
     def suffix(self) -> str:
-        """Of the file."""
-        return {"executorch": "pte"}.get(self.format, self.format)
+        """Suffix of the file."""
+        return FORMATS[self.format].suffix
 
     @property
     def precision(self) -> str:
@@ -105,7 +105,7 @@ TARGETS: dict[str, Target] = {
         ),
         Target("onnx", "none", _FLOAT32, onnx_float32, _EXACT, 0.99999),
         Target("onnx", "int8", _INT8, onnx_int8, _QUANTISED, 0.99, needs_calibration=True),
-        Target("executorch", "none", _FLOAT32, executorch, _EXACT, 0.99999, optional=True),
+        Target("executorch", "none", _FLOAT32, executorch, _EXACT, 0.99999),
     )
 }  # fmt: skip
 
@@ -125,7 +125,7 @@ def select_targets(formats: str, precisions: str, borders: str = AUTO_IO) -> lis
             only ``all`` covers is left out with a notice. Or a border other than the default
             where no row leaves a choice.
     """
-    usual = [target.format for target in TARGETS.values() if not target.optional]
+    usual = [target.format for target in TARGETS.values() if not FORMATS[target.format].optional]
     wanted_formats = _words("--target", formats, [target.format for target in TARGETS.values()], usual)
     wanted_precisions = _words("--quantize", precisions, [target.quantize for target in TARGETS.values()])
     wanted_borders = _words(
@@ -159,27 +159,25 @@ def leave_out_unfit(targets: list[Target], model: Embedder, formats: str) -> lis
     Raises:
         Failure: one was asked for by name, or none is left.
     """
-    from export.formats.executorch import missing_executorch
-    from export.formats.tflite.generic import missing_generic
-    from export.graph.fold import can_fold, cannot_fold
-
-    asked = [target for target in targets if target.format == "executorch"]
-    if asked and (absent := missing_executorch()):
-        raise absent  # it is never asked for by `all`
-    if can_fold(model):
-        return targets
-    missing = missing_generic()
-    unfit = {
-        target.name: missing or cannot_fold(model)
-        for target in targets
-        if target.needs_folding or (missing and target.format == "tflite")
-    }
+    unfit = {target.name: problem for target in targets if (problem := _problem(target, model))}
     fit = [target for target in targets if target.name not in unfit]
-    if unfit and (ALL not in formats.split(",") or not fit):
-        raise next(iter(unfit.values()))
+    asked = [target for target in targets if FORMATS[target.format].optional or ALL not in formats.split(",")]
+    for target in asked if fit else targets:
+        if target.name in unfit:
+            raise unfit[target.name]
     if unfit:
         note(f"left out: {', '.join(unfit)}: {next(iter(unfit.values()))}")
     return fit
+
+
+def _problem(target: Target, model: Embedder) -> Failure | None:
+    """Why this network cannot become this target here; ``None`` if it can."""
+    from export.graph.fold import can_fold, cannot_fold
+
+    available = FORMATS[target.format].available
+    if available and (problem := load(available)(model)):
+        return problem
+    return cannot_fold(model) if target.needs_folding and not can_fold(model) else None
 
 
 def _words(option: str, text: str, known: list[str], usual: list[str] | None = None) -> list[str]:

@@ -18,7 +18,7 @@ SOURCES = (
     "distill/data/imageset.py",
     "distill/data/decode.py",
     "export/bundle/quiet.py",
-    "export/bundle/engine.py",
+    *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "export/bundle/engines").glob("[!_]*.py")),
     "benchmark/timing.py",
     "benchmark/system.py",
     "benchmark/devices/work.py",

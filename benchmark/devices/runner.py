@@ -30,7 +30,7 @@ from benchmark.devices.bootstrap import MARK
 from benchmark.devices.work import Embedders, measure_memory, reason, time_variants
 from benchmark.system import machine_facts, pinned, uptime
 from benchmark.timing import Plan
-from export.bundle.engine import load_engine, open_engine
+from export.bundle.engines.open import load_engine, open_engine
 
 __all__ = ["main"]
 

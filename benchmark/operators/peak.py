@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from export.bundle.engine import interpreter_for
+from export.bundle.engines.tflite import interpreter_for
 
 __all__ = ["measured_peak", "pointwise_model"]
 

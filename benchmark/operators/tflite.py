@@ -14,7 +14,7 @@ import numpy as np
 from benchmark.operators.profile import ProfiledOperator
 from benchmark.timing import Plan, interleave
 from distill.console import Failure
-from export.bundle.engine import interpreter_for
+from export.bundle.engines.tflite import interpreter_for
 
 __all__ = ["cuts", "profile_tflite"]
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from distill.console import Failure
-from export.bundle.engine import interpreter_for
+from export.bundle.engines.tflite import interpreter_for
 from export.bundle.schema import InputSpec, Operator, OutputSpec
 
-__all__ = ["count_operators", "describe_tflite", "interpreter_for"]
+__all__ = ["count_operators", "describe_tflite", "interpreter_for", "list_operators"]
 
 
 def count_operators(names: list[str]) -> tuple[Operator, ...]:
@@ -41,6 +41,11 @@ def describe_tflite(path: Path) -> tuple[InputSpec, OutputSpec, tuple[Operator, 
         OutputSpec(unit_norm=exact, renormalise=not exact, **last),
         operators,
     )
+
+
+def list_operators(path: Path) -> tuple[Operator, ...]:
+    """Operators of the file with their counts."""
+    return describe_tflite(path)[2]
 
 
 def _tensor(details: dict[str, Any]) -> dict[str, Any]:

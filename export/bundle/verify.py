@@ -1,4 +1,4 @@
-"""Does a bundle still do on this machine what it did where it was made? Needs the ``run`` extra only."""
+"""Check on this machine what a bundle did where it was exported. The ``run`` extra is enough."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from distill.console import Failure
+from export.bundle.engines.base import load
+from export.bundle.formats import FORMATS
 from export.bundle.read import Bundle, load_bundle
 from export.bundle.runtime import open_variant
 from export.bundle.schema import Operator, Variant
-from export.bundle.tflite_file import describe_tflite
 from export.bundle.verdict import Finding
 
 __all__ = ["Verdict", "verify_bundle"]
@@ -48,8 +49,7 @@ def _verify(bundle: Bundle, variant: Variant) -> Verdict:
     expected = bundle.golden_embeddings(variant.name)
     try:
         got = open_variant(bundle, variant.name).embed(bundle.golden_pixels())
-        listed = _OPERATORS.get(variant.format)
-        operators = listed(bundle.path(variant)) if listed else variant.operators
+        operators = _operators(bundle, variant)
     except Failure as failure:
         return Verdict(variant=variant.name, min_cosine=None, max_abs_diff=None, limit=limit, problem=str(failure))
     if not np.isfinite(got).all():
@@ -72,9 +72,7 @@ def _verify(bundle: Bundle, variant: Variant) -> Verdict:
     return Verdict(variant=variant.name, min_cosine=cosine, max_abs_diff=largest, limit=limit, problem=problem)
 
 
-def _tflite_operators(path: Path) -> tuple[Operator, ...]:
-    return describe_tflite(path)[2]
-
-
-# Formats whose operators can be listed with the run extra.
-_OPERATORS = {"tflite": _tflite_operators}
+def _operators(bundle: Bundle, variant: Variant) -> tuple[Operator, ...]:
+    """Operators in the file, or those of the description if the format has no lister."""
+    lister = FORMATS[variant.format].operators
+    return load(lister)(bundle.path(variant)) if lister else variant.operators

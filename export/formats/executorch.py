@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 __all__ = ["missing_executorch", "to_executorch"]
 
 
-def missing_executorch() -> Failure | None:
-    """What to tell where the extra is not installed; ``None`` where it is."""
+def missing_executorch(model: Embedder | None = None) -> Failure | None:
+    """Return the error to show if the extra ``executorch`` is not installed. Every network can be built."""
     import importlib.util
 
     if importlib.util.find_spec("executorch") is not None:

@@ -26,6 +26,7 @@ from networks import keras_embedder, keras_to_tflite, random_student, silent
 from turns import cpu_name, time_in_turns
 
 from distill.console import DebugOption, Failure, JsonOption, make_app, note, run_app
+from export.bundle.formats import FORMATS
 from export.bundle.runtime import VariantRunner, open_file
 from export.bundle.schema import Variant
 from export.bundle.tflite_file import describe_tflite
@@ -87,7 +88,7 @@ def _build(
 
     for name, target in TARGETS.items():
         # int16x8 takes about 60 times int8's time and would be all that is measured; executorch needs an extra.
-        if target.scheme.activations == "int16" or target.optional:
+        if target.scheme.activations == "int16" or FORMATS[target.format].optional:
             continue
         note(f"building {name}")
         path = scratch / f"{name}.{target.format}"

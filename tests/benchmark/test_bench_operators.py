@@ -29,7 +29,7 @@ from benchmark.operators.tflite import cuts, profile_tflite
 from benchmark.report.operators import render_operators
 from benchmark.timing import Plan
 from distill.console import run_app
-from export.bundle.engine import interpreter_for
+from export.bundle.engines.tflite import interpreter_for
 
 NAMES = ("tflite-float32", "onnx-float32")
 

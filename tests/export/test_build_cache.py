@@ -68,7 +68,7 @@ def test_another_checkpoint_is_another_key(checkpoint, pictures, tmp_path, built
 @pytest.mark.parametrize("name", ["PACKAGES", "code_hash"])
 def test_other_tools_are_another_key(checkpoint, tmp_path, built, monkeypatch, name: str):
     assert export(checkpoint, tmp_path / "b", "--quantize", "none") == 0
-    monkeypatch.setattr(f"export.pipeline.{name}", {"PACKAGES": ("numpy",), "code_hash": lambda: "other"}[name])
+    monkeypatch.setattr(f"export.pipeline.{name}", {"PACKAGES": ("pydantic",), "code_hash": lambda: "other"}[name])
     assert export(checkpoint, tmp_path / "b", "--quantize", "none") == 0
     assert built == ["float32", "float32"]
 

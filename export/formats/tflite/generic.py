@@ -27,7 +27,7 @@ from export.samples.calibration import CalibrationImages
 if TYPE_CHECKING:
     from distill.models.embedder import Embedder
 
-__all__ = ["add_norm", "convert_module", "missing_generic", "quantize_generic"]
+__all__ = ["add_norm", "convert_module", "missing_for", "missing_generic", "quantize_generic"]
 
 RECIPE = "static_wi8_ai8"  # weights int8 per channel, activations int8 per tensor
 
@@ -43,6 +43,13 @@ def missing_generic() -> Failure | None:
                 "pip install 'distill-to-phone[generic]', or export with --target onnx",
             )
     return None
+
+
+def missing_for(model: Embedder) -> Failure | None:
+    """Return the error to show if this network needs the extra ``generic`` and it is not installed."""
+    from export.graph.fold import can_fold
+
+    return None if can_fold(model) else missing_generic()
 
 
 def _require() -> None:
