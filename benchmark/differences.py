@@ -120,5 +120,7 @@ def mismatches(results: Sequence[Result]) -> list[str]:
             found.append(what)
     drifted = sum(result.machine.latency.drift_flagged for result in results if result.machine.latency)
     if drifted:
-        found.append(f"the machine drifted by more than 5 % in {drifted} of {len(results)} results: latencies are doubtful")
+        found.append(
+            f"the machine drifted by more than 5 % in {drifted} of {len(results)} results: latencies are doubtful"
+        )
     return found

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Callable
-from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from benchmark.gates import Limits
+from benchmark.gates import Limits, make_limits
 from distill.console import Failure, UsageFailure, suggest
 
 __all__ = ["merge_limits", "read_gates"]
 
-NAMES = [field.name for field in fields(Limits)]
+NAMES = list(Limits.model_fields)
 EXAMPLE = 'lines such as max_latency_ms = 5, max_recall_drop = 1, candidate = "tflite-int8"'
 
 
@@ -41,7 +40,7 @@ def read_gates(path: Path) -> tuple[Limits, str | None]:
         raise Failure(f"{path}: {' '.join(str(error).split())}", EXAMPLE) from None
     if not isinstance(values, dict):
         raise UsageFailure(f"{path}: not a table of limits", EXAMPLE)
-    limits: dict[str, float] = {}
+    limits: dict[str, Any] = {}
     candidate = None
     for key, value in values.items():
         name = str(key).replace("-", "_")
@@ -51,16 +50,14 @@ def read_gates(path: Path) -> tuple[Limits, str | None]:
             candidate = value
         elif name not in NAMES:
             raise UsageFailure(f"{path}: {key}: no such limit", suggest(name, [*NAMES, "candidate"]))
-        elif isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < float("inf"):
-            raise UsageFailure(f"{path}: {key}: {value!r} is not a number", EXAMPLE)
         else:
-            limits[name] = float(value)
-    return Limits(**limits), candidate
+            limits[name] = value
+    return make_limits(limits, str(path)), candidate
 
 
 def merge_limits(file: Limits, flags: Limits) -> Limits:
     """Return the file's limits, overridden by the flags."""
-    return Limits(**(asdict(file) | {name: value for name, value in asdict(flags).items() if value is not None}))
+    return file.model_copy(update=flags.model_dump(exclude_none=True))
 
 
 def _yaml(text: str) -> Any:

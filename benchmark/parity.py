@@ -153,7 +153,9 @@ def check_are_files(images: ImageSet) -> None:
     except UnreadableImage:
         drawn = False  # a file, though a broken one
     if drawn:
-        raise UsageFailure(f"--from files: the images of {images.spec} are not files", "use --from pixels, or other --data")
+        raise UsageFailure(
+            f"--from files: the images of {images.spec} are not files", "use --from pixels, or other --data"
+        )
 
 
 def _file(images: ImageSet, index: int) -> bytes:

@@ -43,7 +43,10 @@ def storage(embeddings: np.ndarray, scores: RetrievalScores, labels: np.ndarray,
     rows = np.concatenate([row_codes(unit[start : start + _BLOCK]) for start in range(0, len(unit), _BLOCK)])
     depth = max(KS[-1], largest - 1)
     codes = ranked_scores(_ranked(KeptRows(rows), queries, depth, "int8 gallery"), labels, KS)
-    found = [_stored("float32", 4 * size, scores, scores, labels, seed), _stored("int8", size, codes, scores, labels, seed)]
+    found = [
+        _stored("float32", 4 * size, scores, scores, labels, seed),
+        _stored("int8", size, codes, scores, labels, seed),
+    ]
     if candidate_count(len(rows), ANSWERS + 1) < len(rows):
         signs = ranked_scores(
             _ranked(KeptRows(rows, sign_bits(rows)), queries, ANSWERS, "gallery with sign bits"), labels, KS

@@ -28,9 +28,9 @@ from benchmark.system import vital_signs
 __all__ = [
     "DRIFT_LIMIT",
     "Conduct",
+    "LatencySamples",
     "Plan",
     "Runner",
-    "LatencySamples",
     "interleave",
     "no_garbage",
     "timer_overhead_ns",

@@ -22,6 +22,7 @@ __all__ = ["FOLDER", "RUNNER", "AndroidSide"]
 
 FOLDER = "/data/local/tmp/distill-bench"  # where Android lets the shell user run programs
 RUNNER = ROOT / "android_demo" / "build"
+FORMAT = "tflite"  # the only one that the runner on phones has an engine for
 JAR, LIBRARY, GPU_LIBRARY = "runner.jar", "libtensorflowlite_jni.so", "libtensorflowlite_gpu_jni.so"
 MAIN = "org.distilltophone.runner.Main"
 BUILD = "build it: make android (android_demo/README.md), or give its folder: --android-runner DIR"
@@ -138,7 +139,7 @@ class AndroidSide(FarSide):
         return self._facts | {"packages": told["machine"].get("packages", {})}
 
     def refusal(self, format_name: str, delegate: str) -> str | None:
-        if format_name != "tflite":
+        if format_name != FORMAT:
             return f"our runner on phones has TFLite only, not {format_name}"
         if delegate == "gpu" and GPU_LIBRARY not in self._names:
             return f"gpu needs {GPU_LIBRARY} beside {LIBRARY}, and {self._runner} has none: make android"

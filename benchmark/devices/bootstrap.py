@@ -2,7 +2,7 @@
 
     python3 - probe|settle|drop|clean FOLDER [NAME...]
 
-``probe``: report the version and packages of this Python, and make the folder. ``settle``: move files
+``probe``: report the version of this Python and which of the modules NAME it has, and make the folder. ``settle``: move files
 from ``incoming`` to ``files`` if their name is the SHA-256 of their content, else delete them.
 ``drop``: delete these of ``files``. ``clean``: delete everything that was sent or made, and the folder
 if it is then empty.
@@ -31,15 +31,15 @@ def digest(path):
     return found.hexdigest()
 
 
-def probe(folder):
-    """Return the version and packages; make the folder."""
+def probe(folder, names):
+    """Return the version, and which modules of ``names`` there are; make the folder."""
     from importlib.util import find_spec
 
     for part in PARTS:
         if not os.path.isdir(os.path.join(folder, part)):
             os.makedirs(os.path.join(folder, part), 0o700)
     packages = []
-    for name in ("numpy", "ai_edge_litert", "onnxruntime"):
+    for name in names:
         try:
             if find_spec(name):
                 packages.append(name)
@@ -77,7 +77,7 @@ def main(arguments):
     command, folder, names = arguments[0], arguments[1], arguments[2:]
     try:
         if command == "probe":
-            answer = probe(folder)
+            answer = probe(folder, names)
         elif command == "settle":
             answer = settle(folder)
         elif command == "drop":

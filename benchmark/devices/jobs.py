@@ -15,6 +15,7 @@ from benchmark.devices.work import Memory
 from benchmark.timing import Plan
 from distill.console import Failure
 from export.bundle import Bundle
+from export.bundle.formats import FORMATS
 from export.bundle.runtime import input_table
 
 __all__ = ["contents_of", "energy_on", "job_for", "memory_on", "npy"]
@@ -36,7 +37,7 @@ def job_for(bundle: Bundle, variants: Sequence[str], threads: int, delegate: str
                 "input": variant.input.model_dump(mode="json") | {"hwc": variant.input.hwc},
                 "output": variant.output.model_dump(mode="json"),
             }
-            | (other if variant.format == "tflite" else {})
+            | (other if FORMATS[variant.format].delegates else {})
             for variant in map(bundle.variant, variants)
         },
     }

@@ -15,7 +15,6 @@ __all__ = ["FOLDER", "PythonSide"]
 FOLDER = ".cache/distill-bench"  # in the user's home on the device
 OLDEST_PYTHON = (3, 9)
 VENV = "python3 -m venv bench && bench/bin/pip install {packages}, then --remote-python bench/bin/python"
-MODULES = {"tflite": ("ai_edge_litert", "ai-edge-litert"), "onnx": ("onnxruntime", "onnxruntime")}
 
 
 class PythonSide(FarSide):
@@ -36,7 +35,7 @@ class PythonSide(FarSide):
         self._code = parcel()
 
     def probe(self) -> None:
-        found = self._ask("probe")
+        found = self._ask("probe", "numpy", *(module for module, _ in _engines(None)))
         version = tuple(found["python"])
         if version < OLDEST_PYTHON:
             raise Failure(
@@ -68,7 +67,7 @@ class PythonSide(FarSide):
         return told["machine"]
 
     def require(self, formats: Iterable[str]) -> None:
-        wanted = {MODULES[name] for name in formats if name in MODULES}
+        wanted = _engines(formats)
         if wanted and not any(module in self.packages for module, _ in wanted):
             packages = " ".join(sorted(package for _, package in wanted))
             raise Failure(
@@ -93,3 +92,11 @@ class PythonSide(FarSide):
         if "error" in answers[-1]:
             raise self.failure(answers[-1]["error"])
         return answers[-1]
+
+
+def _engines(formats: Iterable[str] | None) -> set[tuple[str, str]]:
+    """Return the top-level module and the package name of the engine of each format (``None``: all formats)."""
+    from export.bundle.formats import FORMATS
+
+    found = [FORMATS[name] for name in (FORMATS.names() if formats is None else formats)]
+    return {(form.engine_module.partition(".")[0], form.engine_package) for form in found}

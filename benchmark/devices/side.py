@@ -146,5 +146,7 @@ class FarSide(ABC):
         elif why.startswith("processors"):
             cure = "choose others: --cpus"
         elif "cannot be decoded there" in why:
-            cure = "install Pillow there: pip install pillow" if "PIL" in why else "--from pixels decodes on this computer"
+            cure = (
+                "install Pillow there: pip install pillow" if "PIL" in why else "--from pixels decodes on this computer"
+            )
         return Failure(f"{self.where}: {why}", cure)

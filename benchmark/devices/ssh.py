@@ -227,13 +227,9 @@ class SshOptions(RemoteOptions):
     """Options of boards over ssh."""
 
     ssh_identity: Path | None = device_option(None, "Private key. Default: as ssh finds it.")
-    ssh_known_hosts: Path | None = device_option(
-        None, "File with the device's host key. Default: as ssh finds it."
-    )
+    ssh_known_hosts: Path | None = device_option(None, "File with the device's host key. Default: as ssh finds it.")
     ssh_config: Path | None = device_option(None, "ssh configuration (jump hosts etc.). Default: your own.")
-    remote_python: str = device_option(
-        "python3", "Python on the device, with numpy and ai-edge-litert or onnxruntime."
-    )
+    remote_python: str = device_option("python3", "Python on the device, with numpy and ai-edge-litert or onnxruntime.")
 
 
 def _open(name: str, options: SshOptions, delegate: str) -> Device:

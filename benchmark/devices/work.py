@@ -14,7 +14,7 @@ from typing import Any, Callable
 import numpy as np
 
 from benchmark.system import memory_bytes, pinned, reset_peak_memory
-from benchmark.timing import Conduct, Plan, LatencySamples, interleave
+from benchmark.timing import Conduct, LatencySamples, Plan, interleave
 
 __all__ = [
     "Embedded",

@@ -1,4 +1,4 @@
-"""Results over time, as lines."""
+"""Render results over time, as lines."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ __all__ = ["TrendLine", "line", "render_trend"]
 
 @dataclass(frozen=True)
 class TrendLine:
-    """One measure of one series; positions in SVG units of a box 100 wide and 100 high."""
+    """One measure of one series; positions in SVG units of a box of 100 × 100."""
 
     measure: Measure
     path: str
-    dots: list[tuple[float, float, str]]  # x, y, what it says
+    dots: list[tuple[float, float, str]]  # x, y, tooltip
     ticks: list[Tick]
     last: float
 
 
 def line(entry: Series, measure: Measure) -> TrendLine | None:
-    """The values in the order of time, evenly spaced; ``None`` where none was measured."""
+    """Draw the values in order of time, evenly spaced; ``None`` if none was measured."""
     found = [
         (index, value, result)
         for index, result in enumerate(entry.results)
@@ -35,7 +35,7 @@ def line(entry: Series, measure: Measure) -> TrendLine | None:
     if not found:
         return None
     values = [value for _, value, _ in found]
-    # A range that a change of 2 % (2 points) fills: noise must not look like an event.
+    # The range is at least 4 % (4 points), so that noise does not look like an event.
     middle = (max(values) + min(values)) / 2
     span = max(1.25 * (max(values) - min(values)), 0.04 * abs(middle) if measure.relative else 4.0, 1e-9)
     low = middle - span / 2
@@ -54,7 +54,7 @@ def line(entry: Series, measure: Measure) -> TrendLine | None:
 
 
 def render_trend(entries: Sequence[Series]) -> str:
-    """The page as text; see :func:`benchmark.report.html.page`."""
+    """Render the page; see :func:`benchmark.report.html.page`."""
     shown = [measure for measure in MEASURES if measure.name != "latency p90"]
     drawn = [
         {

@@ -11,10 +11,9 @@ from hypothesis import strategies as st
 from benchmark.cli import app
 from benchmark.differences import Tolerances, differences, mismatches
 from benchmark.history import add, read_all, series
-from benchmark.latency import summarise
 from benchmark.report.pareto import front, points, render_pareto
 from benchmark.report.trend import render_trend
-from benchmark.result import Result, VariantResult, write_result
+from benchmark.result import Latency, Result, VariantResult, write_result
 from distill.console import Failure, run_app
 
 HOSTILE = "<script>alert(1)</script>\" onerror='x'"
@@ -36,7 +35,7 @@ def change(before: Result, after: Result, variant: str, measure: str, **toleranc
 
 def slower(result: Result, factor: float, name: str = "tflite-int8") -> None:
     variant = result.variant(name)
-    variant.latency_ms = summarise([int(value * factor * 1e6) for value in variant.latency_ms.raw])
+    variant.latency_ms = Latency.of([int(value * factor * 1e6) for value in variant.latency_ms.raw])
 
 
 def test_a_result_is_no_worse_than_itself(result, later):

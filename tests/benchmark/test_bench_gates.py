@@ -2,10 +2,9 @@ from __future__ import annotations
 
 import pytest
 
+from benchmark.devices.host import describe_host
 from benchmark.gates import Limits, choose_candidate, judge
-from benchmark.latency import summarise
-from benchmark.machine import describe_host
-from benchmark.result import LatencyRun, RecallDrop, Reference, VariantResult
+from benchmark.result import Latency, LatencyRun, RecallDrop, Reference, VariantResult
 from distill.console import UsageFailure
 
 
@@ -13,7 +12,7 @@ def variant(**changes) -> VariantResult:
     fields = {
         "name": "tflite-int8",
         "size_bytes": 335_000,
-        "latency_ms": summarise([1_000_000] * 80 + [3_000_000] * 20),
+        "latency_ms": Latency.of([1_000_000] * 80 + [3_000_000] * 20),
         "recall": {1: 0.5, 2: 0.6, 4: 0.7, 8: 0.8},
         "recall_drop": {1: RecallDrop(value=0.008, ci95=(0.002, 0.014))},
     }
@@ -42,7 +41,7 @@ def verdict(limits: Limits, found: VariantResult | None = None, run: LatencyRun 
         (Limits(max_latency_ms=2.9), False),
         (Limits(max_recall_drop=0.8), True),
         (Limits(max_recall_drop=0.79), False),
-        (Limits(3.0, 335, max_recall_drop=0.5), False),
+        (Limits(max_latency_ms=3.0, max_size_kb=335, max_recall_drop=0.5), False),
     ],
 )
 def test_limits(limits, passed):
@@ -94,7 +93,7 @@ def test_drift_is_told():
 
 
 def test_few_samples_are_told():
-    thin = variant(latency_ms=summarise([1_000_000] * 99))
+    thin = variant(latency_ms=Latency.of([1_000_000] * 99))
     assert any("fewer than 100" in warning for warning in verdict(Limits(), thin).warnings)
 
 

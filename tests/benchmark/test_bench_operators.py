@@ -23,8 +23,8 @@ from benchmark.operators.bandwidth import bandwidth_at, measured_bandwidth
 from benchmark.operators.onnx import _macs, profile_onnx, read_events
 from benchmark.operators.onnx_graph import Graph, Weights, read_graph
 from benchmark.operators.peak import CHANNELS, SIDE, measured_peak, pointwise_model
-from benchmark.operators.roofline import as_json, roof_of
 from benchmark.operators.profile import ProfiledOperator
+from benchmark.operators.roofline import as_json, roof_of
 from benchmark.operators.tflite import cuts, profile_tflite
 from benchmark.report.operators import render_operators
 from benchmark.timing import Plan
@@ -206,7 +206,7 @@ def test_onnx_convolutions_are_counted(tmp_path):
         [numpy_helper.from_array(weights, "w")],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-    found = profile_onnx(model.SerializeToString(), np.zeros((1, 8, 12, 12), np.float32), 1, 10)
+    found = profile_onnx(model.SerializeToString(), np.zeros((1, 8, 12, 12), np.float32), Plan(), runs=10)
     assert sum(operator.macs for operator in found) == 16 * 12 * 12 * 8 * 9
     convolution = next(operator for operator in found if operator.macs)
     assert convolution.bytes >= 4 * (8 * 144 + 16 * 144 + 16 * 8 * 9)

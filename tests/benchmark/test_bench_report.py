@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from benchmark.report import charts
 from benchmark.report.html import render, write_report
-from benchmark.report.neighbours import data_uri, gallery
+from benchmark.report.neighbours import data_uri, neighbour_sheet
 from benchmark.result import VariantResult
 
 HOSTILE = "<script>alert(1)</script>\" onerror='x' <img src=http:evil>&amp;"
@@ -44,7 +44,7 @@ class Page(HTMLParser):
 @pytest.fixture
 def page(measured) -> Page:
     result, evidence = measured
-    return Page(render(result, gallery(evidence, result.verdict.candidate)))
+    return Page(render(result, neighbour_sheet(evidence, result.verdict.candidate)))
 
 
 def test_the_page_stands_alone(page):
@@ -85,44 +85,44 @@ def test_pictures_are_small_and_marked_right_or_wrong_by_a_symbol_too(page, meas
 
 def test_the_gallery_shows_what_the_scores_say(measured):
     result, evidence = measured
-    found = gallery(evidence, "tflite-int8")
+    found = neighbour_sheet(evidence, "tflite-int8")
     groups = {group.kind: group for group in found.groups}
     hits, counted = evidence.scores.hits[1], evidence.scores.counted
     assert groups["wrong"].total == int((counted & ~hits).sum())
     assert groups["lost"].total == result.variant("tflite-int8").flips.lost
     for kind, right in (("right", True), ("wrong", False)):
         for query in groups[kind].queries:
-            pictures = query.lines[0].pictures
+            pictures = query.rows[0].images
             assert pictures[0].right is right
-            assert query.picture.key not in [picture.key for picture in pictures]
-            assert all(p.right == (p.class_name == query.picture.class_name) for p in pictures)
+            assert query.image.key not in [picture.key for picture in pictures]
+            assert all(p.right == (p.class_name == query.image.class_name) for p in pictures)
             distances = [picture.distance for picture in pictures]
             assert distances == sorted(distances) and 0 <= distances[0] <= distances[-1] <= 2
     for query in groups["lost"].queries:
-        pytorch, variant = query.lines
-        assert pytorch.model == "PyTorch" and pytorch.pictures[0].right and not variant.pictures[0].right
+        pytorch, variant = query.rows
+        assert pytorch.model == "PyTorch" and pytorch.images[0].right and not variant.images[0].right
 
 
 def test_no_query_is_shown_twice(measured):
     _, evidence = measured
-    keys = [query.picture.key for group in gallery(evidence, "x").groups for query in group.queries]
+    keys = [query.image.key for group in neighbour_sheet(evidence, "x").groups for query in group.queries]
     assert len(keys) == len(set(keys))
 
 
 def test_the_choice_of_pictures_depends_on_the_seed(measured):
     _, evidence = measured
-    assert gallery(evidence, "x", seed=1) == gallery(evidence, "x", seed=1)
-    assert gallery(evidence, "x", seed=1) != gallery(evidence, "x", seed=2)
+    assert neighbour_sheet(evidence, "x", seed=1) == neighbour_sheet(evidence, "x", seed=1)
+    assert neighbour_sheet(evidence, "x", seed=1) != neighbour_sheet(evidence, "x", seed=2)
 
 
 def test_pictures_stop_at_the_budget_and_say_so(measured):
     result, evidence = measured
-    small = gallery(evidence, "tflite-int8", budget=12_000)
+    small = neighbour_sheet(evidence, "tflite-int8", budget=12_000)
     used = sum(
         len(picture.src)
         for group in small.groups
         for query in group.queries
-        for picture in [query.picture, *itertools.chain(*(line.pictures for line in query.lines))]
+        for picture in [query.image, *itertools.chain(*(row.images for row in query.rows))]
     )
     assert used <= 12_000 and small.dropped > 0
     assert "left out to keep this file small" in render(result, small)
@@ -147,7 +147,7 @@ def test_hostile_names_are_text(tmp_path, toy_engines):
     evil.variants.append(VariantResult(name=HOSTILE, status="failed", error=HOSTILE, size_bytes=1))
     evil.variants[0].name = HOSTILE + "2"
     evil.bundle.provenance["source"]["training"] = {HOSTILE: HOSTILE}
-    page = Page(render(evil, gallery(evidence, HOSTILE)))
+    page = Page(render(evil, neighbour_sheet(evidence, HOSTILE)))
     tags = [tag for tag, _ in page.tags]
     assert "script" not in tags
     assert all((attributes.get("src") or "data:").startswith("data:") for _, attributes in page.tags)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import benchmark_fakes as fakes
@@ -15,7 +14,7 @@ import ssh_server
 import tiny_models
 
 from benchmark.cli import app
-from benchmark.devices import DeviceOptions, open_device
+from benchmark.devices import open_device
 from benchmark.devices.ssh import parse_address
 from benchmark.devices.transport import Lost
 from benchmark.system import reset_peak_memory
@@ -66,10 +65,14 @@ def bundle_dir(tmp_path: Path, photos: Path) -> Path:
 
 
 @pytest.fixture
-def options(sshd, board_python, tmp_path) -> DeviceOptions:
-    return DeviceOptions(
-        sshd.identity, sshd.known_hosts, sshd.config, str(board_python), str(tmp_path / "on the board")
-    )
+def options(sshd, board_python, tmp_path) -> dict:
+    return {
+        "ssh_identity": sshd.identity,
+        "ssh_known_hosts": sshd.known_hosts,
+        "ssh_config": sshd.config,
+        "remote_python": str(board_python),
+        "remote_folder": str(tmp_path / "on the board"),
+    }
 
 
 @pytest.fixture
@@ -111,7 +114,7 @@ def test_embeddings_come_back_to_the_bit(sshd, options, bundle_dir):
     images = batches()
     images.append(images[0])  # the same batch again
     bundle = load_bundle(bundle_dir)
-    device = open_device(sshd.url, options)
+    device = open_device(sshd.url, **options)
     there = device.embed(bundle, NAMES, images, 1)
     here = open_device("host").embed(bundle, NAMES, images, 1)
     device.close(True)
@@ -123,7 +126,7 @@ def test_embeddings_come_back_to_the_bit(sshd, options, bundle_dir):
 def test_more_than_fits_at_once_goes_in_windows(sshd, options, bundle_dir, board, monkeypatch):
     monkeypatch.setattr("benchmark.devices.remote.WINDOW_BYTES", 9_000)  # two batches of 5
     images = batches()
-    device = open_device(sshd.url, options)
+    device = open_device(sshd.url, **options)
     there = device.embed(load_bundle(bundle_dir), NAMES, images, 1)
     assert np.allclose(there[NAMES[0]].embeddings, expected(images), atol=1e-5)
     stored = {path.name for path in (board / "files").iterdir()}
@@ -133,14 +136,14 @@ def test_more_than_fits_at_once_goes_in_windows(sshd, options, bundle_dir, board
 
 def test_a_cable_pulled_while_sending(sshd, options, bundle_dir):
     bundle, images = load_bundle(bundle_dir), batches(6, 200)
-    device = open_device(sshd.url, options)
+    device = open_device(sshd.url, **options)
     sshd.cable.cut_after = sshd.cable.sent + 400_000
     with pytest.raises(Lost, match="connection was lost") as failure:
         device.embed(bundle, NAMES, images, 1)
     device.close(False)
     assert "run the same command again" in failure.value.cure
     sshd.cable.plug()
-    again = open_device(sshd.url, options)
+    again = open_device(sshd.url, **options)
     assert np.allclose(again.embed(bundle, NAMES, images, 1)[NAMES[0]].embeddings, expected(images), atol=1e-5)
     again.close(True)
 
@@ -148,7 +151,7 @@ def test_a_cable_pulled_while_sending(sshd, options, bundle_dir):
 def test_a_cable_pulled_at_work_is_taken_up_where_it_was(sshd, options, bundle_dir, board, monkeypatch):
     monkeypatch.setattr("benchmark.devices.remote.WINDOW_BYTES", 1_000_000)
     bundle, images = load_bundle(bundle_dir), batches(8, 600)  # windows of two batches
-    device = open_device(sshd.url, options)
+    device = open_device(sshd.url, **options)
     results = board / "results"
     sshd.cable.pull_when(lambda: len(list(results.glob("*.npy"))) >= 5)
     with pytest.raises(Lost, match="was at work|connection was lost"):
@@ -158,7 +161,7 @@ def test_a_cable_pulled_at_work_is_taken_up_where_it_was(sshd, options, bundle_d
     done = {path: path.stat().st_mtime_ns for path in results.glob("[!.]*.npy")}
     assert 5 <= len(done) < 16
     before = sshd.cable.sent
-    again = open_device(sshd.url, options)
+    again = open_device(sshd.url, **options)
     there = again.embed(bundle, NAMES, images, 1)
     assert np.allclose(there[NAMES[1]].embeddings, expected(images), atol=1e-5)
     assert {path: path.stat().st_mtime_ns for path in done} == done  # not computed again
@@ -169,7 +172,7 @@ def test_a_cable_pulled_at_work_is_taken_up_where_it_was(sshd, options, bundle_d
 
 def test_what_gets_damaged_there_is_sent_again(sshd, options, bundle_dir, board):
     bundle, images = load_bundle(bundle_dir), batches(2)
-    device = open_device(sshd.url, options)
+    device = open_device(sshd.url, **options)
     device.embed(bundle, NAMES, images, 1)
     model = board / "files" / bundle.variant(NAMES[0]).sha256
     model.write_bytes(b"rotten" + model.read_bytes()[6:])
@@ -192,7 +195,7 @@ def test_what_gets_damaged_on_the_way_back_is_fetched_again(sshd, options, bundl
             path.write_bytes(path.read_bytes()[:-1])
 
     monkeypatch.setattr(Ssh, "pull", damaging)
-    device, images = open_device(sshd.url, options), batches(2)
+    device, images = open_device(sshd.url, **options), batches(2)
     if times == 1:
         there = device.embed(load_bundle(bundle_dir), NAMES, images, 1)
         assert np.allclose(there[NAMES[0]].embeddings, expected(images), atol=1e-5)
@@ -213,7 +216,7 @@ def test_files_that_arrive_damaged_are_not_taken(sshd, options, bundle_dir, boar
                 path.write_bytes(path.read_bytes() + b"!")
         push(self, files)
 
-    device = open_device(sshd.url, options)
+    device = open_device(sshd.url, **options)
     monkeypatch.setattr(Ssh, "push", damaging)
     with pytest.raises(Failure, match="arrive damaged"):
         device.embed(load_bundle(bundle_dir), NAMES, batches(1), 1)
@@ -222,7 +225,7 @@ def test_files_that_arrive_damaged_are_not_taken(sshd, options, bundle_dir, boar
 
 
 def test_a_full_disk_is_told_before_anything_is_sent(sshd, options, bundle_dir, monkeypatch):
-    device = open_device(sshd.url, options)
+    device = open_device(sshd.url, **options)
     monkeypatch.setattr("benchmark.devices.session.MARGIN_BYTES", 2**60)
     with pytest.raises(Failure, match=r"MB to send, .* MB free") as failure:
         device.embed(load_bundle(bundle_dir), NAMES, batches(1), 1)
@@ -231,7 +234,7 @@ def test_a_full_disk_is_told_before_anything_is_sent(sshd, options, bundle_dir, 
 
 
 def test_latency_has_samples_and_progress_but_is_never_taken_from_before(sshd, options, bundle_dir):
-    device = open_device(sshd.url, options)
+    device = open_device(sshd.url, **options)
     bundle, pixels = load_bundle(bundle_dir), batches(1, 3)[0]
     first, how = device.measure_latency(bundle, NAMES, pixels, SHORT)
     second, _ = device.measure_latency(bundle, NAMES, pixels, SHORT)
@@ -242,8 +245,8 @@ def test_latency_has_samples_and_progress_but_is_never_taken_from_before(sshd, o
 
 
 def test_an_engine_that_is_missing_there_costs_its_variants_only(sshd, options, bundle_dir, tmp_path):
-    lame = replace(options, remote_python=str(fake_python(tmp_path / "lame", (*ABSENT, "onnxruntime"))))
-    device, bundle = open_device(sshd.url, lame), load_bundle(bundle_dir)
+    lame = options | {"remote_python": str(fake_python(tmp_path / "lame", (*ABSENT, "onnxruntime")))}
+    device, bundle = open_device(sshd.url, **lame), load_bundle(bundle_dir)
     there = device.embed(bundle, NAMES, batches(2), 1)
     timings, how = device.measure_latency(bundle, NAMES, batches(1)[0], SHORT)
     assert there["tflite-float32"].embeddings is not None and how is not None
@@ -255,43 +258,43 @@ def test_an_engine_that_is_missing_there_costs_its_variants_only(sshd, options, 
     device.close(True)
 
 
-def refuse(sshd, options: DeviceOptions, match: str, url: str | None = None) -> Failure:
+def refuse(sshd, options: dict, match: str, url: str | None = None) -> Failure:
     with pytest.raises(Failure, match=match) as failure:
-        open_device(url or sshd.url, options)
+        open_device(url or sshd.url, **options)
     return failure.value
 
 
 def test_doors_that_stay_shut(sshd, options, tmp_path):
-    assert "ssh-copy-id" in refuse(sshd, replace(options, ssh_identity=sshd.stranger), "Permission denied").cure
+    assert "ssh-copy-id" in refuse(sshd, options | {"ssh_identity": sshd.stranger}, "Permission denied").cure
     (tmp_path / "nobody").write_text("")
-    unknown = replace(options, ssh_known_hosts=tmp_path / "nobody")
+    unknown = options | {"ssh_known_hosts": tmp_path / "nobody"}
     assert "--ssh-known-hosts" in refuse(sshd, unknown, "Host key verification failed").cure
     assert "port" in refuse(sshd, options, "Connection refused", "ssh://127.0.0.1:1").cure
-    refuse(sshd, replace(options, ssh_identity=tmp_path / "none"), "no such file")
+    refuse(sshd, options | {"ssh_identity": tmp_path / "none"}, "no such file")
 
 
 def test_a_python_that_will_not_do(sshd, options, tmp_path):
-    assert "--remote-python" in refuse(sshd, replace(options, remote_python="python99"), "no python99 there").cure
-    poor = replace(options, remote_python=str(fake_python(tmp_path / "poor", (*ABSENT, "numpy"))))
+    assert "--remote-python" in refuse(sshd, options | {"remote_python": "python99"}, "no python99 there").cure
+    poor = options | {"remote_python": str(fake_python(tmp_path / "poor", (*ABSENT, "numpy")))}
     assert "pip install numpy" in refuse(sshd, poor, "has no numpy").cure
     old = tmp_path / "old"
     old.write_text('#!/bin/sh\necho hello\necho \'@distill-bench {"python": [3, 6, 9], "packages": []}\'\n')
     old.chmod(0o755)
-    assert "3.9" in refuse(sshd, replace(options, remote_python=str(old)), "is Python 3.6.9").cure
-    assert "--remote-python" in refuse(sshd, replace(options, remote_python="/bin/cat"), "cat").cure
+    assert "3.9" in refuse(sshd, options | {"remote_python": str(old)}, "is Python 3.6.9").cure
+    assert "--remote-python" in refuse(sshd, options | {"remote_python": "/bin/cat"}, "cat").cure
 
 
 def test_a_folder_that_cannot_be_made(sshd, options, tmp_path):
     (tmp_path / "file").write_text("")
-    refuse(sshd, replace(options, remote_folder=str(tmp_path / "file" / "x")), "Not a directory|File exists")
+    refuse(sshd, options | {"remote_folder": str(tmp_path / "file" / "x")}, "Not a directory|File exists")
     with pytest.raises(UsageFailure, match="remote-folder"):
-        open_device(sshd.url, replace(options, remote_folder="a;b"))
+        open_device(sshd.url, **(options | {"remote_folder": "a;b"}))
 
 
 def test_cleaning_spares_what_is_not_ours(sshd, options, board, bundle_dir):
     board.mkdir()
     (board / "diary").write_text("mine")
-    device = open_device(sshd.url, options)
+    device = open_device(sshd.url, **options)
     device.embed(load_bundle(bundle_dir), NAMES, batches(1), 1)
     device.close(True)
     assert [path.name for path in board.iterdir()] == ["diary"]
@@ -334,7 +337,7 @@ def test_what_is_no_address(text):
 
 def test_nobody_is_left_waiting(sshd, options, board, bundle_dir):
     """No client of ours outlives the device, and its socket is gone."""
-    device = open_device(sshd.url, options)
+    device = open_device(sshd.url, **options)
     folder = device._side.transport._folder
     assert (folder / "c").exists() and len(os.fsencode(folder / "c")) < 90
     device.close(True)

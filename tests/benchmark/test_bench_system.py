@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from benchmark import system
 from benchmark.cli import app
 from benchmark.devices import open_device
+from benchmark.devices.host import describe_host
 from benchmark.devices.local import Local
 from benchmark.devices.python_side import PythonSide
 from benchmark.devices.remote import Remote
 from benchmark.devices.work import measure_memory
 from benchmark.gates import Limits, judge
-from benchmark.machine import describe_host
 from benchmark.result import LatencyRun, VariantResult, Vitals
 from benchmark.timing import Plan, interleave
 from distill.console import Failure, run_app
@@ -177,7 +177,7 @@ def test_heat_is_told():
     cool = Vitals(governors=["performance"], celsius={"0": 40.0, "1": 30.0}, throttled=2)
     assert warnings(cool, cool) == warnings(None, None) == warnings(cool, Vitals(governors=["performance"])) == ""
     assert "12 °C warmer" in warnings(cool, cool.model_copy(update={"celsius": {"0": 40.0, "1": 42.0}}))
-    assert "for heat 3 times" in warnings(cool, cool.model_copy(update={"throttled": 5}))
+    assert "by heat 3 times" in warnings(cool, cool.model_copy(update={"throttled": 5}))
     assert "from performance to powersave" in warnings(cool, cool.model_copy(update={"governors": ["powersave"]}))
 
 
