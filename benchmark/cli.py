@@ -85,10 +85,8 @@ def _option(help_text: str, panel: str, *names: str, **settings: Any) -> Any:
 
 
 def _delegate_help() -> str:
-    each = "; ".join(f"{name}: {text}" for name, text in DELEGATES.items())
-    return (
-        f"What computes TFLite variants. {each}. A delegate that the device or model lacks is a result with an error."
-    )
+    each = ", ".join(f"{name} ({remark})" if remark else name for name, remark in DELEGATES.items())
+    return f"What computes TFLite variants: {each}. If the device or model lacks it, the result is an error."
 
 
 @app.command(help=RUN_HELP)

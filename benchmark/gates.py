@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -71,8 +71,7 @@ def make_limits(values: Mapping[str, Any], source: str = "") -> Limits:
 def _range(name: str) -> tuple[float, float]:
     extra = Limits.model_fields[name].json_schema_extra
     assert isinstance(extra, dict)
-    low, high = extra["range"]  # type: ignore[misc]
-    return low, high
+    return cast(tuple[float, float], extra["range"])
 
 
 @dataclass(frozen=True)

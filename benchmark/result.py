@@ -11,7 +11,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from distill.console import Failure
@@ -71,6 +70,8 @@ class Latency(_Part):
         Raises:
             ValueError: no samples.
         """
+        import numpy as np  # here, so that reading a result does not need it
+
         if not nanoseconds:
             raise ValueError("no latency samples")
         raw = np.round(np.asarray(nanoseconds, dtype=np.float64) / 1e6, 4)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DEFAULT_DELEGATE",
     "DELEGATES",
+    "EXPERIMENTAL",
     "DeviceOptions",
     "DeviceRow",
     "DeviceSpec",
@@ -22,9 +23,9 @@ __all__ = [
 ]
 
 EXPERIMENTAL = "experimental, never run on a device"
-# What can compute a TFLite model -> what ``--help`` says about it.
+# What can compute a TFLite model -> a note on it for ``--help``.
 DELEGATES = {
-    "xnnpack": "XNNPACK",
+    "xnnpack": "",
     "none": "the built-in kernels",
     "gpu": f"phones only; {EXPERIMENTAL}",
     "nnapi": f"phones only; {EXPERIMENTAL}",

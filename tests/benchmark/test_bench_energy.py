@@ -162,9 +162,7 @@ def test_in_one_command(bundle_dir, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(jobs, "IDLE_SECONDS", 4.0)
     arguments = [str(bundle_dir), "--part", "all", "--seconds", "0", "--no-memory", "--energy", "--energy-seconds", "5"]
     assert run_app(app, arguments) == 0
-    assert "energy was not measured: this computer: no battery found" in " ".join(
-        capsys.readouterr().out.split()
-    )
+    assert "energy was not measured: this computer: no battery found" in " ".join(capsys.readouterr().out.split())
     (supplies / "BAT0").mkdir(parents=True)
     for file, text in {
         "type": "Battery",

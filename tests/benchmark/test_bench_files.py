@@ -157,8 +157,7 @@ def test_a_remote_device_decodes_too(bundle_dir, tmp_path):
             where.embed(bundle, NAMES, [files[:3], [files[0], b"nonsense"]], 1)
         assert failure.value.number == 4
     assert (
-        device.embed(bundle, NAMES, [np.zeros((1, fakes.SIDE, fakes.SIDE, 3), np.uint8)], 1)
-        and device.image_ms is None
+        device.embed(bundle, NAMES, [np.zeros((1, fakes.SIDE, fakes.SIDE, 3), np.uint8)], 1) and device.image_ms is None
     )
     device.close(True)
     assert not (tmp_path / "there").exists()
