@@ -24,9 +24,9 @@ from benchmark.devices.session import Session, sha256
 from benchmark.devices.side import Content, FarSide, Message
 from benchmark.devices.transport import Died, Undecodable
 from benchmark.devices.work import Memory, joined
-from benchmark.terminal import still_bar
 from benchmark.result import LatencyRun, Machine
 from benchmark.system import package_versions
+from benchmark.terminal import still_bar
 from benchmark.timing import LatencySamples, Plan
 from distill.console import Failure, note, progress
 from export.bundle import Bundle
