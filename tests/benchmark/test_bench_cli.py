@@ -20,7 +20,7 @@ FAST = ["--seconds", "0"]
 
 @pytest.fixture(autouse=True)
 def no_adb(monkeypatch):
-    """Whatever is plugged in here is left alone, and no server is started."""
+    """Leave attached phones alone, and start no server."""
     which = shutil.which
     monkeypatch.setattr(
         "shutil.which", lambda name, *more, **other: None if name == "adb" else which(name, *more, **other)
@@ -81,7 +81,7 @@ def test_a_variant_that_fails_leaves_the_others(bundle_dir, toy_engines, tmp_pat
 
 
 def test_unreadable_images_are_counted(bundle_dir, photos, toy_engines, tmp_path):
-    (photos / "class07" / "0.png").write_bytes(b"no picture")
+    (photos / "class07" / "0.png").write_bytes(b"no image")
     (photos / "class04" / "0.png").write_bytes(b"")
     assert bench(bundle_dir, *FAST, "--json", tmp_path / "r.json") == 0
     data = json.loads((tmp_path / "r.json").read_text())["data"]
@@ -95,7 +95,7 @@ def test_variants_and_candidate_can_be_chosen(bundle_dir, toy_engines, tmp_path,
     assert len(value["variants"]) == 1 and value["verdict"]["candidate"] == "onnx-float32"
 
 
-def test_classes_that_were_trained_on_are_told(bundle_dir, toy_engines, tmp_path, monkeypatch, capsys):
+def test_trained_classes_cause_a_warning(bundle_dir, toy_engines, tmp_path, monkeypatch, capsys):
     fakes.replace_torch(monkeypatch, trained=["class00", "class01", "class02", "class03"])
     assert bench(bundle_dir, *FAST, "--checkpoint", tmp_path) == 0
     assert "trained on" not in capsys.readouterr().out
@@ -210,7 +210,7 @@ def test_help_has_examples(capsys):
 
 
 def test_a_run_without_checkpoint_imports_no_training_library(bundle_dir, tmp_path):
-    """In a process of its own: the toy engines stand in for the run extra's, everything else is real."""
+    """In a process of its own, with toys in place of the engines."""
     program = textwrap.dedent("""
         import sys
         sys.path.insert(0, sys.argv[1])

@@ -51,7 +51,7 @@ def test_points_and_percent(result, later):
     later.variant("tflite-int8").size_bytes *= 2
     lost = change(result, later, "tflite-int8", "Recall@1")
     assert lost.change == pytest.approx(-1) and lost.worse and not lost.better
-    assert not change(result, later, "tflite-int8", "Recall@1", recall_loss=1).worse  # at the limit is within it
+    assert not change(result, later, "tflite-int8", "Recall@1", recall_loss=1).worse  # the limit itself is allowed
     assert change(later, result, "tflite-int8", "Recall@1").better
     grown = change(result, later, "tflite-int8", "size")
     assert grown.change == pytest.approx(100) and grown.worse
@@ -74,7 +74,7 @@ def test_what_is_gone_or_failed_is_worse(result, later):
     assert change(result, later, later.variants[0].name, "Recall@1").worse
 
 
-def test_what_cannot_be_compared_is_told(result, later):
+def test_incomparable_results_cause_a_warning(result, later):
     later.data.fingerprint, later.machine.cpu, later.machine.latency.threads = "x", "another", 4
     later.machine.latency.drift_flagged, later.machine.packages = True, {}
     told = " ".join(mismatches([result, later]))
@@ -87,7 +87,7 @@ def test_compare_on_the_command_line(result, later, tmp_path, capsys):
     write_result(tmp_path / "a.json", result)
     write_result(tmp_path / "b.json", later)
     files = [tmp_path / "a.json", tmp_path / "b.json"]
-    assert bench("compare", *files) == 0  # marks, but nothing was demanded
+    assert bench("compare", *files) == 0  # marked, but no limit was set
     out = capsys.readouterr().out
     assert "✗" in out and "+100.0%" in out and "no limit was set" in out
     assert bench("compare", *files, "--max-growth", "1") == 1
@@ -150,7 +150,7 @@ def test_results_are_read_in_the_order_of_time(result, later, tmp_path):
 
 
 @given(st.lists(st.tuples(*[st.integers(0, 4)] * 3), min_size=1, max_size=30))
-def test_the_front_is_what_nobody_beats(rows):
+def test_no_other_dominates_the_front(rows):
     values = np.array(rows, float)
     found = front(values)
     assert found.any()

@@ -1,4 +1,4 @@
-"""Energy from a battery's own counter: read, refused, and measured on a faked battery."""
+"""Energy from a battery's own counter: read, refused, and measured on a fake battery."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ linux = pytest.mark.skipif(not Path("/proc/uptime").exists(), reason="needs /pro
 
 
 def readings(watts: float, count: int = 61, begin: float = 0.0, **fields) -> list[Reading]:
-    """Two a second."""
+    """Return two readings per second."""
     return [
         Reading(begin + n / 2, "Discharging", **({"amperes": watts / 4, "volts": 4.0} | fields)) for n in range(count)
     ]
@@ -81,7 +81,7 @@ def test_what_is_refused(told, why):
         max_size=5,
     )
 )
-def test_whatever_a_device_says_is_read_or_left_out(messages):
+def test_any_message_is_parsed_or_skipped(messages):
     power.read(messages)
 
 
@@ -156,7 +156,7 @@ def bundle_dir(tmp_path, photos):
 @linux
 @pytest.mark.slow
 def test_in_one_command(bundle_dir, tmp_path, monkeypatch, capsys):
-    """A battery that always gives 0.5 A: what is tested is the way from its files to the report."""
+    """A battery that always gives 0.5 A, from its files to the report."""
     supplies = tmp_path / "supplies"
     monkeypatch.setattr(power, "SUPPLIES", str(supplies))
     monkeypatch.setattr(jobs, "IDLE_SECONDS", 4.0)
@@ -182,5 +182,5 @@ def test_in_one_command(bundle_dir, tmp_path, monkeypatch, capsys):
     )
     assert use["mj_per_inference"] == pytest.approx(2000 * use["seconds"] / use["inferences"]) and use["readings"] >= 5
     assert 4.9 < use["seconds"] < 60 and use["inferences"] > 100
-    assert "energy of tflite-float32" in capsys.readouterr().out and "mJ an inference" in page.read_text()
+    assert "energy of tflite-float32" in capsys.readouterr().out and "mJ per inference" in page.read_text()
     assert sys.platform == "linux" and not list(tmp_path.glob("**/.power"))

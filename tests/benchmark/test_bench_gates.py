@@ -35,7 +35,7 @@ def verdict(limits: Limits, found: VariantResult | None = None, run: LatencyRun 
     ("limits", "passed"),
     [
         (Limits(), True),
-        (Limits(max_size_kb=335), True),  # at the limit is within it
+        (Limits(max_size_kb=335), True),  # the limit itself is allowed
         (Limits(max_size_kb=334.9), False),
         (Limits(max_latency_ms=3.0), True),  # p90, not the median of 1 ms
         (Limits(max_latency_ms=2.9), False),
@@ -83,7 +83,7 @@ def test_the_text_says_so_when_there_is_nothing_to_compare_with():
     assert "--checkpoint" in found.text
 
 
-def test_drift_is_told():
+def test_drift_causes_a_warning():
     run = LatencyRun(
         threads=1, seed=0, rounds=1, seconds=1, timer_overhead_ns=50, drift_variant="a", drift=0.2, drift_flagged=True
     )
@@ -92,12 +92,12 @@ def test_drift_is_told():
     assert not verdict(Limits(), run=calm).warnings
 
 
-def test_few_samples_are_told():
+def test_few_samples_cause_a_warning():
     thin = variant(latency_ms=Latency.of([1_000_000] * 99))
     assert any("fewer than 100" in warning for warning in verdict(Limits(), thin).warnings)
 
 
-def test_the_candidate_is_what_goes_on_the_phone():
+def test_the_default_candidate():
     assert choose_candidate(["onnx-int8", "tflite-float32", "tflite-int8"]) == "tflite-int8"
     assert choose_candidate(["onnx-float32", "tflite-float32"]) == "tflite-float32"
     assert choose_candidate(["onnx-float32", "onnx-int8"]) == "onnx-float32"

@@ -53,7 +53,7 @@ def test_each_variant_gets_its_own_times():
 
 
 def turns(log: list[str]) -> list[str]:
-    """The order of the turns: what was prepared, without the warm-up and without repeats."""
+    """Return the order of the turns."""
     prepared = [line.split()[1] for line in log if line.startswith("prepare")]
     return prepared
 
@@ -78,7 +78,7 @@ def test_the_order_depends_on_the_seed_only():
 
 
 def test_a_turn_starts_with_an_untimed_inference():
-    """The first inference after another model's turn is slow (cold caches) and must not count."""
+    """The first inference after another model's turn is slow (cold caches) and must not be timed."""
     clock = FakeClock()
     cold = {"a": False, "b": False}
 
@@ -151,7 +151,7 @@ def test_garbage_collection_is_off_inside_and_as_before_outside():
         gc.enable()
 
 
-def test_the_garbage_collector_rests_while_times_are_taken():
+def test_the_garbage_collector_is_off_while_times_are_taken():
     seen = []
     clock = FakeClock()
     runner = TimedRunner(clock, lambda: (seen.append(gc.isenabled()), 1.0)[1])

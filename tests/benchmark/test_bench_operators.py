@@ -41,7 +41,7 @@ def run(content: bytes, values: np.ndarray) -> np.ndarray:
     return interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
 
 
-def test_a_cut_gives_what_the_whole_has_there():
+def test_a_cut_computes_what_the_model_computes_there():
     model = tiny_models.tflite_model(16)
     values = np.random.default_rng(0).normal(size=(1, 16, 16, 3)).astype(np.float32)
     (pool, first), (reshape, last) = cuts(model)
@@ -68,7 +68,7 @@ def test_the_peak_is_of_a_model_that_computes_what_it_says(integer):
 
 
 def test_times_of_operators_add_up(monkeypatch):
-    """On a clock that only a run moves: the pool takes 3 ms, the reshape 1 more."""
+    """On a fake clock: the pool takes 3 ms, the reshape 1 ms more."""
     clock = fakes.FakeClock()
     costs = iter([3.0, 4.0])
     monkeypatch.setattr(
@@ -134,7 +134,7 @@ def test_a_graph_is_read_as_onnx_reads_it(shapes, kind):
 
 
 @given(st.binary(max_size=60))
-def test_what_is_no_graph(data):
+def test_invalid_graphs(data):
     with contextlib.suppress(ValueError):
         read_graph(b"\x3a" + bytes([len(data)]) + data)
 
@@ -182,7 +182,7 @@ def test_the_command(tmp_path: Path, photos: Path, capsys, name):
 
 @pytest.mark.parametrize("integer", [False, True])
 def test_the_page_draws_the_roofline(integer):
-    """And both formats count the same convolution alike."""
+    """For both number types."""
     ((operator, _),) = cuts(pointwise_model(integer))
     value = as_json("x", 1, [replace(operator, ms=1.0)], {integer: 1e11}, {2**15: 1e11, 2**27: 1e10})
     text = render_operators(value)
@@ -191,7 +191,7 @@ def test_the_page_draws_the_roofline(integer):
 
 @pytest.mark.slow
 def test_onnx_convolutions_are_counted(tmp_path):
-    """Through onnxruntime's own fusions and layouts: 16 channels out of 8, 3 x 3, on 12 x 12."""
+    """After onnxruntime's fusions and layouts: 8 to 16 channels, 3 x 3, on 12 x 12."""
     weights = np.random.default_rng(0).normal(size=(16, 8, 3, 3)).astype(np.float32)
     value = helper.make_tensor_value_info
     nodes = [

@@ -72,7 +72,7 @@ def test_it_has_the_figures(page, result):
         assert word in page.text
 
 
-def test_pictures_are_small_and_marked_right_or_wrong_by_a_symbol_too(page, measured):
+def test_images_are_small_and_marked_right_or_wrong_by_a_symbol_too(page, measured):
     sources = [attributes["src"] for tag, attributes in page.tags if tag == "img"]
     assert len(sources) > 40
     for source in sources[:5]:
@@ -83,7 +83,7 @@ def test_pictures_are_small_and_marked_right_or_wrong_by_a_symbol_too(page, meas
     assert {"right", "wrong"} == set(marks)
 
 
-def test_the_gallery_shows_what_the_scores_say(measured):
+def test_the_sheet_agrees_with_the_scores(measured):
     result, evidence = measured
     found = neighbour_sheet(evidence, "tflite-int8")
     groups = {group.kind: group for group in found.groups}
@@ -92,11 +92,11 @@ def test_the_gallery_shows_what_the_scores_say(measured):
     assert groups["lost"].total == result.variant("tflite-int8").flips.lost
     for kind, right in (("right", True), ("wrong", False)):
         for query in groups[kind].queries:
-            pictures = query.rows[0].images
-            assert pictures[0].right is right
-            assert query.image.key not in [picture.key for picture in pictures]
-            assert all(p.right == (p.class_name == query.image.class_name) for p in pictures)
-            distances = [picture.distance for picture in pictures]
+            images = query.rows[0].images
+            assert images[0].right is right
+            assert query.image.key not in [image.key for image in images]
+            assert all(image.right == (image.class_name == query.image.class_name) for image in images)
+            distances = [image.distance for image in images]
             assert distances == sorted(distances) and 0 <= distances[0] <= distances[-1] <= 2
     for query in groups["lost"].queries:
         pytorch, variant = query.rows
@@ -109,26 +109,26 @@ def test_no_query_is_shown_twice(measured):
     assert len(keys) == len(set(keys))
 
 
-def test_the_choice_of_pictures_depends_on_the_seed(measured):
+def test_the_choice_of_queries_depends_on_the_seed(measured):
     _, evidence = measured
     assert neighbour_sheet(evidence, "x", seed=1) == neighbour_sheet(evidence, "x", seed=1)
     assert neighbour_sheet(evidence, "x", seed=1) != neighbour_sheet(evidence, "x", seed=2)
 
 
-def test_pictures_stop_at_the_budget_and_say_so(measured):
+def test_images_stop_at_the_budget_and_the_page_says_so(measured):
     result, evidence = measured
     small = neighbour_sheet(evidence, "tflite-int8", budget=12_000)
     used = sum(
-        len(picture.src)
+        len(image.src)
         for group in small.groups
         for query in group.queries
-        for picture in [query.image, *itertools.chain(*(row.images for row in query.rows))]
+        for image in [query.image, *itertools.chain(*(row.images for row in query.rows))]
     )
     assert used <= 12_000 and small.dropped > 0
     assert "left out to keep this file small" in render(result, small)
 
 
-def test_noise_pictures_stay_below_two_megabytes():
+def test_noise_images_stay_below_two_megabytes():
     noise = np.random.default_rng(0).integers(0, 256, (400, 300, 3), dtype=np.uint8)
     assert len(data_uri(PIL.Image.fromarray(noise))) < 14_000  # the worst case times the budget's count
 
@@ -155,7 +155,7 @@ def test_hostile_names_are_text(tmp_path, toy_engines):
     assert HOSTILE in page.text and names[0] in page.text
 
 
-def test_a_result_without_pictures_checkpoint_or_latency_still_renders(result):
+def test_a_result_without_images_checkpoint_or_latency_still_renders(result):
     bare = result.model_copy(deep=True)
     bare.pytorch, bare.references, bare.machine.latency = None, [], None
     for variant in bare.variants:
@@ -195,7 +195,7 @@ def test_ticks_are_few_round_and_inside(low, span, count):
         assert re.match(r"[125]\.?0*e", f"{steps[0]:e}")
 
 
-def test_labels_of_the_scatter_keep_clear_of_each_other(result):
+def test_labels_of_the_scatter_do_not_overlap(result):
     for width, height in ((980, 430), (360, 330)):
         chart = charts.scatter(result, width, height)
         labels = [(bubble.label_x, bubble.label_y) for bubble in chart.bubbles]

@@ -1,4 +1,4 @@
-"""The ssh device end to end: a real sshd on loopback, the real client, real engines at the other end."""
+"""The ssh device end to end: a real sshd on loopback, the real client, real engines."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from benchmark.timing import Plan
 from distill.console import Failure, UsageFailure, run_app
 from export.bundle import load_bundle
 
-# What a board has not: the runner must do without.
+# Packages that a board lacks.
 ABSENT = ("pydantic", "typer", "rich", "PIL", "torch", "tensorflow", "onnx", "jinja2", "matplotlib")
 NAMES = ("tflite-float32", "onnx-float32")
 SHORT = Plan(seconds=0, min_samples=20, max_samples=20, warmup_max_runs=20)
 
 
 def fake_python(folder: Path, absent: tuple[str, ...] = ABSENT) -> Path:
-    """This Python without some packages."""
+    """Make a Python without some packages."""
     (folder / "absent").mkdir(parents=True)
     (folder / "absent" / "sitecustomize.py").write_text(
         "import sys\nfrom importlib.abc import MetaPathFinder\n\n\nclass Absent(MetaPathFinder):\n"
@@ -77,7 +77,7 @@ def options(sshd, board_python, tmp_path) -> dict:
 
 @pytest.fixture
 def board(tmp_path) -> Path:
-    """Our folder there."""
+    """Our folder on the board."""
     return tmp_path / "on the board"
 
 
@@ -104,13 +104,13 @@ def test_end_to_end_it_is_what_the_host_measures(sshd, board_python, board, bund
     for there, here in zip(results["board"]["variants"], results["host"]["variants"], strict=True):
         assert there["status"] == "ok" and there["latency_ms"]["samples"] >= 100
         assert there["init_ms"] > 0 and there["end_to_end_ms"]["p50"] >= there["latency_ms"]["min"] > 0
-        if reset_peak_memory():  # else this system does not tell
+        if reset_peak_memory():  # otherwise this system does not report it
             assert there["memory_bytes"] > 0 and there["process_memory_bytes"] > 2e7
         assert there["recall"] == here["recall"] and there["map_at_r"] == here["map_at_r"]
     assert not board.exists()  # nothing is left behind
 
 
-def test_embeddings_come_back_to_the_bit(sshd, options, bundle_dir):
+def test_embeddings_are_bit_identical(sshd, options, bundle_dir):
     images = batches()
     images.append(images[0])  # the same batch again
     bundle = load_bundle(bundle_dir)
@@ -123,7 +123,7 @@ def test_embeddings_come_back_to_the_bit(sshd, options, bundle_dir):
         assert np.allclose(there[name].embeddings, expected(images), atol=1e-5)
 
 
-def test_more_than_fits_at_once_goes_in_windows(sshd, options, bundle_dir, board, monkeypatch):
+def test_large_sets_are_sent_in_windows(sshd, options, bundle_dir, board, monkeypatch):
     monkeypatch.setattr("benchmark.devices.remote.WINDOW_BYTES", 9_000)  # two batches of 5
     images = batches()
     device = open_device(sshd.url, **options)
@@ -148,7 +148,7 @@ def test_a_cable_pulled_while_sending(sshd, options, bundle_dir):
     again.close(True)
 
 
-def test_a_cable_pulled_at_work_is_taken_up_where_it_was(sshd, options, bundle_dir, board, monkeypatch):
+def test_a_run_resumes_after_a_cable_pulled_while_computing(sshd, options, bundle_dir, board, monkeypatch):
     monkeypatch.setattr("benchmark.devices.remote.WINDOW_BYTES", 1_000_000)
     bundle, images = load_bundle(bundle_dir), batches(8, 600)  # windows of two batches
     device = open_device(sshd.url, **options)
@@ -170,7 +170,7 @@ def test_a_cable_pulled_at_work_is_taken_up_where_it_was(sshd, options, bundle_d
     again.close(True)
 
 
-def test_what_gets_damaged_there_is_sent_again(sshd, options, bundle_dir, board):
+def test_files_damaged_on_the_device_are_sent_again(sshd, options, bundle_dir, board):
     bundle, images = load_bundle(bundle_dir), batches(2)
     device = open_device(sshd.url, **options)
     device.embed(bundle, NAMES, images, 1)
@@ -182,7 +182,7 @@ def test_what_gets_damaged_there_is_sent_again(sshd, options, bundle_dir, board)
 
 
 @pytest.mark.parametrize("times", [1, 9])
-def test_what_gets_damaged_on_the_way_back_is_fetched_again(sshd, options, bundle_dir, times, monkeypatch):
+def test_results_damaged_in_transfer_are_fetched_again(sshd, options, bundle_dir, times, monkeypatch):
     from benchmark.devices.ssh import Ssh
 
     pull, left = Ssh.pull, [times]
@@ -224,7 +224,7 @@ def test_files_that_arrive_damaged_are_not_taken(sshd, options, bundle_dir, boar
     device.close(True)
 
 
-def test_a_full_disk_is_told_before_anything_is_sent(sshd, options, bundle_dir, monkeypatch):
+def test_a_full_disk_is_found_before_anything_is_sent(sshd, options, bundle_dir, monkeypatch):
     device = open_device(sshd.url, **options)
     monkeypatch.setattr("benchmark.devices.session.MARGIN_BYTES", 2**60)
     with pytest.raises(Failure, match=r"MB to send, .* MB free") as failure:
@@ -264,7 +264,7 @@ def refuse(sshd, options: dict, match: str, url: str | None = None) -> Failure:
     return failure.value
 
 
-def test_doors_that_stay_shut(sshd, options, tmp_path):
+def test_refused_connections(sshd, options, tmp_path):
     assert "ssh-copy-id" in refuse(sshd, options | {"ssh_identity": sshd.stranger}, "Permission denied").cure
     (tmp_path / "nobody").write_text("")
     unknown = options | {"ssh_known_hosts": tmp_path / "nobody"}
@@ -273,7 +273,7 @@ def test_doors_that_stay_shut(sshd, options, tmp_path):
     refuse(sshd, options | {"ssh_identity": tmp_path / "none"}, "no such file")
 
 
-def test_a_python_that_will_not_do(sshd, options, tmp_path):
+def test_unsuitable_pythons(sshd, options, tmp_path):
     assert "--remote-python" in refuse(sshd, options | {"remote_python": "python99"}, "no python99 there").cure
     poor = options | {"remote_python": str(fake_python(tmp_path / "poor", (*ABSENT, "numpy")))}
     assert "pip install numpy" in refuse(sshd, poor, "has no numpy").cure
@@ -291,7 +291,7 @@ def test_a_folder_that_cannot_be_made(sshd, options, tmp_path):
         open_device(sshd.url, **(options | {"remote_folder": "a;b"}))
 
 
-def test_cleaning_spares_what_is_not_ours(sshd, options, board, bundle_dir):
+def test_cleaning_keeps_foreign_files(sshd, options, board, bundle_dir):
     board.mkdir()
     (board / "diary").write_text("mine")
     device = open_device(sshd.url, **options)
@@ -330,13 +330,13 @@ def test_addresses(text, address):
         "ssh://[::1",
     ],
 )
-def test_what_is_no_address(text):
+def test_invalid_addresses(text):
     with pytest.raises(UsageFailure, match="--device"):
         parse_address(text)
 
 
-def test_nobody_is_left_waiting(sshd, options, board, bundle_dir):
-    """No client of ours outlives the device, and its socket is gone."""
+def test_no_client_is_left_running(sshd, options, board, bundle_dir):
+    """No client outlives the device, and its socket is gone."""
     device = open_device(sshd.url, **options)
     folder = device._side.transport._folder
     assert (folder / "c").exists() and len(os.fsencode(folder / "c")) < 90

@@ -1,4 +1,4 @@
-"""Memory, heat, processors: what is recorded beside a latency."""
+"""Memory, heat and processors, which are recorded with a latency."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_sets_of_processors_are_read_as_linux_writes_them(cpus):
 
 
 @pytest.mark.parametrize("text", ["", "a", "1,", "3-1", "-1", "1-", "0-99999999999", "1.5", "²"])
-def test_what_is_no_set_of_processors(text, real_bundle, capsys):
+def test_invalid_sets_of_processors(text, real_bundle, capsys):
     with pytest.raises(ValueError):
         system.cpu_set(text)
     assert run_app(app, [str(real_bundle), f"--cpus={text}"]) == 2
@@ -114,7 +114,7 @@ def test_a_delegate_that_is_not_there_is_a_result(real_bundle, tmp_path, where):
     found = {}
     for device.delegate in ("xnnpack", "none", "gpu"):
         found[device.delegate] = device.embed(bundle, NAMES, [images], 1)
-        assert found[device.delegate][NAMES[1]].error is None  # ONNX has none to choose from
+        assert found[device.delegate][NAMES[1]].error is None  # ONNX has no delegates
     assert np.allclose(found["none"][NAMES[0]].embeddings, found["xnnpack"][NAMES[0]].embeddings, atol=1e-6)
     assert "no delegate 'gpu'" in found["gpu"][NAMES[0]].error
     timings, run = device.measure_latency(
@@ -173,7 +173,7 @@ def warnings(before: Vitals | None, after: Vitals | None) -> str:
     return " ".join(judge(found, [found], None, machine, Limits()).warnings)
 
 
-def test_heat_is_told():
+def test_heat_causes_a_warning():
     cool = Vitals(governors=["performance"], celsius={"0": 40.0, "1": 30.0}, throttled=2)
     assert warnings(cool, cool) == warnings(None, None) == warnings(cool, Vitals(governors=["performance"])) == ""
     assert "12 °C warmer" in warnings(cool, cool.model_copy(update={"celsius": {"0": 40.0, "1": 42.0}}))
@@ -201,8 +201,8 @@ def test_a_limit_of_memory():
     assert not judge(unknown, [unknown], None, describe_host(), Limits(max_memory_mb=5)).passed
 
 
-def test_the_remote_device_over_no_distance_at_all(real_bundle, tmp_path):
-    """The whole of it but ssh, where there is no sshd: same runner, same checks."""
+def test_the_remote_device_without_a_network(real_bundle, tmp_path):
+    """Everything but ssh, for systems without sshd: same runner, same checks."""
     device = Remote("local", PythonSide(Local(), sys.executable, str(tmp_path / "there")))
     bundle, random = load_bundle(real_bundle), np.random.default_rng(0)
     images = list(random.integers(0, 256, (3, 4, 16, 16, 3), dtype=np.uint8))
