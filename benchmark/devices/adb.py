@@ -157,7 +157,7 @@ class Adb(Transport):
         lines: list[str] = []
         code: int | None = None
 
-        def heard(line: str) -> None:
+        def collect(line: str) -> None:
             nonlocal code
             if line.startswith(END):
                 code = int(line[len(END) :])
@@ -166,7 +166,7 @@ class Adb(Transport):
             if on_line:
                 on_line(line)
 
-        done = _adb(["-s", self._serial, "shell", command], stdin, heard)
+        done = _adb(["-s", self._serial, "shell", command], stdin, collect)
         if code is None:
             raise self._lost("the connection was lost", done.stderr)
         return Finished(code, "\n".join(lines), done.stderr)
@@ -199,13 +199,13 @@ class Adb(Transport):
         done = _adb(["-s", self._serial, *arguments])
         if done.code == 0:
             return
-        said = f"{done.stdout}\n{done.stderr}"
-        if any(words in said.lower() for words in GONE) or not self._ready():
-            raise self._lost("the connection was lost", said)
+        output = f"{done.stdout}\n{done.stderr}"
+        if any(words in output.lower() for words in GONE) or not self._ready():
+            raise self._lost("the connection was lost", output)
         cure = "check the disk and the folder there"
-        if "No space left" in said:
+        if "No space left" in output:
             cure = "free some space there"
-        raise Failure(f"{self.where}: a file could not be copied: {_last(said)}", cure)
+        raise Failure(f"{self.where}: a file could not be copied: {_last(output)}", cure)
 
     def close(self) -> None:
         """Do nothing: the server belongs to the user."""
@@ -213,7 +213,7 @@ class Adb(Transport):
     def _ready(self) -> bool:
         return _adb(["-s", self._serial, "get-state"]).stdout.strip() == "device"
 
-    def _lost(self, what: str, said: str) -> Failure:
+    def _lost(self, what: str, output: str) -> Failure:
         """Return the failure for a phone that no longer answers, or refuses to."""
         try:
             device = next((device for device in attached() if device.serial == self._serial), None)
@@ -221,7 +221,7 @@ class Adb(Transport):
             device = None
         if device is not None and device.cure and device.state != "offline":
             return Failure(f"{self.where} is {device.state}", device.cure)
-        return Lost(f"{self.where}: {what}: {_last(said)}", AGAIN)
+        return Lost(f"{self.where}: {what}: {_last(output)}", AGAIN)
 
 
 def _adb(arguments: Sequence[str], stdin: bytes = b"", on_line: Callable[[str], None] | None = None) -> Finished:
@@ -262,9 +262,9 @@ def _text(file: IO[bytes]) -> str:
     return file.read().decode("utf-8", "replace")
 
 
-def _last(said: str) -> str:
+def _last(output: str) -> str:
     """Return the most informative line: an error, or else the last one."""
-    lines = [line.strip() for line in said.splitlines() if line.strip() and not line.startswith("*")]
+    lines = [line.strip() for line in output.splitlines() if line.strip() and not line.startswith("*")]
     errors = [line for line in lines if "error" in line or "failed" in line]
     return re.sub(r"^(adb: )?error: ", "", (errors or lines)[-1]) if lines else "no reason given"
 

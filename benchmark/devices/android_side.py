@@ -134,9 +134,9 @@ class AndroidSide(FarSide):
         )
         return ["sh", "-c", script]
 
-    def facts(self, told: Message) -> Message:
+    def facts(self, described: Message) -> Message:
         # The runner knows its engine; the shell knows more about the phone.
-        return self._facts | {"packages": told["machine"].get("packages", {})}
+        return self._facts | {"packages": described["machine"].get("packages", {})}
 
     def refusal(self, format_name: str, delegate: str) -> str | None:
         if format_name != FORMAT:
@@ -162,6 +162,6 @@ class AndroidSide(FarSide):
         """
         done = self.transport.run(["sh", "-c", script])
         if done.code != 0 and not may_fail:
-            said = (done.stderr.strip().splitlines() or [f"exit status {done.code}"])[-1]
-            raise self.failure(said)
+            output = (done.stderr.strip().splitlines() or [f"exit status {done.code}"])[-1]
+            raise self.failure(output)
         return done.stdout

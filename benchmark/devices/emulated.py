@@ -27,9 +27,9 @@ PREPARE = "sh scripts/arm64-root.sh {root}"
 class EmulatedSide(PythonSide):
     """The runner for boards under qemu."""
 
-    def facts(self, told: Message) -> Message:
+    def facts(self, described: Message) -> Message:
         # /proc/cpuinfo describes the processor that emulates.
-        machine = super().facts(told)
+        machine = super().facts(described)
         return machine | {
             "emulated": True,
             "cpu": f"arm64, emulated by qemu on {machine['cpu']}",

@@ -37,7 +37,7 @@ STEPS = 5  # fewest readings of a counter, or steps of a charge counter
 
 # Units of Linux (Documentation/ABI/testing/sysfs-class-power): microamperes, microvolts, microwatts, microampere-hours.
 FIELDS = ("status", "current_now", "voltage_now", "power_now", "charge_counter", "charge_now")
-SYSFS = """told=
+SYSFS = """found=
 for b in {supplies}/*; do
   kind= scope= {empty}
   read -r kind < "$b/type"; read -r scope < "$b/scope"
@@ -46,10 +46,10 @@ for b in {supplies}/*; do
   [ -n "$status" ] || continue
   read -r up rest < /proc/uptime
   echo '{mark}{{"power": ["'"$up"'", {values}]}}'
-  told=1; break
+  found=1; break
 done"""
 # Where the shell may not read these files: Android's battery service, which answers slowly.
-DUMPSYS = """[ -n "$told" ] || {{
+DUMPSYS = """[ -n "$found" ] || {{
   read -r up rest < /proc/uptime
   echo '{mark}{{"dumpsys": ["'"$up"'", "'"$(dumpsys battery | tr '\\n"' ';_')"'"]}}'
   sleep 4
@@ -110,7 +110,7 @@ class Energy:
 
 
 def sysfs_script() -> str:
-    """Return a shell script that prints one reading from ``/sys`` as a marked line, and sets ``told`` if there is one."""
+    """Return a shell script that prints one reading from ``/sys`` as a marked line, and sets ``found`` if there is one."""
     return SYSFS.format(
         supplies=SUPPLIES, mark=MARK, empty=" ".join(f"{name}=" for name in FIELDS),
         reads="; ".join(f'read -r {name} < "$b/{name}"' for name in FIELDS),
@@ -119,7 +119,7 @@ def sysfs_script() -> str:
 
 
 def dumpsys_script() -> str:
-    """Return the part that follows :func:`sysfs_script` on Android: ask the battery service unless ``told`` is set."""
+    """Return the part that follows :func:`sysfs_script` on Android: ask the battery service unless ``found`` is set."""
     return DUMPSYS.format(mark=MARK)
 
 
@@ -147,20 +147,20 @@ def read(messages: Iterable[dict[str, Any]]) -> list[Reading]:
     """Parse the readings among a device's messages; skip malformed ones."""
     found = []
     for message in messages:
-        told = message.get("power") or message.get("dumpsys")
+        fields = message.get("power") or message.get("dumpsys")
         if (
-            isinstance(told, list)
-            and told
-            and all(isinstance(word, str) for word in told)
-            and _number(told[0]) is not None
+            isinstance(fields, list)
+            and fields
+            and all(isinstance(word, str) for word in fields)
+            and _number(fields[0]) is not None
         ):
-            reading = _sysfs(told) if "power" in message and len(told) == 1 + len(FIELDS) else _dumpsys(told)
+            reading = _sysfs(fields) if "power" in message and len(fields) == 1 + len(FIELDS) else _dumpsys(fields)
             found += [reading] if reading else []
     return found
 
 
-def _sysfs(told: list[str]) -> Reading:
-    at, status, current, voltage, power, counter, charge = told
+def _sysfs(fields: list[str]) -> Reading:
+    at, status, current, voltage, power, counter, charge = fields
     amperes, volts, watts = (
         None if value is None else abs(value) / 1e6 for value in map(_number, (current, voltage, power))
     )
@@ -168,10 +168,10 @@ def _sysfs(told: list[str]) -> Reading:
     return Reading(float(at), status, amperes, volts, watts, None if left is None else left / 1e6)
 
 
-def _dumpsys(told: list[str]) -> Reading | None:
-    if len(told) != 2:
+def _dumpsys(fields: list[str]) -> Reading | None:
+    if len(fields) != 2:
         return None
-    lines = dict(re.findall(r"([A-Za-z][A-Za-z ]*): ([^;]*)", told[1]))
+    lines = dict(re.findall(r"([A-Za-z][A-Za-z ]*): ([^;]*)", fields[1]))
     # android.os.BatteryManager
     status = {"2": "Charging", "3": "Discharging", "4": "Not charging", "5": "Full"}.get(
         lines.get("status", "").strip(), "Unknown"
@@ -180,7 +180,7 @@ def _dumpsys(told: list[str]) -> Reading | None:
         status = "Charging"
     volts, charge = _number(lines.get("voltage", "")), _number(lines.get("Charge counter", ""))
     return Reading(
-        float(told[0]),
+        float(fields[0]),
         status,
         volts=None if volts is None else volts / 1e3,
         charge=None if charge is None else charge / 1e6,

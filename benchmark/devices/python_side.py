@@ -63,8 +63,8 @@ class PythonSide(FarSide):
         # The runner pins itself to ``plan.cpus``.
         return [self.python, f"{self.folder}/files/{self._sha256}", command, self.folder]
 
-    def facts(self, told: Message) -> Message:
-        return told["machine"]
+    def facts(self, described: Message) -> Message:
+        return described["machine"]
 
     def require(self, formats: Iterable[str]) -> None:
         wanted = _engines(formats)
@@ -87,8 +87,8 @@ class PythonSide(FarSide):
                 raise Failure(
                     f"{self.where}: no {self.python} there", "install it, or choose another: --remote-python PATH"
                 )
-            said = (done.stderr.strip().splitlines() or [f"exit status {done.code}"])[-1]
-            raise Failure(f"{self.where}: {self.python}: {said}", "check that it is a Python 3: --remote-python PATH")
+            output = (done.stderr.strip().splitlines() or [f"exit status {done.code}"])[-1]
+            raise Failure(f"{self.where}: {self.python}: {output}", "check that it is a Python 3: --remote-python PATH")
         if "error" in answers[-1]:
             raise self.failure(answers[-1]["error"])
         return answers[-1]

@@ -187,7 +187,7 @@ class Remote(Device):
         window: Mapping[str, Sent],
         rows: dict[str, list[np.ndarray]],
         errors: dict[str, str],
-        heard: Callable[[Message], None],
+        on_message: Callable[[Message], None],
     ) -> None:
         """Embed the batches of ``window`` and append to ``rows``, in order."""
         keys = {
@@ -212,13 +212,13 @@ class Remote(Device):
                     | ({"sizes": sent.sizes, "times": times[pixels]} if sent.sizes else {})
                 )
             else:
-                heard({"step": 1})
+                on_message({"step": 1})
         if chunks:
 
             def listen(message: Message) -> None:
                 if "failed" in message:
                     errors[message["failed"]] = message["error"]
-                heard(message)
+                on_message(message)
 
             wanted: dict[str, Content] = {chunk["pixels"]: kept / chunk["pixels"] for chunk in chunks}
             try:

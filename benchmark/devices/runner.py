@@ -110,13 +110,13 @@ def latency(store: Store, job: dict[str, Any]) -> None:
     """Time all variants in turns; write the samples as one JSON file."""
     pixels = store.array(job["pixels"])
     plan = Plan(**{**job["plan"], "cpus": tuple(job["plan"]["cpus"])})
-    told = time.monotonic()
+    reported = time.monotonic()
 
     def show(share: float) -> None:
-        nonlocal told
-        if time.monotonic() - told > 1:  # rarely: interrupts of the network card disturb the timing
+        nonlocal reported
+        if time.monotonic() - reported > 1:  # rarely: interrupts of the network card disturb the timing
             tell(share=round(share, 4))
-            told = time.monotonic()
+            reported = time.monotonic()
 
     timings, conduct = time_variants(openers(store, job), pixels, plan, show)
     answer = {

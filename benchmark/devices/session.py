@@ -42,10 +42,10 @@ class Session:
         self._settle()
         program = side.program()
         self.send(program)
-        told = next((message for message in self._messages("describe") if "machine" in message), None)
-        if told is None:
+        described = next((message for message in self._messages("describe") if "machine" in message), None)
+        if described is None:
             raise Failure(f"{self.where}: our program there printed nothing", side.cure)
-        self.machine: Message = side.facts(told)
+        self.machine: Message = side.facts(described)
         self.identity = [*program, self.machine["packages"]]
 
     def drop(self, names: Iterable[str]) -> None:
@@ -93,19 +93,19 @@ class Session:
         command: str,
         job: Message,
         contents: Mapping[str, Content],
-        heard: Callable[[Message], None],
+        on_message: Callable[[Message], None],
         around: Callable[[Sequence[str]], Sequence[str]] = lambda words: words,
     ) -> list[Message]:
         """Run a job and return the runner's messages; send a file that turns out damaged again once.
 
         Args:
-            heard: Called with every message as it arrives.
+            on_message: Called with every message as it arrives.
             around: Wraps the command that starts the runner; what the wrapper prints counts as the runner's.
         """
         for _ in range(2):
             self.send(contents)
             try:
-                messages = self._messages(command, job, heard, around)
+                messages = self._messages(command, job, on_message, around)
             except Lost as lost:
                 raise Lost(
                     f"{lost.what}, while {self.where} was at work ({command})",
@@ -121,7 +121,7 @@ class Session:
         self,
         command: str,
         job: Message | None = None,
-        heard: Callable[[Message], None] = lambda message: None,
+        on_message: Callable[[Message], None] = lambda message: None,
         around: Callable[[Sequence[str]], Sequence[str]] = lambda words: words,
     ) -> list[Message]:
         """Run one command and return the runner's messages.
@@ -136,22 +136,22 @@ class Session:
             for message in marked([line]):
                 if "result" in message:
                     self.results[message["result"]] = message["sha256"]
-                heard(message)
+                on_message(message)
 
         cpus = (job or {}).get("plan", {}).get("cpus", ())
         done = self._transport.run(around(self.side.start(command, cpus)), json.dumps(job).encode(), listen)
         messages = marked(done.stdout.splitlines())
-        told = next((message for message in messages if "error" in message and "failed" not in message), None)
-        if told and "picture" in told:
-            raise Undecodable(f"{self.where}: {told['error']}", told["picture"], told["of"])
-        if told:
-            raise self.side.failure(told["error"])
+        problem = next((message for message in messages if "error" in message and "failed" not in message), None)
+        if problem and "picture" in problem:
+            raise Undecodable(f"{self.where}: {problem['error']}", problem["picture"], problem["of"])
+        if problem:
+            raise self.side.failure(problem["error"])
         if done.code != 0 and not any("damaged" in message for message in messages):
-            said = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+            output = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
             ended = (
                 f"was killed (status {done.code}): out of memory?"
                 if done.code > 128
-                else f"ended with status {done.code}: {said}"
+                else f"ended with status {done.code}: {output}"
             )
             raise Died(f"{self.where}: our program there {ended}", "run again; --variant NAME runs one variant alone")
         return messages

@@ -108,7 +108,7 @@ class FarSide(ABC):
         """
 
     @abstractmethod
-    def facts(self, told: Message) -> Message:
+    def facts(self, described: Message) -> Message:
         """Return the fields of ``Machine``, from the runner's ``describe`` and from what this side knows itself."""
 
     def refusal(self, format_name: str, delegate: str) -> str | None:

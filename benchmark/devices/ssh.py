@@ -181,11 +181,15 @@ class Ssh(Transport):
             )
             if done.returncode == 0:
                 return
-            said = _text(stderr)
-            if done.returncode == BROKEN or "connection closed" in said.lower() or "lost connection" in said.lower():
-                raise self._failure(said, "the connection was lost")
+            output = _text(stderr)
+            if (
+                done.returncode == BROKEN
+                or "connection closed" in output.lower()
+                or "lost connection" in output.lower()
+            ):
+                raise self._failure(output, "the connection was lost")
             raise Failure(
-                f"{self.where}: a file could not be copied: {_last(said)}", "check the disk and the folder there"
+                f"{self.where}: a file could not be copied: {_last(output)}", "check the disk and the folder there"
             )
 
     def close(self) -> None:
@@ -199,11 +203,11 @@ class Ssh(Transport):
             )
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _failure(self, said: str, what: str) -> Failure:
+    def _failure(self, output: str, what: str) -> Failure:
         for words, cure in CURES:
-            if words in said.lower():
-                return Failure(f"{self.where}: {_last(said)}", cure.format(where=self.where, host=self._host))
-        return Lost(f"{self.where}: {what}: {_last(said)}", "check cable and power, then run the same command again")
+            if words in output.lower():
+                return Failure(f"{self.where}: {_last(output)}", cure.format(where=self.where, host=self._host))
+        return Lost(f"{self.where}: {what}: {_last(output)}", "check cable and power, then run the same command again")
 
 
 def _text(file: IO[bytes]) -> str:
@@ -211,9 +215,9 @@ def _text(file: IO[bytes]) -> str:
     return file.read().decode("utf-8", "replace")
 
 
-def _last(said: str) -> str:
+def _last(output: str) -> str:
     """Return the most informative line: the last one that does not just announce the end of the connection."""
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
     informative = [line for line in lines if not line.lower().startswith(("connection closed", "connection to"))]
     return (informative or lines or ["no reason given"])[-1]
 

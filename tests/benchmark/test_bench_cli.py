@@ -13,6 +13,7 @@ import benchmark_fakes as fakes
 import pytest
 
 from benchmark.cli import app
+from benchmark.gates import Limits
 from distill.console import run_app
 
 FAST = ["--seconds", "0"]
@@ -207,6 +208,28 @@ def test_help_has_examples(capsys):
     assert "distill-bench BUNDLE" in capsys.readouterr().out
     assert bench("run", "--help") == 0
     assert "--max-recall-drop" in capsys.readouterr().out
+
+
+def test_help_names_what_is_experimental(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "200")
+    assert bench("run", "--help") == 0
+    text = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    for words in (
+        "gpu (phones only; experimental, never run on a device)",
+        "nnapi (phones only; experimental, never run on a device)",
+        "Energy per inference, from the battery's own counter (experimental, never run on a device)",
+    ):
+        assert words in text
+
+
+def test_every_device_option_and_limit_is_a_flag(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "200")
+    assert bench("run", "--help") == 0
+    text = capsys.readouterr().out
+    for flag in ("ssh-identity", "ssh-known-hosts", "ssh-config", "remote-python", "remote-folder", "android-runner"):
+        assert f"--{flag} " in text
+    for name in Limits.model_fields:
+        assert f"--{name.replace('_', '-')} " in text
 
 
 def test_a_run_without_checkpoint_imports_no_training_library(bundle_dir, tmp_path):
