@@ -96,7 +96,7 @@ def run(
     given: dict[str, Any],
     device: Annotated[
         str,
-        typer.Option(help=f"Where to run: {', '.join(DEVICES.names())}, … See: distill-bench devices."),
+        typer.Option(help=f"Where to run: {', '.join(DEVICES.names())}; see: distill-bench devices."),
     ] = "host",
     data: Annotated[
         str | None,

@@ -52,7 +52,7 @@ def _context(result: Result, sheet: NeighbourSheet | None) -> dict[str, Any]:
     return {
         "result": result,
         "candidate": candidate,
-        "yardstick": next((v for v in others if v.name == "tflite-float32"), None),
+        "baseline": next((v for v in others if v.name == "tflite-float32"), None),
         "sheet": sheet,
         "bars": charts.bars(result),
         "distribution": charts.distribution(result),

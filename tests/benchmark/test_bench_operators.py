@@ -30,6 +30,7 @@ from benchmark.report.operators import render_operators
 from benchmark.timing import Plan
 from distill.console import run_app
 from export.bundle.engines.tflite import interpreter_for
+from export.bundle.formats import FORMATS
 
 NAMES = ("tflite-float32", "onnx-float32")
 
@@ -178,6 +179,13 @@ def test_the_command(tmp_path: Path, photos: Path, capsys, name):
     assert f"{name}:" in out and "at the roof" in out and "GB/s" in out
     assert value["operators"][0]["operator"] in page.read_text() and "://" not in page.read_text()
     assert run_app(app, ["operators", str(bundle), "--variant", "tflite-int4"]) == 2
+
+
+def test_a_format_without_a_profiler(bundle_dir, monkeypatch, capsys):
+    monkeypatch.setitem(FORMATS._table, "onnx", replace(FORMATS["onnx"], profile=""))
+    assert run_app(app, ["operators", str(bundle_dir), "--variant", "onnx-float32"]) == 2
+    error = capsys.readouterr().err
+    assert "onnx has no profiler" in error and "tflite" in error
 
 
 @pytest.mark.parametrize("integer", [False, True])
