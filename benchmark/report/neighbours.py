@@ -1,4 +1,4 @@
-"""Queries with their nearest neighbours, as small pictures inside the page."""
+"""Choose queries and render them with their nearest images, as thumbnails inside the page."""
 
 from __future__ import annotations
 
@@ -15,17 +15,25 @@ from distill.data.imageset import UnreadableImage
 from distill.metrics import nearest
 from distill.page import data_uri as page_uri
 
-__all__ = ["Gallery", "Group", "Line", "Picture", "Query", "data_uri", "gallery"]
+__all__ = [
+    "NeighbourRow",
+    "NeighbourSheet",
+    "QueryGroup",
+    "QueryNeighbours",
+    "Thumbnail",
+    "data_uri",
+    "neighbour_sheet",
+]
 
 SIDE = 96
 NEIGHBOURS = 5
-A_GROUP = 6
-BUDGET = 1_400_000  # characters of all pictures, so that the page stays below 2 MB
+PER_GROUP = 6
+BUDGET = 1_400_000  # characters of all thumbnails, so that the page stays below 2 MB
 
 
 @dataclass(frozen=True)
-class Picture:
-    """One image. ``right``: has the query's class; ``distance``: Euclidean, 0..2. None for a query."""
+class Thumbnail:
+    """One image. ``right``: whether it has the query's class; ``distance``: Euclidean, 0..2. ``None`` for a query."""
 
     src: str
     key: str
@@ -35,42 +43,42 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Line:
-    """Neighbours that one model found, nearest first."""
+class NeighbourRow:
+    """Images that one model found for a query, nearest first."""
 
     model: str
-    pictures: list[Picture]
+    images: list[Thumbnail]
 
 
 @dataclass(frozen=True)
-class Query:
-    """One query and what was found."""
+class QueryNeighbours:
+    """One query, and the images that each model found."""
 
-    picture: Picture
-    lines: list[Line]
+    image: Thumbnail
+    rows: list[NeighbourRow]
 
 
 @dataclass(frozen=True)
-class Group:
-    """Queries of one kind; ``total`` is how many of this kind there are."""
+class QueryGroup:
+    """Queries of one kind; ``total`` is the number of queries of this kind."""
 
     kind: str  # "lost", "gained", "wrong", "right"
     total: int
-    queries: list[Query]
+    queries: list[QueryNeighbours]
 
 
 @dataclass
-class Gallery:
-    """All pictures of a report. ``dropped`` queries did not fit into the page's size."""
+class NeighbourSheet:
+    """The queries shown in a report. ``dropped`` queries did not fit into the page."""
 
     candidate: str
     answered: int
-    groups: list[Group] = field(default_factory=list)
+    groups: list[QueryGroup] = field(default_factory=list)
     dropped: int = 0
 
 
 def data_uri(image: PIL.Image.Image) -> str:
-    """A picture of at most 96 x 96 pixels as a WebP ``data:`` address."""
+    """Return a thumbnail of at most 96 × 96 pixels as a WebP ``data:`` URI."""
     small = image.convert("RGB")
     small.thumbnail((SIDE, SIDE), PIL.Image.Resampling.LANCZOS, reducing_gap=3.0)
     buffer = io.BytesIO()
@@ -78,15 +86,15 @@ def data_uri(image: PIL.Image.Image) -> str:
     return page_uri(buffer.getvalue(), "webp")
 
 
-def gallery(evidence: Evidence, candidate: str, seed: int = 0, budget: int = BUDGET) -> Gallery | None:
-    """Pictures for the report: flipped queries first, then wrong ones, then right ones, drawn at random.
+def neighbour_sheet(evidence: Evidence, candidate: str, seed: int = 0, budget: int = BUDGET) -> NeighbourSheet | None:
+    """Choose queries at random: flipped ones first, then wrong ones, then right ones.
 
     Args:
-        candidate: name of the variant whose embeddings ``evidence.candidate`` are.
-        budget: most characters of all pictures together.
+        candidate: Name of the variant with the embeddings ``evidence.candidate``.
+        budget: Largest number of characters of all thumbnails.
 
     Returns:
-        ``None`` where the candidate could not be measured.
+        ``None`` if the candidate could not be measured.
     """
     if evidence.candidate is None or evidence.scores is None:
         return None
@@ -96,11 +104,11 @@ def gallery(evidence: Evidence, candidate: str, seed: int = 0, budget: int = BUD
     wrong, right = np.flatnonzero(scores.counted & ~hits), np.flatnonzero(scores.counted & hits)
     kinds: list[tuple[str, np.ndarray, int]] = []
     if comparison is not None:
-        kinds += [("lost", comparison.lost, A_GROUP), ("gained", comparison.gained, A_GROUP // 2)]
-    kinds += [("wrong", wrong, A_GROUP), ("right", right, A_GROUP)]
+        kinds += [("lost", comparison.lost, PER_GROUP), ("gained", comparison.gained, PER_GROUP // 2)]
+    kinds += [("wrong", wrong, PER_GROUP), ("right", right, PER_GROUP)]
 
     studio = _Studio(evidence, candidate, budget)
-    found = Gallery(candidate, int(scores.counted.sum()))
+    found = NeighbourSheet(candidate, int(scores.counted.sum()))
     shown: set[int] = set()
     for kind, rows, most in kinds:
         fresh = np.setdiff1d(rows, np.fromiter(shown, np.int64, len(shown)))
@@ -109,12 +117,12 @@ def gallery(evidence: Evidence, candidate: str, seed: int = 0, budget: int = BUD
         shown.update(int(row) for row in drawn)
         found.dropped += len(drawn) - len(queries)
         if queries:
-            found.groups.append(Group(kind, len(rows), queries))
+            found.groups.append(QueryGroup(kind, len(rows), queries))
     return found
 
 
 class _Studio:
-    """Makes pictures until the page is full."""
+    """Makes thumbnails until the page is full."""
 
     def __init__(self, evidence: Evidence, candidate: str, budget: int) -> None:
         self._evidence = evidence
@@ -122,38 +130,38 @@ class _Studio:
         self._left = budget
         self._made: dict[int, str] = {}
 
-    def query(self, row: int, with_pytorch: bool) -> Query | None:
-        """One query with its neighbours; ``None`` if it does not fit or cannot be read any more."""
+    def query(self, row: int, with_pytorch: bool) -> QueryNeighbours | None:
+        """Return one query with its neighbours; ``None`` if it does not fit or can no longer be read."""
         evidence = self._evidence
         models = [(self._candidate, evidence.candidate)]
         if with_pytorch and evidence.pytorch is not None:
             models.insert(0, (PYTORCH, evidence.pytorch))
         try:
-            lines = [Line(name, list(self._neighbours(row, rows))) for name, rows in models if rows is not None]
-            query = Query(self._picture(row), lines)
+            found = [NeighbourRow(name, list(self._neighbours(row, rows))) for name, rows in models if rows is not None]
+            query = QueryNeighbours(self._thumbnail(row), found)
         except UnreadableImage:
             return None
-        used = sum(len(picture.src) for line in (*lines, Line("", [query.picture])) for picture in line.pictures)
+        used = len(query.image.src) + sum(len(image.src) for one in found for image in one.images)
         if used > self._left:
             return None
         self._left -= used
         return query
 
-    def _neighbours(self, row: int, rows: np.ndarray) -> Iterable[Picture]:
+    def _neighbours(self, row: int, rows: np.ndarray) -> Iterable[Thumbnail]:
         depth = min(NEIGHBOURS + 1, len(rows))
         indices, similarities = nearest(rows[row : row + 1], rows, depth, exclude_self=False)
-        # The query itself is taken out by its place, not as "the first": a copy may stand before it.
+        # Remove the query by its index: a copy of it may come first.
         keep = indices[0] != row
         labels = self._evidence.subject.images.labels[self._evidence.indices]
         for index, similarity in list(zip(indices[0][keep], similarities[0][keep], strict=True))[:NEIGHBOURS]:
             distance = float(np.sqrt(max(0.0, 2.0 - 2.0 * float(similarity))))
-            yield self._picture(int(index), bool(labels[index] == labels[row]), distance)
+            yield self._thumbnail(int(index), bool(labels[index] == labels[row]), distance)
 
-    def _picture(self, row: int, right: bool | None = None, distance: float | None = None) -> Picture:
+    def _thumbnail(self, row: int, right: bool | None = None, distance: float | None = None) -> Thumbnail:
         images = self._evidence.subject.images
         where = int(self._evidence.indices[row])
         if where not in self._made:
             self._made[where] = data_uri(images.read(where))
-        return Picture(
+        return Thumbnail(
             self._made[where], plain(images.keys[where]), plain(images.classes[images.labels[where]]), right, distance
         )
