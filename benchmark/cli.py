@@ -1,24 +1,34 @@
-"""``distill-bench``: how fast, how large, and does it still retrieve?"""
+"""``distill-bench``: measure speed, size and retrieval of a bundle."""
 
 from __future__ import annotations
 
 import json
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from pydantic import create_model
 
 from benchmark.commands import compare, pareto
 from benchmark.commands import history as history_of_results
+from benchmark.devices import DEVICES, all_device_options
+from benchmark.devices.spec import DEFAULT_DELEGATE, DELEGATES, EXPERIMENTAL
+from benchmark.gates import Limits, make_limits
 from benchmark.operators.command import operators
 from distill.console import DebugOption, JsonOption, UsageFailure, make_app, note, run_app, suggest
 from distill.files import check_output
+from distill.options import with_flags
+
+if TYPE_CHECKING:
+    from benchmark.result import Result
+    from benchmark.run import Evidence
 
 __all__ = ["app", "main"]
 
-HELP = """Measure a bundle: latency, size and Recall@K of every variant, against PyTorch.
+HELP = """Measure a bundle: latency, size and Recall@K of every variant, compared with PyTorch.
 
 Examples:
 
@@ -41,11 +51,11 @@ Examples:
     distill-bench devices
 """
 
-RUN_HELP = """Measure a bundle (the command taken when none is named).
+RUN_HELP = """Measure a bundle (the default command).
 
-Latency of all variants is taken in turns; Recall@1/2/4/8 and MAP@R come from each variant's own
-embeddings of the test images. With --checkpoint also the drop against PyTorch, with its
-confidence interval. Exit code 1 when a limit is exceeded; the files are written all the same.
+The latency of all variants is measured in turns. Recall@1/2/4/8 and MAP@R come from each variant's own
+embeddings of the test images; with --checkpoint also the drop against PyTorch, with its confidence
+interval. Exit code 1 if a limit is not kept; all files are written nevertheless.
 
 Examples:
 
@@ -63,257 +73,128 @@ Examples:
 app = make_app(HELP, default_command="run")
 
 DATA, COMPARE, LATENCY, GATES, OUTPUT = "Images", "Comparison", "Latency", "Limits", "Output"
-REACH = "Reaching the device"
 SOURCES = ("pixels", "files")
-BUNDLE = typer.Argument(help="Folder made by distill-export.", show_default=False)
+# The options of all devices and the limits, one flag for each field.
+DEVICE_FLAGS = all_device_options()
+FLAGS = create_model("Flags", __base__=(DEVICE_FLAGS, Limits))
+
+
+def _option(help_text: str, panel: str, *names: str, **settings: Any) -> Any:
+    """Return an option without a visible default, unless ``show_default`` is set."""
+    return typer.Option(*names, help=help_text, rich_help_panel=panel, **{"show_default": False, **settings})
+
+
+def _delegate_help() -> str:
+    each = ", ".join(f"{name} ({remark})" if remark else name for name, remark in DELEGATES.items())
+    return f"What computes TFLite variants: {each}. If the device or model lacks it, the result is an error."
 
 
 @app.command(help=RUN_HELP)
+@with_flags(FLAGS)
 def run(
-    bundle: Annotated[Path, BUNDLE],
-    device: Annotated[str, typer.Option(help="Where to run it, see: distill-bench devices.")] = "host",
-    ssh_identity: Annotated[
-        Path | None,
-        typer.Option(help="Private key. Default: as ssh finds it.", rich_help_panel=REACH, show_default=False),
-    ] = None,
-    ssh_known_hosts: Annotated[
-        Path | None,
-        typer.Option(
-            help="File with the device's host key. Default: as ssh finds it.", rich_help_panel=REACH, show_default=False
-        ),
-    ] = None,
-    ssh_config: Annotated[
-        Path | None,
-        typer.Option(
-            help="ssh configuration (jump hosts and so on). Default: your own.",
-            rich_help_panel=REACH,
-            show_default=False,
-        ),
-    ] = None,
-    remote_python: Annotated[
-        str, typer.Option(help="Python there, with numpy and ai-edge-litert or onnxruntime.", rich_help_panel=REACH)
-    ] = "python3",
-    remote_folder: Annotated[
-        str | None,
-        typer.Option(
-            help="Where our files go there; emptied when all went well. Default: .cache/distill-bench, on a phone "
-            "/data/local/tmp/distill-bench.",
-            rich_help_panel=REACH,
-            show_default=False,
-        ),
-    ] = None,
-    android_runner: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder with runner.jar and jni/ABI/*.so for phones. Default: android_demo/build.",
-            rich_help_panel=REACH,
-            show_default=False,
-        ),
-    ] = None,
+    bundle: Annotated[Path, typer.Argument(help="Folder made by distill-export.", show_default=False)],
+    given: dict[str, Any],
+    device: Annotated[
+        str,
+        typer.Option(help=f"Where to run: {', '.join(DEVICES.names())}; see: distill-bench devices."),
+    ] = "host",
     data: Annotated[
         str | None,
-        typer.Option(
-            help="Images: glyphs, folder:PATH, csv:FILE, cub200:PATH, … Default: what the model was trained on.",
-            rich_help_panel=DATA,
-            show_default=False,
-        ),
+        _option("Images: glyphs, folder:PATH, csv:FILE, cub200:PATH, … Default: the training data.", DATA),
     ] = None,
     split: Annotated[
         str | None,
-        typer.Option(
-            help="Which classes are for training: half, a number, a fraction, official. Default: as trained.",
-            rich_help_panel=DATA,
-            show_default=False,
-        ),
+        _option("Training classes: half, a number, a fraction, official. Default: as in training.", DATA),
     ] = None,
-    part: Annotated[str, typer.Option(help="test, train or all.", rich_help_panel=DATA)] = "test",
+    part: Annotated[str, _option("test, train or all.", DATA, show_default=True)] = "test",
     source: Annotated[
         str,
-        typer.Option(
+        _option(
+            "What the device gets: pixels (decoded, resized and cropped on this computer), or files, which it decodes "
+            "and preprocesses itself: its deviations then count, and its time for them is reported separately.",
+            DATA,
             "--from",
-            help="What the device gets: pixels (decoded, resized and cropped here) or files, which it decodes and "
-            "preprocesses itself, so that its mistakes count and its time for that is told apart.",
-            rich_help_panel=DATA,
+            show_default=True,
         ),
     ] = "pixels",
-    limit: Annotated[
-        int | None,
-        typer.Option(min=2, help="About this many images, as whole classes.", rich_help_panel=DATA, show_default=False),
-    ] = None,
+    limit: Annotated[int | None, _option("Approximate number of images, as whole classes.", DATA, min=2)] = None,
     checkpoint: Annotated[
-        Path | None,
-        typer.Option(
-            help="The PyTorch checkpoint the bundle was made from: gives the drop.",
-            rich_help_panel=COMPARE,
-            show_default=False,
-        ),
+        Path | None, _option("PyTorch checkpoint that the bundle was made from, to measure the drop.", COMPARE)
     ] = None,
     reference: Annotated[
         list[str] | None,
-        typer.Option(
-            help="Another checkpoint to show beside it, DIR or NAME=DIR (teacher, student trained alone). Repeatable.",
-            rich_help_panel=COMPARE,
-            show_default=False,
+        _option(
+            "Another checkpoint to show for comparison, DIR or NAME=DIR (teacher, student trained alone). Repeatable.",
+            COMPARE,
         ),
     ] = None,
-    variant: Annotated[
-        list[str] | None,
-        typer.Option(help="Only this variant. Repeatable. Default: all.", rich_help_panel=COMPARE, show_default=False),
-    ] = None,
-    threads: Annotated[
-        int, typer.Option(min=1, max=256, help="CPU threads of each variant.", rich_help_panel=LATENCY)
-    ] = 1,
+    variant: Annotated[list[str] | None, _option("Only this variant. Repeatable. Default: all.", COMPARE)] = None,
+    threads: Annotated[int, _option("CPU threads of each variant.", LATENCY, min=1, max=256, show_default=True)] = 1,
     cpus: Annotated[
-        str | None,
-        typer.Option(
-            help="Processors to run on, such as 4-7 (the big cores of a board). Default: any.",
-            rich_help_panel=LATENCY,
-            show_default=False,
-        ),
+        str | None, _option("Processors to run on, such as 4-7 (the big cores of a board). Default: any.", LATENCY)
     ] = None,
-    delegate: Annotated[
-        str,
-        typer.Option(
-            help="What computes TFLite variants: xnnpack, none (plain kernels); on phones also gpu and nnapi. One that the "
-            "device or the model does not take makes a result with an error.",
-            rich_help_panel=LATENCY,
-        ),
-    ] = "xnnpack",
+    delegate: Annotated[str, _option(_delegate_help(), LATENCY, show_default=True)] = DEFAULT_DELEGATE,
     rest_ms: Annotated[
         float,
-        typer.Option(
+        _option(
+            "Pause after every round, milliseconds, so that a board without a fan stays cool.",
+            LATENCY,
             min=0,
-            help="Pause after every round, milliseconds, so that a board without a fan stays cool.",
-            rich_help_panel=LATENCY,
+            show_default=True,
         ),
     ] = 0.0,
     memory: Annotated[
         bool,
-        typer.Option(
-            help="Peak memory of every variant, each in a process of its own (about a second each).",
-            rich_help_panel=LATENCY,
+        _option(
+            "Measure the peak memory of every variant in a process of its own (about a second each).",
+            LATENCY,
+            show_default=True,
         ),
     ] = True,
     energy: Annotated[
         bool,
-        typer.Option(
+        _option(
+            f"Energy per inference, from the battery's own counter ({EXPERIMENTAL}). The device must run on battery, "
+            "unplugged (a phone: over Wi-Fi). A warning says what cannot be measured.",
+            LATENCY,
             "--energy",
-            help="Energy of an inference, from the battery's own counter: the device must run on it, unplugged "
-            "(a phone over Wi-Fi). What cannot be measured is told.",
-            rich_help_panel=LATENCY,
         ),
     ] = False,
     energy_seconds: Annotated[
-        float, typer.Option(min=5, help="How long every variant runs for --energy.", rich_help_panel=LATENCY)
+        float, _option("Running time of each variant for --energy.", LATENCY, min=5, show_default=True)
     ] = 30.0,
     seconds: Annotated[
         float,
-        typer.Option(
+        _option(
+            "Time for latency; every variant gets 100 samples even if it takes longer.",
+            LATENCY,
             min=0,
-            help="Time for latency; every variant gets 100 samples even if it takes longer.",
-            rich_help_panel=LATENCY,
+            show_default=True,
         ),
     ] = 10.0,
     seed: Annotated[
         int,
-        typer.Option(
+        _option(
+            "Seed of the order of variants, the sample of --limit, the bootstrap and the images shown.",
+            LATENCY,
             min=0,
-            help="Of the order of variants, the sample of --limit, the bootstrap and the pictures.",
-            rich_help_panel=LATENCY,
+            show_default=True,
         ),
     ] = 0,
     candidate: Annotated[
-        str | None,
-        typer.Option(
-            help="The variant that the limits judge. Default: tflite-int8 where there is one.",
-            rich_help_panel=GATES,
-            show_default=False,
-        ),
-    ] = None,
-    max_latency_ms: Annotated[
-        float | None,
-        typer.Option(min=0, help="Limit of the 90th percentile.", rich_help_panel=GATES, show_default=False),
-    ] = None,
-    max_size_kb: Annotated[
-        float | None,
-        typer.Option(
-            min=0, help="Limit of the model file, kB of 1000 bytes.", rich_help_panel=GATES, show_default=False
-        ),
-    ] = None,
-    max_memory_mb: Annotated[
-        float | None,
-        typer.Option(
-            min=0,
-            help="Limit of what the model adds to the memory of the loaded engine, MB of 1e6 bytes.",
-            rich_help_panel=GATES,
-            show_default=False,
-        ),
-    ] = None,
-    max_recall_drop: Annotated[
-        float | None,
-        typer.Option(
-            help="Limit of the drop of Recall@1 in points (1 = one query in a hundred). Needs --checkpoint.",
-            rich_help_panel=GATES,
-            show_default=False,
-        ),
-    ] = None,
-    min_recall: Annotated[
-        float | None,
-        typer.Option(
-            min=0, max=100, help="Lowest Recall@1 allowed, percent.", rich_help_panel=GATES, show_default=False
-        ),
-    ] = None,
-    min_cosine: Annotated[
-        float | None,
-        typer.Option(
-            min=-1,
-            max=1,
-            help="Lowest mean cosine to PyTorch's embeddings. Needs --checkpoint.",
-            rich_help_panel=GATES,
-            show_default=False,
-        ),
-    ] = None,
-    max_asymmetric_drop: Annotated[
-        float | None,
-        typer.Option(
-            help="Limit of the drop of Recall@1 in points where the float model indexed the gallery.",
-            rich_help_panel=GATES,
-            show_default=False,
-        ),
+        str | None, _option("Variant that the limits apply to. Default: tflite-int8 if the bundle has it.", GATES)
     ] = None,
     gates: Annotated[
         Path | None,
-        typer.Option(
-            help="TOML or YAML file with these limits: max_latency_ms = 5 and so on. Flags come first.",
-            rich_help_panel=GATES,
-            show_default=False,
-        ),
+        _option("TOML or YAML file with limits: max_latency_ms = 5 etc. Flags override it.", GATES),
     ] = None,
-    junit_file: Annotated[
-        Path | None,
-        typer.Option(
-            "--junit", help="Write the verdict as JUnit XML here, for CI.", rich_help_panel=OUTPUT, show_default=False
-        ),
-    ] = None,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write the result here.", rich_help_panel=OUTPUT, show_default=False)
-    ] = None,
+    junit_file: Annotated[Path | None, _option("Write the verdict as JUnit XML, for CI.", OUTPUT, "--junit")] = None,
+    json_file: Annotated[Path | None, _option("Write the result.", OUTPUT, "--json")] = None,
     history: Annotated[
-        Path | None,
-        typer.Option(
-            help="Add the result to this folder, under its time; see distill-bench history.",
-            rich_help_panel=OUTPUT,
-            show_default=False,
-        ),
+        Path | None, _option("Add the result to this folder, under its time; see distill-bench history.", OUTPUT)
     ] = None,
     html_file: Annotated[
-        Path | None,
-        typer.Option(
-            "--html",
-            help="Write a report with pictures here: one file, works offline.",
-            rich_help_panel=OUTPUT,
-            show_default=False,
-        ),
+        Path | None, _option("Write a report with images: one file that works offline.", OUTPUT, "--html")
     ] = None,
     debug: DebugOption = False,
 ) -> int:
@@ -321,47 +202,59 @@ def run(
         check_output(path, [bundle])
     if history:
         check_output(history / "x.json", [bundle])
-
     if source not in SOURCES:
         raise UsageFailure(f"--from {source}: no such source", suggest(source, SOURCES))
 
-    from benchmark.devices import DeviceOptions
-    from benchmark.gates import Limits
     from benchmark.gates_file import merge_limits, read_gates
-    from benchmark.junit import write_junit
-    from benchmark.result import write_result
-    from benchmark.run import Options, measure
+    from benchmark.run import BenchmarkOptions, measure
     from benchmark.table import print_result
     from benchmark.timing import Plan
 
-    flags = Limits(
-        max_latency_ms, max_size_kb, max_memory_mb, max_recall_drop, min_recall, min_cosine, max_asymmetric_drop
-    )
     limits, named = read_gates(gates) if gates else (Limits(), None)
-    options = Options(
-        bundle=bundle,
-        device=device,
-        reach=DeviceOptions(
-            ssh_identity, ssh_known_hosts, ssh_config, remote_python, remote_folder, android_runner, delegate
-        ),
-        data=data,
-        split=split,
-        part=part,
-        limit=limit,
-        checkpoint=checkpoint,
-        references=reference or (),
-        variants=variant or (),
-        candidate=candidate or named,
-        limits=merge_limits(limits, flags),
-        plan=Plan(threads=threads, seconds=seconds, seed=seed, cpus=_cpus(cpus), rest_ms=rest_ms),
-        memory=memory,
-        energy_seconds=energy_seconds if energy else None,
-        files=source == "files",
-        command=shlex.join(["distill-bench", *sys.argv[1:]]),
+    flags = make_limits(_part(given, Limits.model_fields))
+    result, evidence = measure(
+        BenchmarkOptions(
+            bundle=bundle,
+            device=device,
+            device_options=_part(given, DEVICE_FLAGS.model_fields),
+            delegate=delegate,
+            data=data,
+            split=split,
+            part=part,
+            limit=limit,
+            checkpoint=checkpoint,
+            references=reference or (),
+            variants=variant or (),
+            candidate=candidate or named,
+            limits=merge_limits(limits, flags),
+            plan=Plan(threads=threads, seconds=seconds, seed=seed, cpus=_cpus(cpus), rest_ms=rest_ms),
+            memory=memory,
+            energy_seconds=energy_seconds if energy else None,
+            files=source == "files",
+            command=shlex.join(["distill-bench", *sys.argv[1:]]),
+        )
     )
-    result, evidence = measure(options)
     print_result(result)  # before the files: a full disk must not cost the figures
+    _write(result, evidence, json_file, history, junit_file, html_file, seed)
+    return 0 if result.verdict.passed else 1
+
+
+def _part(given: dict[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in given.items() if name in fields}
+
+
+def _write(
+    result: Result,
+    evidence: Evidence,
+    json_file: Path | None,
+    history: Path | None,
+    junit_file: Path | None,
+    html_file: Path | None,
+    seed: int,
+) -> None:
     if json_file:
+        from benchmark.result import write_result
+
         write_result(json_file, result)
         note(f"result: {json_file}")
     if history:
@@ -369,22 +262,23 @@ def run(
 
         note(f"history: {add(history, result)}")
     if junit_file:
+        from benchmark.junit import write_junit
+
         write_junit(junit_file, result)
         note(f"JUnit: {junit_file}")
     if html_file:
         from benchmark.report.html import write_report
-        from benchmark.report.pictures import gallery
+        from benchmark.report.neighbours import neighbour_sheet
 
-        write_report(html_file, result, gallery(evidence, result.verdict.candidate, seed))
+        write_report(html_file, result, neighbour_sheet(evidence, result.verdict.candidate, seed))
         note(f"report: {html_file}")
-    return 0 if result.verdict.passed else 1
 
 
 @app.command()
 def show(
-    result: Annotated[Path, typer.Argument(help="A file written with --json.", show_default=False)],
+    result: Annotated[Path, typer.Argument(help="File written by --json.", show_default=False)],
     html_file: Annotated[
-        Path | None, typer.Option("--html", help="Also write the report, without the pictures.", show_default=False)
+        Path | None, typer.Option("--html", help="Also write the report, without images.", show_default=False)
     ] = None,
     debug: DebugOption = False,
 ) -> None:
@@ -409,17 +303,19 @@ def show(
 
 @app.command()
 def devices(as_json: JsonOption = False, debug: DebugOption = False) -> None:
-    """List where a bundle can be measured, what is attached, and what the rest needs.
+    """List where a bundle can be measured, what is attached, and what the others need.
 
-    Starts adb's server where adb is installed and none runs.
+    Starts adb's server if adb is installed and no server runs.
     """
+    from dataclasses import asdict
+
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
-    from benchmark.devices.listing import list_devices
+    from benchmark.devices import list_devices
 
-    rows = list_devices()
+    rows = [asdict(row) for row in list_devices()]
     if as_json:
         print(json.dumps(rows, indent=2))
         return

@@ -1,4 +1,4 @@
-"""Commands of ``distill-bench`` that measure nothing: they read results that were written before."""
+"""Commands of ``distill-bench`` that read earlier results instead of measuring."""
 
 from __future__ import annotations
 
@@ -13,44 +13,46 @@ from distill.files import check_output
 
 __all__ = ["compare", "history", "pareto"]
 
-FILES = typer.Argument(help="Results written with --json, or folders of them.", show_default=False)
-HTML = typer.Option("--html", help="Write it as a page too: one file, works offline.", show_default=False)
+FILES = typer.Argument(help="Results written by --json, or folders of them.", show_default=False)
+HTML = typer.Option("--html", help="Also write a page: one file that works offline.", show_default=False)
 
 
 def compare(
     results: Annotated[
         list[Path],
-        typer.Argument(
-            help="Results written with --json; the first is what the others are held against.", show_default=False
-        ),
+        typer.Argument(help="Results written by --json; the others are compared with the first.", show_default=False),
     ],
     max_recall_loss: Annotated[
         float | None,
         typer.Option(
             min=0,
-            help="Points of Recall@1 that may be lost. Given: exit code 1 beyond it.",
+            help="Largest loss of Recall@1, points. If set, exit code 1 beyond it.",
             show_default="0.5, marks only",
         ),
     ] = None,
     max_slowdown: Annotated[
         float | None,
         typer.Option(
-            min=0, help="Percent that p50 and p90 may grow. Given: exit code 1 beyond it.", show_default="5, marks only"
+            min=0,
+            help="Largest growth of p50 and p90, percent. If set, exit code 1 beyond it.",
+            show_default="5, marks only",
         ),
     ] = None,
     max_growth: Annotated[
         float | None,
         typer.Option(
-            min=0, help="Percent that the file may grow. Given: exit code 1 beyond it.", show_default="1, marks only"
+            min=0,
+            help="Largest growth of the file, percent. If set, exit code 1 beyond it.",
+            show_default="1, marks only",
         ),
     ] = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> int:
-    """Hold results against an earlier one and mark what got worse.
+    """Compare results with an earlier one and mark what got worse.
 
-    Without limits nothing fails: changes beyond the defaults are marked. With one, exit code 1 where its measure
-    got worse than that, or is no longer measured.
+    Without limits, changes beyond the defaults are marked and the exit code is 0. With a limit, the exit code is 1 if
+    its measure got worse by more, or is no longer measured.
 
     Examples:
 
@@ -66,7 +68,7 @@ def compare(
 
     if len(results) < 2:
         raise UsageFailure(
-            "compare: one result alone", "give at least two: distill-bench compare before.json after.json"
+            "compare: only one result", "give at least two: distill-bench compare before.json after.json"
         )
     read = [(path.stem, read_result(path)) for path in results]
     given = {"recall_loss": max_recall_loss, "slowdown": max_slowdown, "growth": max_growth}
@@ -100,14 +102,14 @@ def compare(
 
 def history(
     results: Annotated[list[Path], FILES],
-    variant: Annotated[str | None, typer.Option(help="This variant only.", show_default=False)] = None,
-    last: Annotated[int, typer.Option(min=1, help="At most so many rows a variant.")] = 20,
+    variant: Annotated[str | None, typer.Option(help="Only this variant.", show_default=False)] = None,
+    last: Annotated[int, typer.Option(min=1, help="Largest number of rows per variant.")] = 20,
     html_file: Annotated[Path | None, HTML] = None,
     debug: DebugOption = False,
 ) -> None:
-    """Show how results developed, oldest first.
+    """Show results over time, oldest first.
 
-    Only results of the same device and the same images stand in one series. Fill a folder with
+    A series holds results of one device and the same images. Fill a folder with
     distill-bench BUNDLE --history DIR.
 
     Example:
@@ -122,7 +124,7 @@ def history(
     entries = series(found, variant)
     if not entries:
         raise UsageFailure(
-            f"--variant {variant}: in none of the results",
+            f"--variant {variant}: not in any result",
             suggest(str(variant), {v.name for r in found for v in r.variants}),
         )
     for entry in entries:
@@ -140,7 +142,7 @@ def pareto(
     html_file: Annotated[Path | None, HTML] = None,
     debug: DebugOption = False,
 ) -> None:
-    """Find the models that nobody beats in Recall@1, latency and size, over many results.
+    """Find the Pareto front of Recall@1, latency and size over many results.
 
     Example:
 

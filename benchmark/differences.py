@@ -1,4 +1,4 @@
-"""Two results side by side: what changed, and what got worse."""
+"""Compare two results: what changed, and what got worse."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from benchmark.result import Result, Variant
+from benchmark.result import Result, VariantResult
 
 __all__ = ["MEASURES", "Change", "Measure", "Tolerances", "differences", "mismatches"]
 
 
 @dataclass(frozen=True)
 class Tolerances:
-    """What counts as worse. Percent of the earlier value, but for Recall@1: points."""
+    """Changes beyond which a measure counts as worse: points for Recall@1, percent of the earlier value otherwise."""
 
     recall_loss: float = 0.5
-    slowdown: float = 5.0  # what we call drift within one run is no change between two
+    slowdown: float = 5.0  # less is drift
     growth: float = 1.0
 
 
@@ -27,10 +27,10 @@ class Measure:
 
     name: str
     unit: str
-    value: Callable[[Variant], float | None]
+    value: Callable[[VariantResult], float | None]
     relative: bool
     better: Literal["more", "less"]
-    gate: Literal["recall_loss", "slowdown", "growth"]  # which field of Tolerances
+    gate: Literal["recall_loss", "slowdown", "growth"]  # field of Tolerances
     digits: int
 
 
@@ -47,9 +47,9 @@ class Change:
     """One measure of one variant in an earlier and a later result.
 
     Attributes:
-        change: points for Recall@1, percent for the rest; ``None`` where one side was not measured.
-        worse: beyond the tolerance, or measured before and no longer.
-        better: beyond the tolerance the other way.
+        change: Points for Recall@1, otherwise percent; ``None`` where one side was not measured.
+        worse: Worse by more than the tolerance, or no longer measured.
+        better: Better by more than the tolerance.
     """
 
     variant: str
@@ -61,7 +61,7 @@ class Change:
     better: bool
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values; a change from nothing has no number."""
+        """Return plain values; a change from zero has no number."""
         return {
             "variant": self.variant,
             "measure": self.measure.name,
@@ -76,7 +76,7 @@ class Change:
 
 
 def differences(before: Result, after: Result, tolerances: Tolerances | None = None) -> list[Change]:
-    """Every measure of every variant that ``before`` has; a variant that is gone or failed is worse."""
+    """Compare every measure of every variant in ``before``; a variant that is gone or failed is worse."""
     tolerances = tolerances or Tolerances()
     later = {variant.name: variant for variant in after.variants}
     return [
@@ -86,7 +86,7 @@ def differences(before: Result, after: Result, tolerances: Tolerances | None = N
     ]
 
 
-def _change(before: Variant, after: Variant | None, measure: Measure, tolerances: Tolerances) -> Change:
+def _change(before: VariantResult, after: VariantResult | None, measure: Measure, tolerances: Tolerances) -> Change:
     old = measure.value(before)
     new = measure.value(after) if after is not None else None
     if old is None or new is None:
@@ -95,12 +95,12 @@ def _change(before: Variant, after: Variant | None, measure: Measure, tolerances
     if measure.relative:
         change = 100 * change / old if old else (0.0 if new == old else float("inf"))
     loss = -change if measure.better == "more" else change
-    limit = getattr(tolerances, measure.gate) + 1e-9  # 0.5 points are not more than 0.5 points
+    limit = getattr(tolerances, measure.gate) + 1e-9  # tolerate rounding: 0.5 points are not more than 0.5 points
     return Change(before.name, measure, old, new, change, worse=loss > limit, better=loss < -limit)
 
 
 def mismatches(results: Sequence[Result]) -> list[str]:
-    """Why the figures of these results may not be comparable; empty: nothing known."""
+    """Return reasons why the figures of these results may not be comparable."""
     found = []
     for what, values in (
         ("the images differ: Recall cannot be compared", [result.data.fingerprint for result in results]),
@@ -120,5 +120,7 @@ def mismatches(results: Sequence[Result]) -> list[str]:
             found.append(what)
     drifted = sum(result.machine.latency.drift_flagged for result in results if result.machine.latency)
     if drifted:
-        found.append(f"in {drifted} of {len(results)} the machine drifted by more than 5 %: latencies are doubtful")
+        found.append(
+            f"the machine drifted by more than 5 % in {drifted} of {len(results)} results: latencies are doubtful"
+        )
     return found

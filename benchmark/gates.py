@@ -1,55 +1,87 @@
-"""Limits that a release must keep, and the verdict they give on one variant, the candidate."""
+"""Check one variant, the candidate, against the limits of a release."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, cast
 
-from benchmark.result import Gate, LatencyRun, Machine, Reference, Variant, Verdict
+from pydantic import BaseModel, ConfigDict, Field
+
+from benchmark.result import Gate, GateReport, LatencyRun, Machine, Reference, VariantResult
 from benchmark.text import percent, points
 from distill.console import UsageFailure, suggest
 
-__all__ = ["DROP_GATE", "RULES", "Limits", "choose_candidate", "judge"]
+__all__ = ["DROP_GATE", "RULES", "Limits", "choose_candidate", "judge", "make_limits"]
 
 DROP_GATE = "drop of Recall@1"
 
 HEATED = 10.0  # degrees Celsius
 LOW_BATTERY = 20  # percent
 
-# What goes on the phone by default: the first of these that the bundle has.
+# Default candidate: the first of these that the bundle has.
 PREFERRED = ("tflite-int8", "tflite-float16", "tflite-float32")
 
 
-@dataclass(frozen=True)
-class Limits:
-    """``None``: no such gate."""
+def _limit(help_text: str, low: float = -math.inf, high: float = math.inf) -> Any:
+    """Return a field of :class:`Limits` with the range that :func:`make_limits` checks."""
+    return Field(None, description=help_text, json_schema_extra={"panel": "Limits", "range": [low, high]})
 
-    max_latency_ms: float | None = None  # of the 90th percentile, as MLPerf Mobile counts
-    max_size_kb: float | None = None  # 1 kB = 1000 bytes
-    max_memory_mb: float | None = None  # 1 MB = 1e6 bytes, what the model adds to the loaded engine
-    max_recall_drop: float | None = None  # points (hundredths) of Recall@1 below PyTorch
-    min_recall: float | None = None  # percent, Recall@1
-    min_cosine: float | None = None  # mean over the images, against PyTorch
-    max_asymmetric_drop: float | None = (
-        None  # points of Recall@1, queries of the candidate on the gallery of its float model
+
+class Limits(BaseModel):
+    """Limits; ``None``: no such gate. Every field is a flag of ``distill-bench`` and a key of a gates file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    max_latency_ms: float | None = _limit("Upper limit of the 90th percentile of the latency.", 0)
+    max_size_kb: float | None = _limit("Upper limit of the model file's size, kB of 1000 bytes.", 0)
+    max_memory_mb: float | None = _limit(
+        "Upper limit of the memory that the model adds to the loaded engine, MB of 1e6 bytes.", 0
+    )
+    max_recall_drop: float | None = _limit(
+        "Upper limit of the drop of Recall@1 in points (1 = one query in a hundred). Needs --checkpoint."
+    )
+    min_recall: float | None = _limit("Lower limit of Recall@1, percent.", 0, 100)
+    min_cosine: float | None = _limit(
+        "Lower limit of the mean cosine to PyTorch's embeddings. Needs --checkpoint.", -1, 1
+    )
+    max_asymmetric_drop: float | None = _limit(
+        "Upper limit of the drop of Recall@1 in points on a gallery that the float model indexed."
     )
 
-    def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            if value is not None and not math.isfinite(value):
-                raise UsageFailure(f"--{name.replace('_', '-')} {value}: not a limit", "give a number, e.g. 1")
+
+def make_limits(values: Mapping[str, Any], source: str = "") -> Limits:
+    """Build limits; errors name the flag, or the key in ``source``.
+
+    Raises:
+        UsageFailure: a value is not a finite number, or out of range.
+    """
+    for name, value in values.items():
+        where = f"{source}: {name}:" if source else f"--{name.replace('_', '-')}"
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise UsageFailure(f"{where} {value!r}: not a limit", "give a number, e.g. 1")
+        low, high = _range(name)
+        if not low <= value <= high:
+            bounds = f"at least {low:g}" if math.isinf(high) else f"between {low:g} and {high:g}"
+            raise UsageFailure(f"{where} {value!r}: out of range", f"give a number {bounds}")
+    return Limits(**values)
+
+
+def _range(name: str) -> tuple[float, float]:
+    extra = Limits.model_fields[name].json_schema_extra
+    assert isinstance(extra, dict)
+    return cast(tuple[float, float], extra["range"])
 
 
 @dataclass(frozen=True)
 class Rule:
-    """How one limit is held against a variant."""
+    """How one limit is checked."""
 
     limit: str  # field of Limits
     name: str
     unit: str
-    value: Callable[[Variant], float | None]  # in that unit; None: not measured
+    value: Callable[[VariantResult], float | None]  # in this unit; None: not measured
     kind: Literal["max", "min"] = "max"
 
 
@@ -70,7 +102,7 @@ RULES = (
 
 
 def choose_candidate(names: Sequence[str], wanted: str | None = None) -> str:
-    """The variant that the gates judge.
+    """Return the variant that the gates check.
 
     Raises:
         UsageFailure: ``wanted`` is not in the bundle.
@@ -83,17 +115,17 @@ def choose_candidate(names: Sequence[str], wanted: str | None = None) -> str:
 
 
 def judge(
-    candidate: Variant,
-    variants: Sequence[Variant],
+    candidate: VariantResult,
+    variants: Sequence[VariantResult],
     pytorch: Reference | None,
     machine: Machine,
     limits: Limits,
     warnings: Sequence[str] = (),
-) -> Verdict:
-    """Hold the candidate against the limits.
+) -> GateReport:
+    """Check the candidate against the limits.
 
-    The recall gate compares the measured drop itself; its interval is in the text, so a limit
-    inside the interval is visible as undecided. A gate whose value is missing fails.
+    The recall gate compares the measured drop itself; a limit inside its confidence interval is undecided,
+    which is a warning. A gate whose value is missing fails.
     """
     gates = list(_gates(candidate, limits))
     passed = candidate.status == "ok" and all(gate.passed for gate in gates)
@@ -102,9 +134,9 @@ def judge(
     if drop and limits.max_recall_drop is not None and drop.ci95[0] < limits.max_recall_drop / 100 < drop.ci95[1]:
         warnings.append(
             f"the limit of {limits.max_recall_drop:g} points lies inside the 95 % interval of the drop: "
-            "more test images would decide it"
+            "more test images would decide"
         )
-    return Verdict(
+    return GateReport(
         passed=passed,
         candidate=candidate.name,
         gates=gates,
@@ -113,7 +145,7 @@ def judge(
     )
 
 
-def _gates(candidate: Variant, limits: Limits) -> list[Gate]:
+def _gates(candidate: VariantResult, limits: Limits) -> list[Gate]:
     gates = []
     for rule in RULES:
         limit, value = getattr(limits, rule.limit), rule.value(candidate)
@@ -123,13 +155,13 @@ def _gates(candidate: Variant, limits: Limits) -> list[Gate]:
     return gates
 
 
-def _warnings(variants: Sequence[Variant], machine: Machine) -> list[str]:
+def _warnings(variants: Sequence[VariantResult], machine: Machine) -> list[str]:
     found = [f"{variant.name} failed: {variant.error}" for variant in variants if variant.status == "failed"]
     run = machine.latency
     if run and run.drift_flagged:
         found.append(
             f"{run.drift_variant} was {abs(run.drift):.0%} {'slower' if run.drift > 0 else 'faster'} "
-            "at the end than at the start: the machine was busy or throttled, trust ratios more than times"
+            "at the end than at the start: the machine was busy or throttled; ratios are more reliable than times"
         )
     found += _heat(run) if run else []
     charge = machine.phone.battery_percent if machine.phone else None
@@ -137,10 +169,10 @@ def _warnings(variants: Sequence[Variant], machine: Machine) -> list[str]:
         found.append(f"battery at {charge} %: phones slow down when it is low")
     unstable = [v.name for v in variants if v.warmup_stable is False]
     if unstable:
-        found.append(f"warm-up did not settle for {', '.join(unstable)}: the machine was busy")
+        found.append(f"the warm-up did not settle for {', '.join(unstable)}: the machine was busy")
     thin = [v.name for v in variants if v.latency_ms and v.latency_ms.samples < 100]
     if thin:
-        found.append(f"p99 rests on fewer than 100 samples for {', '.join(thin)}")
+        found.append(f"p99 is based on fewer than 100 samples for {', '.join(thin)}")
     return found
 
 
@@ -152,23 +184,23 @@ def _heat(run: LatencyRun) -> list[str]:
     status = max(before.thermal_status or 0, after.thermal_status or 0)
     if status:
         found.append(
-            f"the phone was throttled for heat (thermal status {status} of 6): let it cool, --rest-ms gives it pauses"
+            f"the phone was throttled by heat (thermal status {status} of 6): let it cool, or add pauses with --rest-ms"
         )
     if before.throttled is not None and after.throttled is not None and after.throttled > before.throttled:
         found.append(
-            f"the processor slowed down for heat {after.throttled - before.throttled} times: --rest-ms gives it pauses"
+            f"the processor was throttled by heat {after.throttled - before.throttled} times: add pauses with --rest-ms"
         )
     rise = max(
         (after.celsius[zone] - before.celsius[zone] for zone in before.celsius.keys() & after.celsius.keys()), default=0
     )
     if rise > HEATED:
-        found.append(f"the device got {rise:.0f} °C warmer while it was timed: --rest-ms gives it pauses")
+        found.append(f"the device got {rise:.0f} °C warmer while it was timed: add pauses with --rest-ms")
     if before.governors != after.governors:
         found.append(f"the CPU governor changed from {', '.join(before.governors)} to {', '.join(after.governors)}")
     return found
 
 
-def _sentence(candidate: Variant, pytorch: Reference | None, gates: Sequence[Gate], passed: bool) -> str:
+def _sentence(candidate: VariantResult, pytorch: Reference | None, gates: Sequence[Gate], passed: bool) -> str:
     if candidate.status == "failed":
         return f"{candidate.name} could not be measured: {candidate.error}"
     parts = []
@@ -181,7 +213,7 @@ def _sentence(candidate: Variant, pytorch: Reference | None, gates: Sequence[Gat
                 f"(drop {points(drop.value)} points, 95 % interval {points(drop.ci95[0])} to {points(drop.ci95[1])})"
             )
         else:
-            text += " (no drop: give --checkpoint to compare with PyTorch)"
+            text += " (no drop: compare with PyTorch by --checkpoint)"
         parts.append(text)
     if candidate.latency_ms:
         parts.append(f"{candidate.latency_ms.p50:.2f} ms median, {candidate.latency_ms.p90:.2f} ms at p90")

@@ -1,24 +1,23 @@
-"""Limits from a file, so that a team keeps one set of them beside its code."""
+"""Read limits from a file, so that a team can keep them beside its code."""
 
 from __future__ import annotations
 
 import tomllib
 from collections.abc import Callable
-from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from benchmark.gates import Limits
+from benchmark.gates import Limits, make_limits
 from distill.console import Failure, UsageFailure, suggest
 
 __all__ = ["merge_limits", "read_gates"]
 
-NAMES = [field.name for field in fields(Limits)]
+NAMES = list(Limits.model_fields)
 EXAMPLE = 'lines such as max_latency_ms = 5, max_recall_drop = 1, candidate = "tflite-int8"'
 
 
 def read_gates(path: Path) -> tuple[Limits, str | None]:
-    """Limits and, where the file names one, the candidate.
+    """Return the limits and, if the file names one, the candidate.
 
     Args:
         path: TOML (``.toml``) or YAML (``.yaml``, ``.yml``): a flat table of the fields of
@@ -26,11 +25,11 @@ def read_gates(path: Path) -> tuple[Limits, str | None]:
 
     Raises:
         Failure: the file is missing, or not TOML or YAML; YAML without PyYAML.
-        UsageFailure: an unknown name, a value that is no number, another suffix.
+        UsageFailure: an unknown name, an invalid value, or another suffix.
     """
     parse = PARSERS.get(path.suffix.lower())
     if parse is None:
-        raise UsageFailure(f"--gates {path}: neither TOML nor YAML by its name", f"known: {', '.join(PARSERS)}")
+        raise UsageFailure(f"--gates {path}: not a TOML or YAML file name", f"known: {', '.join(PARSERS)}")
     try:
         values = parse(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -41,26 +40,24 @@ def read_gates(path: Path) -> tuple[Limits, str | None]:
         raise Failure(f"{path}: {' '.join(str(error).split())}", EXAMPLE) from None
     if not isinstance(values, dict):
         raise UsageFailure(f"{path}: not a table of limits", EXAMPLE)
-    limits: dict[str, float] = {}
+    limits: dict[str, Any] = {}
     candidate = None
     for key, value in values.items():
         name = str(key).replace("-", "_")
         if name == "candidate":
             if not isinstance(value, str):
-                raise UsageFailure(f"{path}: candidate: {value!r} is no name of a variant", EXAMPLE)
+                raise UsageFailure(f"{path}: candidate: {value!r} is not a variant name", EXAMPLE)
             candidate = value
         elif name not in NAMES:
             raise UsageFailure(f"{path}: {key}: no such limit", suggest(name, [*NAMES, "candidate"]))
-        elif isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < float("inf"):
-            raise UsageFailure(f"{path}: {key}: {value!r} is no number", EXAMPLE)
         else:
-            limits[name] = float(value)
-    return Limits(**limits), candidate
+            limits[name] = value
+    return make_limits(limits, str(path)), candidate
 
 
 def merge_limits(file: Limits, flags: Limits) -> Limits:
-    """The file's limits, with the flags' in front."""
-    return Limits(**(asdict(file) | {name: value for name, value in asdict(flags).items() if value is not None}))
+    """Return the file's limits, overridden by the flags."""
+    return file.model_copy(update=flags.model_dump(exclude_none=True))
 
 
 def _yaml(text: str) -> Any:

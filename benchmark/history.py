@@ -1,4 +1,4 @@
-"""A folder of results over time."""
+"""Keep results in a folder and group them into series over time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Series", "add", "read_all", "series"]
 
 
 def add(folder: Path, result: Result) -> Path:
-    """Write ``result`` into ``folder`` under its time and the bundle's name; never over another one."""
+    """Write ``result`` into ``folder`` under its time and the bundle's name; never overwrite another one."""
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", result.bundle.name).strip("-.")[:60] or "bundle"
     stem = f"{datetime.fromisoformat(result.created):%Y%m%dT%H%M%SZ}-{name}"
     path = folder / f"{stem}.json"
@@ -27,12 +27,12 @@ def add(folder: Path, result: Result) -> Path:
 
 
 def read_all(paths: list[Path]) -> list[tuple[str, Result]]:
-    """Results of files and of folders (their ``*.json``), oldest first, with the names of the files.
+    """Read results from files and folders (their ``*.json``), oldest first, with the names of the files.
 
-    A file in a folder that is no result is warned of and left out; one named by itself is an error.
+    A file in a folder that is no result is skipped with a warning; a file given by name must be one.
 
     Raises:
-        Failure: a named file is no result, or nothing is left.
+        Failure: a file given by name is no result, or there are no results.
     """
     found = []
     for path in paths:
@@ -43,7 +43,7 @@ def read_all(paths: list[Path]) -> list[tuple[str, Result]]:
             try:
                 found.append((file.stem, read_result(file)))
             except Failure as failure:
-                warn(f"left out: {failure.what}")
+                warn(f"skipped: {failure.what}")
     if not found:
         raise Failure(f"{', '.join(map(str, paths))}: no results", "write some with distill-bench BUNDLE --history DIR")
     return sorted(found, key=lambda entry: (datetime.fromisoformat(entry[1].created), entry[0]))
@@ -56,14 +56,14 @@ class Series:
     variant: str
     device: str
     data: str
-    results: list[Result]  # each has the variant
+    results: list[Result]  # each contains the variant
 
 
 def series(results: list[Result], only: str | None = None) -> list[Series]:
-    """Results sorted into series that can be compared, in the order of first appearance.
+    """Group results into comparable series, in the order of first appearance.
 
     Args:
-        only: one variant's name.
+        only: Name of a single variant.
     """
     found: dict[tuple[str, str, str, str], Series] = {}
     for result in results:

@@ -1,4 +1,4 @@
-"""The verdict as JUnit XML, which every CI service shows."""
+"""Write the verdict as JUnit XML for CI services."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import re
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
-from benchmark.result import Gate, Result, Variant
+from benchmark.result import Gate, Result, VariantResult
 from distill.files import atomic_path
 
 __all__ = ["junit_xml", "write_junit"]
 
-# What XML 1.0 cannot hold, even escaped.
+# Characters that XML 1.0 cannot hold, even escaped.
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def junit_xml(result: Result) -> bytes:
-    """One test case a variant (it ran) and one a limit (it is kept), as UTF-8.
+    """Return one test case per variant (it ran) and one per limit (it is kept), as UTF-8.
 
-    The format that Jenkins, GitLab and GitHub's report actions read: ``testsuites`` > ``testsuite`` > ``testcase``
+    The format is the one that Jenkins, GitLab and GitHub's report actions read: ``testsuites`` > ``testsuite`` > ``testcase``
     with ``failure``; times in seconds.
     """
     verdict = result.verdict
@@ -26,16 +26,18 @@ def junit_xml(result: Result) -> bytes:
         not gate.passed for gate in verdict.gates
     )
     counts = {"tests": str(len(result.variants) + len(verdict.gates)), "failures": str(failed), "errors": "0"}
-    root = ElementTree.Element("testsuites", name="distill-bench", **counts)
+    root = ElementTree.Element("testsuites", {"name": "distill-bench", **counts})
     suite = ElementTree.SubElement(
         root,
         "testsuite",
-        name=_clean(result.bundle.name),
-        timestamp=result.created[:19],
-        hostname=_clean(result.machine.device),
-        **counts,
-        skipped="0",
-        time="0",
+        {
+            "name": _clean(result.bundle.name),
+            "timestamp": result.created[:19],
+            "hostname": _clean(result.machine.device),
+            **counts,
+            "skipped": "0",
+            "time": "0",
+        },
     )
     properties = ElementTree.SubElement(suite, "properties")
     facts = {
@@ -59,13 +61,13 @@ def junit_xml(result: Result) -> bytes:
 
 
 def write_junit(path: str | Path, result: Result) -> None:
-    """Write, atomically."""
+    """Write the XML atomically."""
     data = junit_xml(result)
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
 
 
-def _variant(suite: ElementTree.Element, variant: Variant) -> None:
+def _variant(suite: ElementTree.Element, variant: VariantResult) -> None:
     time = variant.latency_ms.p50 / 1000 if variant.latency_ms else 0.0
     case = ElementTree.SubElement(
         suite, "testcase", classname="variants", name=_clean(f"{variant.name} runs"), time=f"{time:.6f}"

@@ -1,8 +1,8 @@
-"""Is Recall@K still there? Every variant's own embeddings, scored and held against PyTorch's.
+"""Embed images with every variant and with PyTorch, score the embeddings and compare them.
 
 The images are read and preprocessed once for all models that share the bundle's geometry
 (resize, crop, size, colour order); a checkpoint with another geometry gets its own pass, with
-its own preprocessing. So a bundle that records the wrong preprocessing shows as a drop.
+its own preprocessing. A bundle that records the wrong preprocessing therefore shows as a drop.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmark.devices import Batch, Device, Embedded
+from benchmark.devices.base import Batch, Device, Embedded
 from benchmark.devices.transport import Undecodable
 from benchmark.pytorch import TorchModel
 from benchmark.result import Cosine, Flips, RecallDrop
@@ -34,7 +34,7 @@ from export.bundle import Bundle
 __all__ = [
     "KS",
     "Comparison",
-    "Embeddings",
+    "VariantEmbeddings",
     "check_are_files",
     "compare",
     "embed_all",
@@ -49,8 +49,8 @@ FLIP_KEYS = 50
 
 
 @dataclass(frozen=True)
-class Embeddings:
-    """Embeddings of the readable images by every model.
+class VariantEmbeddings:
+    """Embeddings of the readable images by every variant and checkpoint.
 
     Attributes:
         indices: int64 [N], positions in the image set.
@@ -65,16 +65,16 @@ class Embeddings:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One variant against PyTorch on the same queries."""
+    """One variant compared with PyTorch on the same queries."""
 
     recall_drop: dict[int, RecallDrop]
     mcnemar_p: float
-    cosine: Cosine | None  # None: the two spaces have different dimensions
-    lost: np.ndarray  # int64: rows whose nearest neighbour is right in PyTorch only
+    cosine: Cosine | None  # None: the dimensions differ
+    lost: np.ndarray  # int64: rows whose nearest image is right in PyTorch only
     gained: np.ndarray
 
     def flips(self, keys: Sequence[str]) -> Flips:
-        """The flipped queries as the data set names them; ``keys`` [N] in the order of the rows."""
+        """Return the flipped queries by their keys; ``keys`` [N] in the order of the rows."""
         return Flips(
             lost=len(self.lost),
             gained=len(self.gained),
@@ -84,7 +84,7 @@ class Comparison:
 
 
 def geometry(preprocessing: Preprocessing) -> dict[str, object]:
-    """What decides the pixels; the scaling (mean, std) comes after them."""
+    """Return the part of the preprocessing that determines the pixels, without the scaling (mean, std)."""
     return preprocessing.model_dump(exclude={"mean", "std"})
 
 
@@ -96,26 +96,26 @@ def embed_all(
     models: Sequence[TorchModel],
     threads: int,
     files: bool = False,
-) -> Embeddings:
+) -> VariantEmbeddings:
     """Embed ``images`` with every variant on the device and every checkpoint in PyTorch.
 
     Args:
-        files: hand the device the encoded files, which it decodes and preprocesses itself. PyTorch gets the pixels of
-            this computer all the same.
+        files: Give the device the encoded files, which it decodes and preprocesses itself. PyTorch always gets the
+            pixels decoded on this computer.
 
     Raises:
-        Failure: no image is readable, or a checkpoint gives NaN, or the device cannot decode one of the files.
+        Failure: no image is readable, a checkpoint gives NaN, or the device cannot decode one of the files.
         UsageFailure: ``files``, and the images are not files.
     """
-    own = bundle.manifest.preprocessing
-    sharing = [model for model in models if geometry(model.preprocessing) == geometry(own)]
+    preprocessing = bundle.manifest.preprocessing
+    sharing = [model for model in models if geometry(model.preprocessing) == geometry(preprocessing)]
     indices: list[np.ndarray] = []
 
     if files:
         check_are_files(images)
 
     def batches() -> Iterator[Batch]:
-        for pixels, where in pixel_batches(images, own, batch_size=BATCH, label="embedding"):
+        for pixels, where in pixel_batches(images, preprocessing, batch_size=BATCH, label="embedding"):
             indices.append(where)
             for model in sharing:
                 model.add(pixels)
@@ -139,21 +139,23 @@ def embed_all(
             model.add(pixels)
         if not np.array_equal(np.concatenate(found), rows):
             raise Failure(f"{images.spec}: images changed while they were being read", "run again")
-    return Embeddings(rows, embedded, {model.name: model.embeddings() for model in models})
+    return VariantEmbeddings(rows, embedded, {model.name: model.embeddings() for model in models})
 
 
 def check_are_files(images: ImageSet) -> None:
-    """Refuse ``--from files`` of images that are drawn or computed.
+    """Refuse ``--from files`` for images that are drawn or computed.
 
     Raises:
-        UsageFailure: they are not files.
+        UsageFailure: the images are not files.
     """
     try:
         drawn = len(images) > 0 and images.read_bytes(0) is None
     except UnreadableImage:
-        drawn = False  # a file, if a broken one
+        drawn = False  # a file, though a broken one
     if drawn:
-        raise UsageFailure(f"--from files: the images of {images.spec} are not files", "--from pixels, or other --data")
+        raise UsageFailure(
+            f"--from files: the images of {images.spec} are not files", "use --from pixels, or other --data"
+        )
 
 
 def _file(images: ImageSet, index: int) -> bytes:
@@ -164,12 +166,12 @@ def _file(images: ImageSet, index: int) -> bytes:
 
 
 def score(embeddings: np.ndarray, labels: np.ndarray) -> RetrievalScores:
-    """Recall@1/2/4/8, MAP@R and the hits of each query, every image against all others."""
+    """Compute Recall@1/2/4/8, MAP@R and the hits of each query, every image against all others."""
     return retrieval_scores(embeddings, labels, KS)
 
 
 def recall_intervals(scores: RetrievalScores, labels: np.ndarray, seed: int = 0) -> dict[int, tuple[float, float]]:
-    """95 % bootstrap interval of each recall, classes resampled."""
+    """Compute the 95 % bootstrap interval of each recall, resampling classes."""
     counted = scores.counted
     return {k: bootstrap_ci(hits[counted].astype(float), labels[counted], seed=seed) for k, hits in scores.hits.items()}
 
@@ -182,11 +184,11 @@ def compare(
     labels: np.ndarray,
     seed: int = 0,
 ) -> Comparison:
-    """Hold a variant against PyTorch.
+    """Compare a variant with PyTorch.
 
     Args:
         reference: PyTorch's embeddings, float32 [N, D].
-        variant: the variant's, same images, same order.
+        variant: The variant's embeddings of the same images, in the same order.
         labels: int64 [N].
     """
     counted = reference_scores.counted

@@ -1,10 +1,11 @@
-"""PyTorch checkpoints as the measure of the variants. torch is imported only when one is opened."""
+"""Run PyTorch checkpoints as references for the variants. torch is imported only when one is opened."""
 
 from __future__ import annotations
 
 import os
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,12 +14,12 @@ from distill.models.info import read_info, verify_weights
 
 __all__ = ["TorchModel", "parse_reference"]
 
-PIECE = 16  # images a task: enough to keep a core busy, few enough for 16 cores at 224 pixels
-AHEAD = 3  # tasks a core
+PIECE = 16  # images per task: enough to keep a core busy, few enough for 16 cores at 224 pixels
+AHEAD = 3  # queued tasks per core
 
 
 def parse_reference(text: str) -> tuple[str, Path]:
-    """``NAME=DIR`` or ``DIR`` (named after the folder) as (name, folder).
+    """Parse ``NAME=DIR`` or ``DIR`` (named after the folder) into (name, folder).
 
     Raises:
         UsageFailure: an empty name or folder.
@@ -34,7 +35,7 @@ def parse_reference(text: str) -> tuple[str, Path]:
 
 
 class TorchModel:
-    """A checkpoint: embeds pixels batch by batch, and can be timed like a variant.
+    """A checkpoint that embeds pixels batch by batch, and can be timed like a variant.
 
     Raises:
         Failure: torch is not installed, or the checkpoint cannot be loaded.
@@ -42,10 +43,10 @@ class TorchModel:
 
     @staticmethod
     def check(directory: Path) -> None:
-        """Say at once, without torch, that a folder holds no whole checkpoint.
+        """Check, without torch, that a folder holds a complete checkpoint.
 
         Raises:
-            Failure: not one, damaged, or the weights are not those that it describes.
+            Failure: it is no checkpoint, is damaged, or has other weights than it describes.
         """
         verify_weights(directory, read_info(directory))
 
@@ -64,36 +65,36 @@ class TorchModel:
         self._model, self.info = load_checkpoint(directory)
         self.preprocessing = self.info.preprocessing
         self.parameters = sum(parameter.numel() for parameter in self._model.parameters())
-        # One thread a piece and a pool over pieces: torch's own threads wait for each other at
-        # every layer by spinning, which on a busy machine makes two of them slower than one.
+        # One thread per piece and a pool over pieces: torch's own threads spin while they wait for each
+        # other at every layer, which makes two of them slower than one on a busy machine.
         torch.set_num_threads(1)
         self._pool = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="pytorch")
         self._pieces: list[Future[np.ndarray]] = []
-        self._input = None
+        self._input: Any = None
 
-    def tensor(self, pixels: np.ndarray):
-        """uint8 [N, H, W, 3] as the network's input, float32 [N, 3, H, W]."""
+    def tensor(self, pixels: np.ndarray) -> Any:
+        """Convert uint8 [N, H, W, 3] into the network's input, float32 [N, 3, H, W]."""
         scaled = self.preprocessing.scale(pixels)
         return self._torch.from_numpy(np.ascontiguousarray(scaled.transpose(0, 3, 1, 2)))
 
     def embed(self, pixels: np.ndarray) -> np.ndarray:
-        """float32 [N, D], unit rows."""
+        """Embed pixels: float32 [N, D], unit rows."""
         with self._torch.inference_mode():
             return self._model(self.tensor(pixels)).float().numpy()
 
     def add(self, pixels: np.ndarray) -> None:
-        """Embed one more batch, in the background, and keep the rows."""
+        """Embed one more batch in the background and keep the rows."""
         for start in range(0, len(pixels), PIECE):
             waiting = len(self._pieces) - AHEAD * (os.cpu_count() or 1)
             if waiting >= 0:
-                self._pieces[waiting].result()  # bounds what is in memory, and tells of a failure early
+                self._pieces[waiting].result()  # bounds the memory, and raises errors early
             self._pieces.append(self._pool.submit(self.embed, pixels[start : start + PIECE]))
 
     def embeddings(self) -> np.ndarray:
-        """All rows added so far, float32 [N, D].
+        """Return all rows added so far, float32 [N, D].
 
         Raises:
-            Failure: NaN or infinity among them.
+            Failure: a row holds NaN or infinity.
         """
         with self._pool:
             rows = np.concatenate([piece.result() for piece in self._pieces])
@@ -109,5 +110,5 @@ class TorchModel:
             self._model(self._input)
 
     def set_threads(self, threads: int) -> None:
-        """CPU threads that torch may use (a setting of the whole process)."""
+        """Set the number of CPU threads of torch (for the whole process)."""
         self._torch.set_num_threads(threads)

@@ -1,8 +1,8 @@
-"""What a benchmark found, as one JSON file: the schema, reading and writing.
+"""The result of a benchmark as one JSON file: schema, reading and writing.
 
 Recall, MAP@R, cosines and drops are fractions (0..1, drops -1..1); only printed text uses
-percent. Times are milliseconds, sizes bytes. Unknown fields are refused, so a mistyped
-field cannot pass for a missing one; a change of meaning raises ``SCHEMA_VERSION``.
+percent. Times are milliseconds, sizes bytes. Unknown fields are refused, so that a mistyped
+field is not mistaken for a missing one. ``SCHEMA_VERSION`` rises when a meaning changes.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ __all__ = [
     "EnergyUse",
     "Flips",
     "Gate",
+    "GateReport",
     "Latency",
     "LatencyRun",
     "Machine",
@@ -35,17 +36,16 @@ __all__ = [
     "Reference",
     "Result",
     "Storage",
-    "Variant",
-    "Verdict",
+    "VariantResult",
     "Vitals",
     "read_result",
     "write_result",
 ]
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION: Literal[2] = 2
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
-Recall = dict[int, Fraction]  # K -> share of the queries with a hit among the K nearest
+Recall = dict[int, Fraction]  # K -> Recall@K
 
 
 class _Part(BaseModel):
@@ -53,7 +53,7 @@ class _Part(BaseModel):
 
 
 class Latency(_Part):
-    """Wall-clock times of single inferences, milliseconds. Percentiles interpolate linearly."""
+    """Wall-clock times of single inferences, milliseconds. Percentiles interpolate linearly (NumPy's default)."""
 
     p50: float
     p90: float
@@ -61,7 +61,22 @@ class Latency(_Part):
     mean: float
     min: float
     samples: int = Field(ge=1)
-    raw: list[float]  # every sample in the order it was taken, rounded to 0.1 microseconds
+    raw: list[float]  # all samples in the order taken, rounded to 0.1 microseconds
+
+    @classmethod
+    def of(cls, nanoseconds: list[int]) -> Latency:
+        """Summarize samples.
+
+        Raises:
+            ValueError: no samples.
+        """
+        import numpy as np  # here, so that reading a result does not need it
+
+        if not nanoseconds:
+            raise ValueError("no latency samples")
+        raw = np.round(np.asarray(nanoseconds, dtype=np.float64) / 1e6, 4)
+        p50, p90, p99 = np.percentile(raw, [50, 90, 99])
+        return cls(p50=p50, p90=p90, p99=p99, mean=raw.mean(), min=raw.min(), samples=len(raw), raw=raw.tolist())
 
     @model_validator(mode="after")
     def _counts_agree(self) -> Latency:
@@ -85,28 +100,28 @@ class Cosine(_Part):
 
 
 class Flips(_Part):
-    """Queries whose first neighbour is right in PyTorch only (lost) or in the variant only (gained)."""
+    """Queries whose nearest image is right in PyTorch only (lost) or in the variant only (gained)."""
 
     lost: int = Field(ge=0)
     gained: int = Field(ge=0)
-    lost_keys: list[str] = []  # the first few, as the data set names them
+    lost_keys: list[str] = []  # the first few keys of the data set
     gained_keys: list[str] = []
 
 
 class Storage(_Part):
-    """A gallery kept in one way and searched as such a gallery is. The drop is against the same embeddings as float32."""
+    """A gallery stored in one way and searched accordingly. The drop is against the same embeddings as float32."""
 
     name: Literal["float32", "int8", "int8+bits"]
     bytes_per_image: int
     recall: Recall
-    map_at_r: Fraction | None  # null where only the first 20 answers were sought
+    map_at_r: Fraction | None  # null where the search is for 20 images only
     recall_drop: RecallDrop  # of Recall@1
 
 
 class Asymmetric(_Part):
-    """This variant's queries against a gallery that another model indexed.
+    """This variant's queries on a gallery indexed by another model.
 
-    The drop is against that model's own queries on its own gallery.
+    The drop is against that model's own queries on the same gallery.
     """
 
     gallery: str
@@ -116,33 +131,33 @@ class Asymmetric(_Part):
 
 
 class EnergyUse(_Part):
-    """What the whole device took from its battery while the variant ran without a pause, with ``--energy``."""
+    """Energy that the whole device took from its battery while the variant ran continuously (``--energy``, experimental)."""
 
-    method: Literal["power", "current", "charge"]  # the counter: watts, current times voltage, charge times voltage
+    method: Literal["power", "current", "charge"]  # counter: power, current times voltage, charge times voltage
     seconds: float
     inferences: int = Field(ge=1)
-    watts: float  # mean while it ran
-    idle_watts: float | None  # mean just before; null: the counter is too coarse
+    watts: float  # mean during the run
+    idle_watts: float | None  # mean before the run; null: the counter is too coarse
     mj_per_inference: float  # millijoules, screen and radios included
-    net_mj_per_inference: float | None  # above idling
-    readings: int  # of the battery while it ran
+    net_mj_per_inference: float | None  # above idle
+    readings: int  # of the battery during the run
 
 
-class Variant(_Part):
+class VariantResult(_Part):
     """One model file of the bundle. Fields that were not measured are null."""
 
     name: str
     status: Literal["ok", "failed"] = "ok"
     error: str | None = None
     size_bytes: int = Field(ge=0)
-    latency_ms: Latency | None = None  # invoke alone, the input already in place
-    end_to_end_ms: Latency | None = None  # setting the input from uint8 pixels, then invoke
-    init_ms: float | None = None  # opening the file, runtime library already loaded
+    latency_ms: Latency | None = None  # inference alone, with the input set
+    end_to_end_ms: Latency | None = None  # set the input from uint8 pixels, then infer
+    init_ms: float | None = None  # open the file, with the engine loaded
     first_run_ms: float | None = None
     warmup_runs: int | None = None
     warmup_stable: bool | None = None
-    memory_bytes: int | None = None  # highest resident memory above that of the loaded engine, in a process of its own
-    process_memory_bytes: int | None = None  # highest resident memory of that whole process, Python included
+    memory_bytes: int | None = None  # peak resident memory above that of the loaded engine
+    process_memory_bytes: int | None = None  # peak resident memory of the whole process
     energy: EnergyUse | None = None
     recall: Recall | None = None
     recall_ci95: dict[int, tuple[float, float]] | None = None
@@ -156,7 +171,7 @@ class Variant(_Part):
 
 
 class Reference(_Part):
-    """A PyTorch checkpoint measured on the same images with its own preprocessing."""
+    """A PyTorch checkpoint, measured on the same images with its own preprocessing."""
 
     name: str
     path: str
@@ -171,55 +186,54 @@ class Reference(_Part):
 
 
 class Vitals(_Part):
-    """Where throttling shows; empty or null where the system does not tell."""
+    """Signs of throttling; empty or null where the system does not report them."""
 
     governors: list[str] = []
     mhz: list[float] = []  # of each processor
     celsius: dict[str, float] = {}  # by thermal zone
-    throttled: int | None = None  # how often it slowed down for heat since it was switched on
-    thermal_status: int | None = (
-        None  # Android's: 0 none, 1 light, 2 moderate, 3 severe, 4 critical, 5 emergency, 6 shutdown
-    )
+    throttled: int | None = None  # number of thermal throttling events since boot
+    # Android's: 0 none, 1 light, 2 moderate, 3 severe, 4 critical, 5 emergency, 6 shutdown
+    thermal_status: int | None = None
 
 
 class LatencyRun(_Part):
-    """How the latencies were taken, and whether the machine stayed the same meanwhile."""
+    """Conditions of the latency measurement, and whether the machine's speed stayed the same."""
 
     threads: int
     seed: int
     rounds: int
     seconds: float
-    timer_overhead_ns: float  # one empty measurement; not subtracted from any latency
+    timer_overhead_ns: float  # one empty measurement; not subtracted
     drift_variant: str
-    drift: float  # last / first median of the same variant, minus 1
-    drift_flagged: bool  # more than DRIFT_LIMIT either way
+    drift: float  # last / first median of drift_variant, minus 1
+    drift_flagged: bool  # beyond DRIFT_LIMIT in either direction
     load_before: float | None = None  # 1-minute load average
     load_after: float | None = None
     cpus: list[int] | None = None  # null: any
-    rest_ms: float = 0.0  # after every round
+    rest_ms: float = 0.0  # pause after every round
     vitals_before: Vitals | None = None
     vitals_after: Vitals | None = None
 
 
 class Phone(_Part):
-    """What an Android phone tells of itself before it is measured; null where it does not."""
+    """Facts that an Android phone reports before the measurement; null where it does not."""
 
     model: str | None = None
     soc: str | None = None
     abi: str | None = None
     sdk: int | None = None
-    fingerprint: str | None = None  # of its build
+    fingerprint: str | None = None  # of the Android build
     battery_percent: int | None = None
     battery_celsius: float | None = None
     plugged_in: bool | None = None
-    max_mhz: list[float] = []  # of each processor: the big ones and the little ones
+    max_mhz: list[float] = []  # of each processor; tells big cores from little ones
 
 
 class Machine(_Part):
-    """Where the numbers come from."""
+    """The machine that the figures come from."""
 
     device: str
-    emulated: bool = False  # numerics count, latency does not
+    emulated: bool = False  # numerics are valid, latency is not
     cpu: str
     cores: int
     virtual: bool | None = None
@@ -227,36 +241,36 @@ class Machine(_Part):
     max_mhz: float | None = None
     ram_bytes: int | None = None
     os: str
-    delegate: str = "xnnpack"  # asked for with TFLite variants
-    python: str | None  # null: measured by another language
+    delegate: str = "xnnpack"  # requested for TFLite variants
+    python: str | None  # null: the runner is not in Python
     packages: dict[str, str]
     phone: Phone | None = None
     latency: LatencyRun | None = None
 
 
 class Data(_Part):
-    """The images every figure was computed on."""
+    """The images that all figures were computed on."""
 
     spec: str
     split: str
     part: str
-    images: int  # used, after skipping
+    images: int  # used, without skipped ones
     classes: int
-    fingerprint: str  # of the images selected, before skipping
+    fingerprint: str  # of the selected images, skipped ones included
     skipped: int  # unreadable
-    available: int  # images of this part before --limit
-    decoded_by: Literal["computer", "device"] = "computer"  # who decoded, resized and cropped for the variants
+    available: int  # images of this part without --limit
+    decoded_by: Literal["computer", "device"] = "computer"  # decoded, resized and cropped the images for the variants
 
 
 class Decoding(_Part):
-    """What every picture cost the device before it was the network's input (with ``--from files``); no variant's figure."""
+    """Time the device takes to decode and preprocess an image (``--from files``); part of no variant's latency."""
 
-    decode_ms: Latency  # from the encoded file in memory to pixels
-    resize_ms: Latency  # from there to the network's pixels: resize and crop; on phones turning it upright too
+    decode_ms: Latency  # encoded file in memory to pixels
+    resize_ms: Latency  # resize and crop to the input size; on phones also rotation to upright
 
 
 class BundleFacts(_Part):
-    """Which bundle was measured. ``provenance`` is copied from its ``bundle.json``."""
+    """The bundle that was measured. ``provenance`` is copied from its ``bundle.json``."""
 
     path: str
     name: str
@@ -267,38 +281,38 @@ class BundleFacts(_Part):
 
 
 class Gate(_Part):
-    """One limit. ``value`` is null where the thing could not be measured (then it fails)."""
+    """One limit. ``value`` is null where it could not be measured; the gate then fails."""
 
     name: str
     limit: float
     value: float | None
     unit: str
-    kind: Literal["max", "min"] = "max"  # the value may be at most, at least the limit
+    kind: Literal["max", "min"] = "max"  # the limit is an upper or a lower one
     passed: bool = Field(alias="pass")
 
 
-class Verdict(_Part):
-    """The answer in one sentence, and the gates behind it."""
+class GateReport(_Part):
+    """Whether the candidate keeps all limits, in one sentence and gate by gate."""
 
     passed: bool = Field(alias="pass")
-    candidate: str  # the variant the gates judge
+    candidate: str  # the variant that the gates check
     gates: list[Gate]
     text: str
     warnings: list[str] = []
 
 
 class Result(_Part):
-    """Everything one ``distill-bench`` run found."""
+    """Everything that one ``distill-bench`` run found."""
 
     schema_version: Literal[2] = SCHEMA_VERSION
     bundle: BundleFacts
-    variants: list[Variant]
+    variants: list[VariantResult]
     pytorch: Reference | None = None
     references: list[Reference] = []
     machine: Machine
     data: Data
-    decoding: Decoding | None = None  # null: decoded on the computer, or the device is emulated
-    verdict: Verdict
+    decoding: Decoding | None = None  # null: decoded on this computer, or the device is emulated
+    verdict: GateReport
     created: str  # ISO 8601, UTC
     command: str
 
@@ -312,11 +326,11 @@ class Result(_Part):
     @model_validator(mode="after")
     def _candidate_is_there(self) -> Result:
         if self.verdict.candidate not in [variant.name for variant in self.variants]:
-            raise ValueError(f"no variant {self.verdict.candidate!r}, which the verdict is about")
+            raise ValueError(f"no variant {self.verdict.candidate!r}, which the verdict names")
         return self
 
-    def variant(self, name: str) -> Variant:
-        """The variant of that name (KeyError if there is none)."""
+    def variant(self, name: str) -> VariantResult:
+        """Return the variant of this name (KeyError if there is none)."""
         for variant in self.variants:
             if variant.name == name:
                 return variant
@@ -332,7 +346,7 @@ def read_result(path: str | Path) -> Result:
     """Read and validate a result file.
 
     Raises:
-        Failure: missing, not JSON, another schema version, or a field that does not fit.
+        Failure: the file is missing, is not JSON, has another schema version, or an invalid field.
     """
     value = read_json(path)
     version = value.get("schema_version") if isinstance(value, dict) else None
@@ -354,7 +368,7 @@ def read_result(path: str | Path) -> Result:
 
 
 def _from_version_1(value: dict[str, Any]) -> dict[str, Any]:
-    """All but ``storage``: it measured int8 with a scale a row and bare signs, which no gallery keeps."""
+    """Drop ``storage``, which measured int8 with one scale per row and signs alone, as no gallery stores them."""
     variants = value.get("variants")
     for variant in variants if isinstance(variants, list) else ():
         if isinstance(variant, dict):

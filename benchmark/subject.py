@@ -1,4 +1,4 @@
-"""Which images a bundle is measured on."""
+"""Choose the images that a bundle is measured on."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ class Subject:
     spec: str
     split: str
     part: Part
-    available: int  # images of the part before ``limit``
-    changed: bool = False  # the training images are no longer those that the bundle records
+    available: int  # images of the part without ``limit``
+    changed: bool = False  # the training images differ from those that the bundle records
 
 
 def choose_images(
     bundle: Bundle, spec: str | None, rule: str | None, part: str = "test", limit: int | None = None, seed: int = 0
 ) -> Subject:
-    """The images to measure on.
+    """Return the images to measure on.
 
     Args:
-        spec: data spec; ``None``: the one the model was trained on, from the bundle's provenance.
-        rule: split rule; ``None``: the one recorded in the bundle, else ``half``.
-        part: ``test`` (classes the model never saw), ``train``, ``all``.
-        limit: at most about this many images, as whole classes drawn at random.
+        spec: Data spec; ``None``: the training data, from the bundle's provenance.
+        rule: Split rule; ``None``: the one recorded in the bundle, else ``half``.
+        part: ``test`` (classes that the model was not trained on), ``train``, ``all``.
+        limit: Approximate number of images, as whole classes drawn at random.
 
     Raises:
         UsageFailure: unknown spec, rule or part.
@@ -59,12 +59,12 @@ def choose_images(
     images = split(everything, rule, part)
     if not len(images) or not counted_queries(images.labels).any():
         raise Failure(
-            f"{spec}: {len(images)} images in the {part} part, no class has two: nothing can be retrieved",
-            "use --part all, another --split, or more images a class",
+            f"{spec}: {len(images)} images in the {part} part, no class has two: nothing to retrieve",
+            "use --part all, another --split, or more images per class",
         )
     if len(np.unique(images.labels)) < 2:
         raise Failure(
-            f"{spec}: one class in the {part} part: everything that is found is right",
+            f"{spec}: one class in the {part} part: every answer would be right",
             "use --part all, or images of more classes",
         )
     available = len(images)
@@ -74,7 +74,7 @@ def choose_images(
 
 
 def _changed(images: ImageSet, spec: str, rule: str, recorded: dict[str, Any]) -> bool:
-    """Whether the same spec now opens other training images: then the test images may be others too."""
+    """Return whether the same spec now opens other training images; the test images may then differ too."""
     known = recorded.get("fingerprint")
     if not known or (spec, rule) != (recorded.get("spec"), str(recorded.get("split"))):
         return False
@@ -84,11 +84,10 @@ def _changed(images: ImageSet, spec: str, rule: str, recorded: dict[str, Any]) -
 
 
 def whole_classes(labels: np.ndarray, limit: int, seed: int) -> np.ndarray:
-    """Indices of about ``limit`` images: whole classes, drawn at random.
+    """Return indices of about ``limit`` images: whole classes, drawn at random.
 
-    Single images drawn at random would leave many without a partner and make Recall@K drop for
-    no reason of the model's. Classes are added until ``limit`` is reached; at least two, so
-    that there is something to confuse.
+    Single images drawn at random would often lack a second image of their class, which lowers Recall@K
+    regardless of the model. Classes are added until ``limit`` is reached; at least two.
 
     Args:
         labels: int64 [N].

@@ -1,4 +1,4 @@
-"""What the computer at hand is, as plain facts. Standard library only: this file is sent to remote devices as it is."""
+"""Facts about this computer: processor, memory, heat. Standard library only: this file is sent to remote devices unchanged."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ RUN_PACKAGES = ("distill-to-phone", "ai-edge-litert", "onnxruntime", "numpy", "p
 
 
 def package_versions(names: tuple[str, ...] = RUN_PACKAGES) -> dict[str, str]:
-    """Versions of those of ``names`` that are installed (read from metadata, nothing is imported)."""
+    """Return the versions of installed packages among ``names``, from metadata, without importing them."""
     found = {}
     for name in names:
         try:
@@ -38,9 +38,9 @@ def package_versions(names: tuple[str, ...] = RUN_PACKAGES) -> dict[str, str]:
 
 
 def machine_facts() -> dict[str, Any]:
-    """CPU, memory, system and library versions: the fields of ``Machine`` but ``device``.
+    """Return CPU, memory, system and library versions: the fields of ``Machine`` except ``device``.
 
-    What the system does not tell is ``None``.
+    Values that the system does not report are ``None``.
     """
     facts = _cpuinfo()
     flags = facts.get("flags", "").split()
@@ -59,10 +59,10 @@ def machine_facts() -> dict[str, Any]:
 
 
 def vital_signs() -> dict[str, Any]:
-    """What throttling shows in, now; empty or ``None`` where the system does not tell.
+    """Return the present signs of throttling; empty or ``None`` where the system does not report them.
 
     ``governors``: those in use; ``mhz``: of each processor; ``celsius``: by thermal zone;
-    ``throttled``: how often the processors slowed down for heat since the start (x86).
+    ``throttled``: number of thermal throttling events since boot (x86).
     """
     cpus = sorted(Path(SYS, "devices/system/cpu").glob("cpu[0-9]*"))
     governors = {_text(f"{cpu}/cpufreq/scaling_governor") for cpu in cpus} - {None}
@@ -83,7 +83,7 @@ def vital_signs() -> dict[str, Any]:
 
 
 def cpu_set(text: str) -> tuple[int, ...]:
-    """``0,4-7`` as (0, 4, 5, 6, 7).
+    """Parse ``0,4-7`` into (0, 4, 5, 6, 7).
 
     Raises:
         ValueError: not of this form.
@@ -104,10 +104,10 @@ def cpu_set(text: str) -> tuple[int, ...]:
 
 @contextmanager
 def pinned(cpus: tuple[int, ...]) -> Iterator[None]:
-    """Run this thread, and threads that it starts, on these processors only; empty: on any.
+    """Restrict this thread, and threads that it starts, to these processors; empty: any.
 
     Raises:
-        OSError: there are no such processors, or the system cannot pin.
+        OSError: there are no such processors, or the system cannot pin threads.
     """
     if not cpus:
         yield
@@ -125,7 +125,7 @@ def pinned(cpus: tuple[int, ...]) -> Iterator[None]:
 
 
 def memory_bytes() -> tuple[int, int] | None:
-    """(resident now, highest since the start or :func:`reset_peak_memory`) of this process; ``None``: no /proc."""
+    """Return (present, peak) resident memory of this process; ``None`` without /proc. See :func:`reset_peak_memory`."""
     found = {}
     for line in (_text("/proc/self/status") or "").splitlines():
         key, _, value = line.partition(":")
@@ -135,7 +135,7 @@ def memory_bytes() -> tuple[int, int] | None:
 
 
 def reset_peak_memory() -> bool:
-    """Let the highest memory start anew at the present one; whether the system does that."""
+    """Reset the peak to the present memory; return whether the system can do that."""
     try:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:
@@ -144,10 +144,10 @@ def reset_peak_memory() -> bool:
 
 
 def uptime() -> float:
-    """Seconds since the system was started, as a shell there reads them.
+    """Return the seconds since boot, on the clock that a shell reads.
 
     Raises:
-        OSError: it does not tell.
+        OSError: the system does not report it.
     """
     return float(Path("/proc/uptime").read_text().split()[0])
 
@@ -160,7 +160,7 @@ def _number(path: str) -> float | None:
 
 
 def _cpuinfo() -> dict[str, str]:
-    """The first processor's lines of /proc/cpuinfo."""
+    """Return the first processor's entries in /proc/cpuinfo."""
     facts: dict[str, str] = {}
     for line in (_text("/proc/cpuinfo") or "").splitlines():
         key, colon, value = line.partition(":")

@@ -1,27 +1,25 @@
-"""A result as tables for the terminal."""
+"""Print a result as tables."""
 
 from __future__ import annotations
-
-import sys
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from benchmark.result import Recall, Reference, Result, Variant
+from benchmark.result import Recall, Reference, Result, VariantResult
+from benchmark.terminal import plain_table, result_console
 from benchmark.text import kilobytes, percent, points
 
 __all__ = ["print_result"]
 
 KS = (1, 2, 4, 8)
-WIDE = 92  # columns for everything in one table
-PIPED_WIDTH = 110
+WIDE = 92  # columns from which everything fits into one table
 DROP = "drop of R@1 [95 %]"
 
 
 def print_result(result: Result, console: Console | None = None) -> None:
     """Print the variants, the references and the verdict on stdout."""
-    console = console or Console(highlight=False, width=None if sys.stdout.isatty() else PIPED_WIDTH)
+    console = console or result_console()
     wide = console.width >= WIDE
     data = result.data
     parts = f"{data.images:,} images of {data.classes:,} classes, {data.part} part of {data.spec}"
@@ -40,18 +38,18 @@ def print_result(result: Result, console: Console | None = None) -> None:
     )
     if result.decoding:
         both = (("decoding", result.decoding.decode_ms), ("resize and crop", result.decoding.resize_ms))
-        parts = [f"{name} {ms.p50:.2f} ms, p90 {ms.p90:.2f}" for name, ms in both]
-        console.print(f"a picture on the device, before the network: {' · '.join(parts)}", style="dim", markup=False)
+        costs = [f"{name} {ms.p50:.2f} ms, p90 {ms.p90:.2f}" for name, ms in both]
+        console.print(f"per image on the device, before the network: {' · '.join(costs)}", style="dim", markup=False)
     measured = [f"{v.name} {v.memory_bytes / 1e6:.1f} MB" for v in result.variants if v.memory_bytes is not None]
     if measured:
-        console.print(f"memory over the loaded engine: {' · '.join(measured)}", style="dim", markup=False)
+        console.print(f"memory above the loaded engine: {' · '.join(measured)}", style="dim", markup=False)
     for variant in result.variants:
         if variant.energy:
             use = variant.energy
-            net = "" if use.net_mj_per_inference is None else f", {use.net_mj_per_inference:.3g} above idling"
+            net = "" if use.net_mj_per_inference is None else f", {use.net_mj_per_inference:.3g} above idle"
             console.print(
-                f"energy of {variant.name}: {use.mj_per_inference:.3g} mJ an inference of the whole device{net} "
-                f"({use.watts:.2f} W by its {use.method}, {use.inferences:,} inferences in {use.seconds:.0f} s)",
+                f"energy of {variant.name}: {use.mj_per_inference:.3g} mJ per inference, whole device{net} "
+                f"({use.watts:.2f} W by the {use.method} counter, {use.inferences:,} inferences in {use.seconds:.0f} s)",
                 style="dim",
                 markup=False,
                 soft_wrap=True,
@@ -77,7 +75,7 @@ def print_result(result: Result, console: Console | None = None) -> None:
 
 
 def _variants(result: Result, wide: bool) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
+    table = plain_table()
     table.add_column("", overflow="fold")
     for heading in ("kB", "ms p50", "p90", "p99", *(f"R@{k}" for k in KS), "MAP@R", *([DROP] if wide else [])):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -91,7 +89,7 @@ def _variants(result: Result, wide: bool) -> Table:
 
 
 def _drops(result: Result) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
+    table = plain_table()
     table.add_column("")
     table.add_column(DROP, justify="right", no_wrap=True)
     for variant in result.variants:
@@ -99,14 +97,14 @@ def _drops(result: Result) -> Table:
     return table
 
 
-def _drop(variant: Variant) -> str:
+def _drop(variant: VariantResult) -> str:
     if not variant.recall_drop:
         return "–"
     drop = variant.recall_drop[1]
     return f"{points(drop.value, True)} [{points(drop.ci95[0], True)}, {points(drop.ci95[1], True)}]"
 
 
-def _variant_row(variant: Variant, candidate: bool) -> list[Text | str]:
+def _variant_row(variant: VariantResult, candidate: bool) -> list[Text | str]:
     name = Text(variant.name, style="bold" if candidate else "")
     if variant.status == "failed":
         return [name, kilobytes(variant.size_bytes), Text("failed", style="red")]
@@ -123,12 +121,12 @@ def _reference_row(reference: Reference) -> list[str]:
     return [name, "–", *times, *_recall(reference.recall), percent(reference.map_at_r), "–"]
 
 
-def _galleries(candidate: Variant) -> list[str]:
-    """What a gallery costs and who may index it, a line each."""
+def _galleries(candidate: VariantResult) -> list[str]:
+    """Return one line on stored galleries, and one on galleries that other models indexed."""
     lines = []
     if candidate.storage:
         parts = [f"{s.name} {s.bytes_per_image:,} bytes {percent(s.recall[1])}" for s in candidate.storage]
-        lines.append(f"gallery of {candidate.name}, R@1 of an image kept as: {' · '.join(parts)}")
+        lines.append(f"gallery of {candidate.name}, bytes per image and R@1: {' · '.join(parts)}")
     if candidate.asymmetric:
         parts = [
             f"{a.gallery} {percent(a.recall[1])} (drop {points(a.recall_drop.value)})" for a in candidate.asymmetric

@@ -1,19 +1,17 @@
-"""Several results as tables for the terminal."""
+"""Print several results as tables."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from benchmark.differences import MEASURES, Change, Measure
 from benchmark.history import Series
-from benchmark.table import PIPED_WIDTH
+from benchmark.terminal import plain_table, result_console
 from benchmark.text import kilobytes, percent
 
 if TYPE_CHECKING:
@@ -24,12 +22,8 @@ __all__ = ["print_differences", "print_points", "print_series"]
 BARS = "▁▂▃▄▅▆▇█"
 
 
-def _console() -> Console:
-    return Console(highlight=False, width=None if sys.stdout.isatty() else PIPED_WIDTH)
-
-
 def _table(*headings: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
+    table = plain_table()
     for number, heading in enumerate(headings):
         table.add_column(heading, justify="right" if number else "left", overflow="fold", no_wrap=number > 0)
     return table
@@ -38,8 +32,8 @@ def _table(*headings: str) -> Table:
 def print_differences(
     before: str, after: str, changes: Sequence[Change], notes: Sequence[str], failed: Sequence[Change]
 ) -> None:
-    """One row a variant, one column a measure: earlier, later, change; ✗ worse, ✓ better."""
-    console = _console()
+    """Print one row per variant and one column per measure: before, after, change; ✗ worse, ✓ better."""
+    console = result_console()
     console.print(f"{before} → {after}", style="bold", markup=False)
     table = _table("", *(f"{measure.name}, {measure.unit}" for measure in MEASURES))
     for name in dict.fromkeys(change.variant for change in changes):
@@ -72,8 +66,8 @@ def _cell(change: Change) -> Text:
 
 
 def print_series(series: Series, last: int) -> None:
-    """One row a result, oldest first, and the trend of each measure as small bars."""
-    console = _console()
+    """Print one row per result, oldest first, and the trend of each measure as small bars."""
+    console = result_console()
     console.print(series.variant, style="bold", markup=False)
     console.print(f"{series.device}\n{series.data}", style="dim", markup=False, soft_wrap=True)
     table = _table("", *(f"{measure.name}, {measure.unit}" for measure in MEASURES), "")
@@ -94,14 +88,14 @@ def _bars(values: Sequence[float | None], measure: Measure) -> str:
     if not known:
         return ""
     low, high = min(known), max(known)
-    floor = 0.02 * abs(high) if measure.relative else 2.0  # noise must not fill the height
+    floor = 0.02 * abs(high) if measure.relative else 2.0  # keeps noise from filling the height
     span = max(high - low, floor, 1e-12)
     return "".join(" " if v is None else BARS[min(int((v - low) / span * len(BARS)), len(BARS) - 1)] for v in values)
 
 
 def print_points(points: Sequence[Point], notes: Sequence[str]) -> None:
-    """All models, those that nobody beats first."""
-    console = _console()
+    """Print all models, those on the Pareto front first."""
+    console = result_console()
     table = _table("", "R@1", "ms p50", "kB", "")
     for point in sorted(points, key=lambda point: (not point.best, -point.recall)):
         latency = "–" if point.p50 is None else f"{point.p50:.3f}"

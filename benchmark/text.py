@@ -1,26 +1,38 @@
-"""Small matters of text that several parts of a report share."""
+"""Format figures for tables and pages. A missing figure is a dash."""
 
 from __future__ import annotations
 
-__all__ = ["kilobytes", "percent", "plain", "points"]
+__all__ = ["kilobytes", "milliseconds", "p_value", "percent", "plain", "points"]
 
 
 def plain(text: str) -> str:
-    """Text that can be written as UTF-8: bytes of a file name that were no UTF-8 become U+FFFD."""
+    """Return ``text`` with bytes that are not UTF-8 (in file names) replaced by U+FFFD."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def percent(fraction: float | None, digits: int = 1) -> str:
-    """A fraction as percent, a dash where there is none."""
+    """Format a fraction as percent."""
     return "–" if fraction is None else f"{100 * fraction:.{digits}f}"
 
 
 def kilobytes(size: int) -> str:
-    """Bytes in kB of 1000 bytes."""
+    """Format bytes as kB of 1000 bytes."""
     return f"{size / 1000:,.0f}"
 
 
 def points(fraction: float, sign: bool = False) -> str:
-    """A difference of fractions in points (hundredths), two decimals, with a true minus."""
+    """Format a difference of fractions in points (hundredths), with two decimals and a true minus sign."""
     text = f"{100 * fraction:{'+' if sign else ''}.2f}"
     return "0.00" if float(text) == 0 else text.replace("-", "−")
+
+
+def milliseconds(value: float | None) -> str:
+    """Format milliseconds with three significant digits, at most three decimals."""
+    if value is None:
+        return "–"
+    return f"{value:.3f}" if value < 1 else f"{value:.2f}" if value < 100 else f"{value:.0f}"
+
+
+def p_value(value: float | None) -> str:
+    """Format a p-value; small ones as ``< 0.001``."""
+    return "–" if value is None else "< 0.001" if value < 0.001 else f"{value:.3f}"

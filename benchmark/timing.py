@@ -1,14 +1,14 @@
-"""Latency of several models, fairly: interleaved, warmed up, with the machine's drift on record.
+"""Measure the latency of several models in turns, after a warm-up, and record the machine's drift.
 
-Why interleaved: on a shared or throttling machine the speed changes over seconds. Models
-measured one after another see different machines; measured in turns, in a new random order
-every round, they see the same one, and ratios between them hold even where times do not.
+Why in turns: on a shared or throttling machine the speed changes over seconds. Models measured one
+after another see different speeds; measured in turns, in a new random order every round, they see
+the same ones, and ratios between them are reliable even where times are not.
 
 One turn of a model is one untimed inference (the other models have just evicted it from the
-caches, which an app running one model never sees), then ``Plan.block`` timed inferences with
-the input already set, then ``Plan.end_to_end`` timed pairs of set input + infer.
+caches, which does not happen in an app with one model), then ``Plan.block`` timed inferences with
+the input already set, then ``Plan.end_to_end`` timed pairs of setting the input and inferring.
 
-Standard library and NumPy only: this file is sent to remote devices as it is.
+Standard library and NumPy only: this file is sent to remote devices unchanged.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from benchmark.system import vital_signs
 __all__ = [
     "DRIFT_LIMIT",
     "Conduct",
+    "LatencySamples",
     "Plan",
     "Runner",
-    "Samples",
     "interleave",
     "no_garbage",
     "timer_overhead_ns",
@@ -42,7 +42,7 @@ Clock = Callable[[], int]  # nanoseconds, monotonic
 
 
 class Runner(Protocol):
-    """What can be timed: ``export.bundle``'s VariantRunner, or a PyTorch model in the same dress."""
+    """Interface of a model that can be timed: a ``VariantRunner`` of ``export.bundle``, or a PyTorch model."""
 
     def prepare(self, pixels: np.ndarray) -> None:
         """Set the input from one image, uint8 [1, H, W, 3]."""
@@ -53,10 +53,10 @@ class Runner(Protocol):
 
 @dataclass(frozen=True)
 class Plan:
-    """How long and in what order to measure.
+    """Duration and order of the measurement.
 
     Sampling ends when every model has ``max_samples``, or when ``seconds`` have passed and
-    every model has at least ``min_samples`` (so a slow model may take longer than the budget).
+    every model has at least ``min_samples`` (a slow model may exceed the time).
     """
 
     threads: int = 1
@@ -68,13 +68,13 @@ class Plan:
     seed: int = 0
     warmup_max_runs: int = 500
     warmup_max_seconds: float = 3.0
-    cpus: tuple[int, ...] = ()  # run on these processors only; empty: on any
-    rest_ms: float = 0.0  # pause after every round, against heat; counts for ``seconds``
+    cpus: tuple[int, ...] = ()  # processors to run on; empty: any
+    rest_ms: float = 0.0  # pause after every round, against heat; included in ``seconds``
 
 
 @dataclass
-class Samples:
-    """Times of one model, nanoseconds, in the order taken."""
+class LatencySamples:
+    """Times of one model in the order taken, nanoseconds."""
 
     invoke: list[int] = field(default_factory=list)
     end_to_end: list[int] = field(default_factory=list)
@@ -84,7 +84,7 @@ class Samples:
 
 @dataclass
 class Conduct:
-    """How the times were taken; the fields of ``LatencyRun`` in ``benchmark/result.py``, which explains them."""
+    """Conditions of the measurement: the fields of ``LatencyRun`` in ``benchmark/result.py``, see there."""
 
     threads: int
     seed: int
@@ -103,7 +103,7 @@ class Conduct:
 
 
 def timer_overhead_ns(clock: Clock = time.perf_counter_ns, repeats: int = 10_000) -> float:
-    """Median time of measuring nothing, with the very statement the loop uses."""
+    """Return the median time of an empty measurement, taken with the same statement as the loop's."""
     times = []
     for _ in range(repeats):
         start = clock()
@@ -113,7 +113,7 @@ def timer_overhead_ns(clock: Clock = time.perf_counter_ns, repeats: int = 10_000
 
 @contextmanager
 def no_garbage() -> Iterator[None]:
-    """Collect garbage now and not again inside: a collection in a timed section is not the model's."""
+    """Collect garbage now and not inside the block, where it would be timed as the model's."""
     was = gc.isenabled()
     gc.collect()
     gc.disable()
@@ -133,10 +133,10 @@ def _block(runner: Runner, count: int, into: list[int], clock: Clock) -> None:
 
 
 def warm_up(runner: Runner, plan: Plan, clock: Clock = time.perf_counter_ns) -> tuple[int, bool]:
-    """Infer until stable: the medians of two successive groups of 10 runs differ by less than 2 %.
+    """Infer until the medians of two successive groups of 10 runs differ by less than 2 %.
 
     Returns:
-        (runs made, whether it became stable before ``plan.warmup_max_runs`` or ``..._seconds``).
+        (number of runs, whether the time settled within ``plan.warmup_max_runs`` and ``..._seconds``).
     """
     begun = clock()
     before: float | None = None
@@ -152,7 +152,7 @@ def warm_up(runner: Runner, plan: Plan, clock: Clock = time.perf_counter_ns) -> 
     return runs, False
 
 
-def _turn(runner: Runner, pixels: np.ndarray, samples: Samples, plan: Plan, clock: Clock) -> None:
+def _turn(runner: Runner, pixels: np.ndarray, samples: LatencySamples, plan: Plan, clock: Clock) -> None:
     runner.prepare(pixels)
     runner.invoke()
     _block(runner, plan.block, samples.invoke, clock)
@@ -164,7 +164,7 @@ def _turn(runner: Runner, pixels: np.ndarray, samples: Samples, plan: Plan, cloc
 
 
 def _control(runner: Runner, plan: Plan, clock: Clock) -> float:
-    """Median of a stretch long enough not to sit inside one hiccup: 5 blocks and 0.25 s at least."""
+    """Return the median of at least 5 blocks and 0.25 s, so that one hiccup does not decide it."""
     runner.invoke()
     times: list[int] = []
     begun = clock()
@@ -186,25 +186,25 @@ def interleave(
     plan: Plan,
     clock: Clock = time.perf_counter_ns,
     show: Callable[[float], None] = lambda share: None,
-) -> tuple[dict[str, Samples], Conduct]:
+) -> tuple[dict[str, LatencySamples], Conduct]:
     """Time all ``runners`` in turns.
 
     Args:
-        runners: name to model; the first one is measured alone before and after the rounds,
-            and the ratio of the two medians is the drift.
-        pixels: uint8 [N, H, W, 3], N >= 1; the turns go through the images one at a time.
-        plan: see :class:`Plan`.
-        show: called between turns with the share done, 0..1.
-        clock: nanoseconds; replaced in tests.
+        runners: Name to model. The first one is measured alone before and after the rounds;
+            the ratio of the two medians is the drift.
+        pixels: uint8 [N, H, W, 3], N >= 1; each round uses the next image.
+        plan: See :class:`Plan`.
+        clock: Nanoseconds; replaced in tests.
+        show: Called between turns with the share done, 0..1.
 
     Returns:
-        the samples of each runner, and how they were taken.
+        The samples of each runner, and the conditions of the measurement.
     """
     if not runners:
         raise ValueError("no runner to time")
     rng = np.random.default_rng(plan.seed)
     names = list(runners)
-    samples = {name: Samples() for name in names}
+    samples = {name: LatencySamples() for name in names}
     load_before, vitals_before = _load(), vital_signs()
     overhead = timer_overhead_ns(clock)
     for name in names:

@@ -1,4 +1,4 @@
-"""Files that are whole or absent: written under a temporary name, then renamed."""
+"""Write files atomically, under a temporary name that is renamed at the end, and read them with clear errors."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ __all__ = [
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; rename it to ``path`` on success, delete it on error.
 
-    A device or a pipe (``/dev/stdout``, ``/dev/null``) is yielded itself: renaming would put a file in its place.
+    A device or a pipe (``/dev/stdout``, ``/dev/null``) is yielded itself, because renaming would replace it by a file.
 
     Raises:
-        OSError: it cannot be written; ``filename`` is ``path``, not the temporary name.
+        OSError: the file cannot be written; ``filename`` is ``path``, not the temporary name.
 
     Example:
         >>> with atomic_path("model.tflite") as temporary:
@@ -47,14 +47,14 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         return
     with named_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        # The suffix stays: some writers choose their format by it.
+        # Keep the suffix: some writers choose the format by it.
         handle, name = tempfile.mkstemp(prefix=f".{path.stem[:100]}-", suffix=path.suffix, dir=path.parent)
     os.close(handle)
     temporary = Path(name)
     try:
         with named_errors(path, temporary):
             yield temporary
-            # mkstemp makes private files; what we hand out is as readable as any other output.
+            # mkstemp makes private files; outputs should be as readable as any other file.
             temporary.chmod(0o666 & ~_umask())
             os.replace(temporary, path)
     finally:
@@ -63,13 +63,13 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 def _is_stream(path: Path) -> bool:
     if str(path).startswith(("/dev/fd/", "/proc/")) or str(path) in ("/dev/stdout", "/dev/stderr"):
-        return True  # a file only where the shell sent it into one
+        return True  # a file only if the shell redirected it to one
     return path.exists() and not path.is_file() and not path.is_dir()
 
 
 @contextmanager
 def named_errors(path: Path, temporary: Path | None = None) -> Iterator[None]:
-    """Errors of writing name the file that was to be written: a full disk is told by write(), which knows none."""
+    """Put the name of the output file into errors of writing it; the error of a full disk has no name."""
     try:
         yield
     except OSError as error:
@@ -80,7 +80,7 @@ def named_errors(path: Path, temporary: Path | None = None) -> Iterator[None]:
 
 @contextmanager
 def atomic_dir(path: str | Path) -> Iterator[Path]:
-    """The same for a folder: an existing ``path`` is replaced only once the new one is whole."""
+    """Do the same for a folder: an existing ``path`` is replaced only when the new one is complete."""
     path = Path(path)
     with named_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -100,15 +100,15 @@ def atomic_dir(path: str | Path) -> Iterator[Path]:
 
 
 def check_output(path: Path | None, inputs: Iterable[Path] = ()) -> None:
-    """Refuse an output that cannot be written, or would overwrite what it is made from, before the work, not after.
+    """Refuse, before any work, an output that cannot be written or would overwrite an input.
 
     Args:
-        path: of a file to write; None: none.
-        inputs: files and folders that are read.
+        path: File to be written, or None.
+        inputs: Files and folders that are read.
 
     Raises:
-        UsageFailure: a folder, one of the inputs, or in one of them.
-        Failure: a part of its path is a file, or is not to be written to.
+        UsageFailure: ``path`` is a folder, an input, or inside an input.
+        Failure: a parent is a file or is not writable.
     """
     if path is None:
         return
@@ -117,22 +117,22 @@ def check_output(path: Path | None, inputs: Iterable[Path] = ()) -> None:
     target = path.resolve()
     for source in inputs:
         if target == source.resolve():
-            raise UsageFailure(f"{path}: is what is read, and would be overwritten", "write it elsewhere")
+            raise UsageFailure(f"{path}: is an input, and would be overwritten", "write it elsewhere")
         if source.is_dir() and target.is_relative_to(source.resolve()):
-            raise UsageFailure(f"{path}: lies in {source}, which must stay as it was made", "write it elsewhere")
+            raise UsageFailure(f"{path}: lies in {source}, which must not change", "write it elsewhere")
     _check_parent(target)
 
 
 def check_output_folder(path: Path) -> None:
-    """The same for a folder that is to be written whole.
+    """Do the same for a folder that is written as a whole.
 
     Raises:
-        UsageFailure: it is the current folder, or holds it.
-        Failure: a part of its path is a file, or is not to be written to.
+        UsageFailure: it is the current folder, or contains it.
+        Failure: a parent is a file or is not writable.
     """
     target = path.resolve()
     if Path.cwd().resolve().is_relative_to(target):
-        raise UsageFailure(f"{path}: is the current folder or holds it", "name a new folder, such as runs/new")
+        raise UsageFailure(f"{path}: is the current folder or contains it", "name a new folder, such as runs/new")
     _check_parent(target)
 
 
@@ -141,31 +141,31 @@ def _check_parent(target: Path) -> None:
     if not parent.is_dir():
         raise Failure(f"{parent}: not a folder", "choose another place to write to")
     if not _is_stream(target) and not os.access(parent, os.W_OK | os.X_OK):
-        raise Failure(f"{parent}: may not be written to", "check its permissions, or choose another place")
+        raise Failure(f"{parent}: not writable", "check its permissions, or choose another place")
 
 
 def write_json(path: str | Path, value: Any) -> None:
-    """Write ``value`` as indented UTF-8 JSON, atomically. NaN and infinity are refused (ValueError)."""
+    """Write ``value`` atomically as indented UTF-8 JSON. NaN and infinity raise ValueError."""
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
     with atomic_path(path) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
 
 
 def require_file(path: Path, cure: str) -> None:
-    """One line where ``path`` is no file to read.
+    """Check that ``path`` is a file.
 
     Raises:
-        Failure: nothing is there, or a folder.
+        Failure: it does not exist, or is a folder.
     """
     if not path.is_file():
         raise Failure(f"{path}: {'a folder, not a file' if path.is_dir() else 'no such file'}", cure)
 
 
 def read_json(path: str | Path) -> Any:
-    """Read JSON.
+    """Read a JSON file.
 
     Raises:
-        Failure: the file is missing, unreadable or not JSON.
+        Failure: the file is missing or not JSON.
     """
     path = Path(path)
     try:
@@ -173,18 +173,18 @@ def read_json(path: str | Path) -> Any:
     except FileNotFoundError:
         raise Failure(f"{path}: no such file", "check the path") from None
     except (ValueError, RecursionError) as error:
-        raise Failure(f"{path}: not valid JSON: {error}", "the file is damaged: make it again") from None
+        raise Failure(f"{path}: not valid JSON: {error}", "the file is damaged: create it again") from None
 
 
 def _parse_int(text: str) -> int:
-    # Arithmetic with integers beyond the range of floats raises OverflowError wherever they get to.
+    # Integers beyond the range of floats raise OverflowError in arithmetic later on.
     if len(text) > 100:
         raise ValueError(f"a number of {len(text)} digits")
     return int(text)
 
 
 def sha256_file(path: str | Path) -> str:
-    """SHA-256 of a file's content as 64 hex digits."""
+    """Return the SHA-256 of a file as 64 hex digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

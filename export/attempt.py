@@ -1,8 +1,9 @@
-"""One target: built, by the repairs asked for, and compared with PyTorch."""
+"""Build one target with the repairs asked for, and compare the file with PyTorch."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,16 @@ from distill.console import Failure, note, warn
 from distill.files import sha256_file
 from export.bundle.runtime import open_file
 from export.bundle.schema import FineTuning, Licence, Tolerance, Variant
+from export.cache import foreign_code
 from export.check import check_embeddings, reference_embeddings, why_failed
-from export.int8.layer_errors import LayerError, compare_layers
-from export.int8.repair.methods import AUTO, METHODS, QatSettings, is_trained, methods_of, without_training
-from export.samples.calibration import CalibrationImages, Samples, plain_text
-from export.targets import Built, Job, Target
+from export.int8.layer_errors import LayerError
+from export.int8.repair.methods import AUTO, METHODS, is_trained, methods_of, steps_of, without_training
+from export.int8.repair.settings import QatSettings
+from export.job import BuiltFile, Job
+from export.samples.calibration import CalibrationImages, ExportSamples, plain_text
+from export.targets import Target
 
-__all__ = ["REPAIR_MEAN_COSINE", "Options", "Outcome", "attempt", "built_file"]
+__all__ = ["REPAIR_MEAN_COSINE", "ExportOptions", "TargetResult", "attempt", "built_file"]
 
 REPAIR_IMAGES = 64  # calibration images by which --repair auto chooses
 # What auto aims at besides the tolerance: at a mean cosine of 0.977 and 0.991 Recall@1 fell by about a point, at
@@ -28,8 +32,27 @@ REPAIR_MEAN_COSINE = 0.995
 
 
 @dataclass(frozen=True)
-class Options:
-    """What the user chose besides the checkpoint."""
+class ExportOptions:
+    """Options of ``distill-export run`` besides the checkpoint and the output folder.
+
+    Attributes:
+        target, quantize, io: which targets to build, see :func:`~export.targets.select_targets`.
+        calibration_data: data spec; ``None``: the train part of the checkpoint's own data.
+        calibration_images: number of calibration images.
+        seed: of the choice of images.
+        tolerances: limits by variant name or precision, in place of the targets' own.
+        name: name in the bundle; empty: the checkpoint folder's.
+        licence: recorded in the bundle.
+        overwrite: replace an existing bundle.
+        debug: show tracebacks and the messages of converters.
+        repair: a name of :data:`~export.int8.repair.methods.METHODS`, or ``"auto"``.
+        calibration_range: rule for the ranges of int8 activations.
+        exclude_layers: layers that stay float32, a number or names.
+        qat: settings of quantization-aware training.
+        debug_layers: folder for the layer comparison; ``None``: no comparison.
+        cache_dir: folder of built files; ``None``: ``cache`` beside the bundle.
+        use_cache: whether to read and write that folder.
+    """
 
     target: str = "all"
     quantize: str = "none,int8"
@@ -47,59 +70,62 @@ class Options:
     exclude_layers: str = ""
     qat: QatSettings = QatSettings()
     debug_layers: Path | None = None
-    cache_dir: Path | None = None  # None: "cache" beside the bundle
+    cache_dir: Path | None = None
     use_cache: bool = True
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """One target's fate: ``passed``; ``failed`` its check; ``broken``: no file came out."""
+class TargetResult:
+    """Result of one target: ``passed``; ``failed`` its check; ``broken``: no file was built.
+
+    Attributes:
+        target: the row of the registry.
+        variant: description of the file; ``None`` if broken.
+        expected: golden embeddings of this variant, float32 ``[N, D]``.
+        problem: what is wrong; empty if passed.
+        seconds: time of building alone.
+        layers: the layer comparison, if asked for.
+    """
 
     target: Target
     variant: Variant | None
-    expected: np.ndarray | None  # golden embeddings of this variant
+    expected: np.ndarray | None
     problem: str = ""
-    seconds: float = 0.0  # of the building alone
+    seconds: float = 0.0
     layers: tuple[LayerError, ...] = ()
 
     @property
     def state(self) -> str:
-        """One of passed, failed, broken."""
+        """``"passed"``, ``"failed"`` or ``"broken"``."""
         if self.variant is None:
             return "broken"
         return "failed" if self.problem else "passed"
 
 
 def built_file(scratch: Path, target: Target, method: str) -> Path:
-    """Where the file of a target lies until it is packed."""
+    """Return where the file of a target lies until the bundle is packed."""
     return scratch / "out" / method.replace("+", "-") / f"{target.name}.{target.suffix}"
 
 
-def attempt(target: Target, job: Job, samples: Samples, reference: np.ndarray, options: Options) -> Outcome:
-    """Build one target and compare it with PyTorch; whatever breaks, the other targets go on.
+def attempt(
+    target: Target, job: Job, samples: ExportSamples, reference: np.ndarray, options: ExportOptions
+) -> TargetResult:
+    """Build one target and compare it with PyTorch. A failure is a result: the other targets go on.
 
     Args:
-        target: the row of the table.
-        job: what builders draw on.
+        target: the row of the registry.
+        job: inputs of the builders.
         samples: calibration, check and golden images.
         reference: PyTorch's embeddings of the check images, float32 ``[M, D]``.
         options: what the user chose.
 
     Raises:
-        OSError, MemoryError: this machine's trouble.
+        OSError, MemoryError: problems of this machine, which would hit the other targets too.
     """
     started = time.perf_counter()
     chosen = options.tolerances or {}
     tolerance = chosen.get(target.name) or chosen.get(target.precision) or target.tolerance
-    # By auto's choice the tolerance has a say in what is built.
-    auto = [tolerance.model_dump(), REPAIR_MEAN_COSINE] if options.repair == AUTO else []
-    made_from: dict[str, Any] = {"target": target.name}
-    if target.needs_calibration:
-        calibration = list(samples.record.pixels_sha256) if samples.record else []
-        made_from |= {"range": str(job.rule), "exclude": str(job.exclusion)}
-        made_from |= {"repair": options.repair, "auto": auto, "calibration": calibration}
-        if is_trained(options.repair) and job.training:
-            made_from |= {"qat": asdict(options.qat), "training": job.training.fingerprint}
+    made_from = _made_from(target, job, samples, tolerance, options)
     try:
         path, variant = _take(target, job, made_from)
         kept = variant is not None
@@ -108,54 +134,72 @@ def attempt(target: Target, job: Job, samples: Samples, reference: np.ndarray, o
         seconds = time.perf_counter() - started
         runner = open_file(path, variant, job.preprocessing)
         embeddings, golden = runner.embed(samples.check_pixels), runner.embed(samples.golden.pixels)
-        layers = _layers(target, job, path, samples) if options.debug_layers else ()
+        layers = _compare_layers(target, job, path, variant.repair, samples) if options.debug_layers else ()
     except Failure as failure:
-        return Outcome(target, None, None, str(failure))
+        return TargetResult(target, None, None, str(failure))
     except (OSError, MemoryError):
-        raise  # this machine's trouble, not this target's
-    except Exception as error:  # converters raise all kinds of types; the other targets go on
+        raise
+    except Exception as error:  # converters raise all kinds of types
         if options.debug:
             raise
         first = (str(error).strip().splitlines() or [""])[0]
-        return Outcome(target, None, None, f"{type(error).__name__}: {first} (run again with --debug and report it)")
+        problem = f"{type(error).__name__}: {first} (run again with --debug and report it)"
+        return TargetResult(target, None, None, problem)
     check = check_embeddings(reference, embeddings, tolerance, samples.data)
     if job.cache and check.passed and not kept:
         job.cache.keep(made_from, path, variant)
     variant = variant.model_copy(update={"check": check})
-    return Outcome(target, variant, np.nan_to_num(golden), why_failed(check), seconds, layers)
+    return TargetResult(target, variant, np.nan_to_num(golden), why_failed(check), seconds, layers)
+
+
+def _made_from(
+    target: Target, job: Job, samples: ExportSamples, tolerance: Tolerance, options: ExportOptions
+) -> dict[str, Any]:
+    """Return everything besides checkpoint, libraries and this package that decides what is built: the cache's key."""
+    made_from: dict[str, Any] = {"target": target.name} | foreign_code(target.build)
+    if not target.needs_calibration:
+        return made_from
+    # Under auto the tolerance has a say in what is built.
+    auto = [tolerance.model_dump(), REPAIR_MEAN_COSINE] if options.repair == AUTO else []
+    calibration = list(samples.record.pixels_sha256) if samples.record else []
+    made_from |= {"range": str(job.rule), "exclude": str(job.exclusion)}
+    made_from |= {"repair": options.repair, "auto": auto, "calibration": calibration}
+    if foreign := [code for step in steps_of(options.repair) if (code := foreign_code(step))]:
+        made_from["repair_code"] = foreign
+    if is_trained(options.repair) and job.training:
+        made_from |= {"qat": asdict(options.qat), "training": job.training.fingerprint}
+    return made_from
 
 
 def _take(target: Target, job: Job, made_from: dict[str, Any]) -> tuple[Path, Variant | None]:
-    """The file of an earlier export, put where a built one would lie."""
+    """Take the file of an earlier export and put it where a built one would lie."""
     path = built_file(job.scratch, target, "none")
     variant = job.cache.take(made_from, path) if job.cache else None
     if variant is None:
         return path, None
     note(f"{target.name}: as built before")
-    job.repair = variant.repair
     place = built_file(job.scratch, target, variant.repair)
     place.parent.mkdir(parents=True, exist_ok=True)
     path.replace(place)
     return place, variant
 
 
-def _build(target: Target, job: Job, tolerance: Tolerance, options: Options) -> tuple[Path, Variant]:
-    """Build by the repairs asked for and take the first that is good enough on calibration images.
+def _build(target: Target, job: Job, tolerance: Tolerance, options: ExportOptions) -> tuple[Path, Variant]:
+    """Build with each repair asked for, and return the first file that is good enough on calibration images.
 
-    Good enough: within the tolerance, mean cosine at least ``REPAIR_MEAN_COSINE``. If none is, the
-    one with the highest mean cosine is taken. The check images have no say: they judge the result.
+    Good enough: within the tolerance, and a mean cosine of at least ``REPAIR_MEAN_COSINE``. If none is, return the
+    one with the highest mean cosine. The check images have no part in the choice: they judge the result.
     """
-    methods = methods_of(options.repair) if target.needs_calibration else ("none",)
-    if target.scheme.activations != "int8":  # training simulates int8; other schemes get the rest of the repair
-        methods = tuple(dict.fromkeys(without_training(method) for method in methods))
-    tried: list[tuple[float, str, Path, Variant]] = []
+    methods: Sequence[str] = methods_of(options.repair) if target.needs_calibration else ("none",)
+    if not target.trainable:
+        methods = list(dict.fromkeys(without_training(method) for method in methods))
+    tried: list[tuple[float, Path, Variant]] = []
     for method in methods:
         note(f"building {target.name}" + ("" if method == "none" else f", repair {method}"))
-        job.repair = method
         path = built_file(job.scratch, target, method)
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            variant = _describe(target, target.build(job, path), path, method, job)
+            variant = _describe(target, target.build_file(job, path, method), path, method, job)
         except Failure as failure:
             if not tried or not METHODS[method].trained:
                 raise
@@ -163,17 +207,17 @@ def _build(target: Target, job: Job, tolerance: Tolerance, options: Options) -> 
             continue
         if len(methods) == 1:
             return path, variant
-        pixels = job.calibration.pixels[:REPAIR_IMAGES]
+        pixels = job.images.pixels[:REPAIR_IMAGES]
         wanted = reference_embeddings(job.model, pixels, job.preprocessing)
         check = check_embeddings(wanted, open_file(path, variant, job.preprocessing).embed(pixels), tolerance, "")
-        tried.append((check.mean_cosine, method, path, variant))
+        tried.append((check.mean_cosine, path, variant))
         if check.passed and check.mean_cosine >= REPAIR_MEAN_COSINE:
             return path, variant
-    _, job.repair, path, variant = max(tried, key=lambda row: row[0])
+    _, path, variant = max(tried, key=lambda row: row[0])
     return path, variant
 
 
-def _describe(target: Target, built: Built, path: Path, method: str, job: Job) -> Variant:
+def _describe(target: Target, built: BuiltFile, path: Path, method: str, job: Job) -> Variant:
     trained = METHODS[method].trained
     return Variant(
         name=target.name,
@@ -190,24 +234,27 @@ def _describe(target: Target, built: Built, path: Path, method: str, job: Job) -
         in_float=built.in_float,
         recipe=built.recipe,
         repair=method,
-        fine_tuning=_fine_tuning(job) if trained else None,
+        fine_tuning=_fine_tuning(job, method) if trained else None,
     )
 
 
-def _fine_tuning(job: Job) -> FineTuning:
-    before, after = job.repaired().cosines
-    images = job.training.images
+def _fine_tuning(job: Job, method: str) -> FineTuning | None:
+    cosines = job.repaired(method).cosines
+    if cosines is None or job.training is None or job.qat is None:
+        return None
     return FineTuning(
-        data=plain_text(images.spec),
+        data=plain_text(job.training.images.spec),
         images=len(job.training),
-        cosine_before=before,
-        cosine_after=after,
+        cosine_before=cosines[0],
+        cosine_after=cosines[1],
         **asdict(job.qat),
     )
 
 
-def _layers(target: Target, job: Job, path: Path, samples: Samples) -> tuple[LayerError, ...]:
-    if target.format != "tflite" or not target.needs_calibration:
+def _compare_layers(
+    target: Target, job: Job, path: Path, method: str, samples: ExportSamples
+) -> tuple[LayerError, ...]:
+    if target.compare_layers is None:
         return ()
     images = CalibrationImages(samples.check_pixels, job.preprocessing, marked=False)
-    return tuple(compare_layers(path.read_bytes(), job.repaired().exact, images.scaled()))
+    return tuple(target.compare_layers(path.read_bytes(), job.repaired(method).exact, images.scaled()))

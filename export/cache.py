@@ -1,8 +1,8 @@
-"""Files that an earlier export built from the very same things are taken again; their check is not.
+"""Cache of built files: a second export of the same checkpoint takes the files of the first and checks them again.
 
-The key is everything that a builder draws on: the checkpoint's id, the target, for int8 the calibration
-pixels and the repair, the versions of the libraries and the text of this package. An entry is a folder with the file
-and what was said of it; only files that passed their check are kept.
+The key covers everything that a builder uses: the checkpoint's id, the target, for int8 the calibration
+pixels and the repair, the versions of the libraries and the source text of this package. An entry is a folder with
+the file and its description; only files that passed their check are kept.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import hashlib
 import json
 import os
 import shutil
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -22,7 +24,7 @@ from distill.console import Failure
 from distill.files import atomic_dir, read_json, sha256_file, write_json
 from export.bundle.schema import Variant
 
-__all__ = ["MOST_ENTRIES", "BuildCache", "code_hash"]
+__all__ = ["MOST_ENTRIES", "BuildCache", "code_hash", "foreign_code"]
 
 MOST_ENTRIES = 64  # about a megabyte each
 _FACTS = "variant.json"
@@ -30,22 +32,22 @@ _FACTS = "variant.json"
 
 @dataclass(frozen=True)
 class BuildCache:
-    """Built files by what they were built from.
+    """A folder of built files, found by what they were built from.
 
     Args:
-        folder: where entries lie; made when the first is kept.
-        base: what all targets of this export share; JSON.
+        folder: folder of the entries; created with the first.
+        base: the part of the key that all targets of this export share; JSON.
     """
 
     folder: Path
     base: dict[str, Any]
 
     def take(self, what: dict[str, Any], path: Path) -> Variant | None:
-        """Copy the file to ``path`` and say what it is; ``None`` where there is none, or it is damaged.
+        """Copy a file to ``path`` and return its description; ``None`` if there is none, or it is damaged.
 
         Args:
-            what: what this target was built from, besides ``base``.
-            path: where the file goes; its folder is made.
+            what: the rest of the key: what this target is built from.
+            path: where the file goes; its folder is created.
         """
         entry = self._entry(what)
         try:
@@ -54,18 +56,18 @@ class BuildCache:
                 return None
             path.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(entry / path.name, path)
-            os.utime(entry)  # used: the last to go
+            os.utime(entry)  # just used, so the last to be deleted
         except (Failure, ValidationError, OSError):
             return None
         return variant
 
     def keep(self, what: dict[str, Any], path: Path, variant: Variant) -> None:
-        """Keep a built file. A cache that cannot be written is no reason to fail."""
+        """Keep a built file. A cache that cannot be written is not an error."""
         try:
             with atomic_dir(self._entry(what)) as temporary:
                 shutil.copyfile(path, temporary / path.name)
                 write_json(temporary / _FACTS, variant.model_dump(mode="json", exclude={"check"}))
-            self._forget()
+            self._delete_oldest()
         except OSError:
             return
 
@@ -73,7 +75,7 @@ class BuildCache:
         text = json.dumps([self.base, what], sort_keys=True)
         return self.folder / f"export-{hashlib.sha256(text.encode()).hexdigest()[:32]}"
 
-    def _forget(self) -> None:
+    def _delete_oldest(self) -> None:
         entries = sorted(self.folder.glob("export-*"), key=lambda entry: entry.stat().st_mtime, reverse=True)
         for entry in entries[MOST_ENTRIES:]:
             shutil.rmtree(entry, ignore_errors=True)
@@ -81,9 +83,18 @@ class BuildCache:
 
 @cache
 def code_hash() -> str:
-    """SHA-256 over the Python files of this package: a changed builder makes other files."""
+    """Return the SHA-256 of the Python files of this package: a changed builder makes other files."""
     digest = hashlib.sha256()
     root = Path(__file__).parent
     for path in sorted(root.rglob("*.py")):
         digest.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()
+
+
+def foreign_code(function: Callable[..., Any]) -> dict[str, str]:
+    """Return the key's part for a builder or repair step outside this package: its file's SHA-256, not in ``code_hash``."""
+    name = function.__module__
+    file = getattr(sys.modules.get(name), "__file__", None)
+    if name.partition(".")[0] == "export" or file is None:
+        return {}
+    return {"builder": sha256_file(Path(file))}

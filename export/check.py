@@ -1,4 +1,4 @@
-"""Does a converted file still say what the PyTorch model says?"""
+"""Compare the embeddings of a converted file with those of PyTorch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["check_embeddings", "cosines", "parse_tolerances", "reference_embeddi
 
 
 def reference_embeddings(model: Embedder, pixels: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
-    """What PyTorch says: uint8 ``[N, H, W, 3]`` to float32 ``[N, D]``, unit rows."""
+    """Compute PyTorch's embeddings: uint8 ``[N, H, W, 3]`` to float32 ``[N, D]``, unit rows."""
     import torch
 
     rows = []
@@ -29,15 +29,15 @@ def reference_embeddings(model: Embedder, pixels: np.ndarray, preprocessing: Pre
     return np.concatenate(rows)
 
 
-def cosines(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Cosine of each row pair, in float64; 0 where a row is zero."""
-    one, other = one.astype(np.float64), other.astype(np.float64)
-    lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
-    return np.clip((one * other).sum(axis=1) / np.maximum(lengths, 1e-12), -1, 1)
+def cosines(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Compute the cosine of each pair of rows, in float64; 0 where a row is zero."""
+    first, second = first.astype(np.float64), second.astype(np.float64)
+    lengths = np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1)
+    return np.clip((first * second).sum(axis=1) / np.maximum(lengths, 1e-12), -1, 1)
 
 
 def check_embeddings(expected: np.ndarray, got: np.ndarray, tolerance: Tolerance, data: str) -> Check:
-    """Compare ``[N, D]`` with ``[N, D]``. Values that are not finite count as cosine -1, difference 2."""
+    """Compare embeddings ``[N, D]`` with the expected ones. Values that are not finite count as cosine -1, difference 2."""
     finite = np.isfinite(got).all()
     values = cosines(expected, got) if finite else np.full(len(expected), -1.0)
     largest = float(np.abs(expected - got).max()) if finite else 2.0
@@ -54,7 +54,7 @@ def check_embeddings(expected: np.ndarray, got: np.ndarray, tolerance: Tolerance
 
 
 def why_failed(check: Check) -> str:
-    """The first limit that the check broke, with its number; empty where it passed."""
+    """Return the first limit that the check exceeded, with the value; empty if it passed."""
     limits = check.tolerance
     if limits.max_abs_diff is not None and check.max_abs_diff > limits.max_abs_diff:
         return f"largest difference {check.max_abs_diff:.2g} is above {limits.max_abs_diff:g}"
@@ -66,11 +66,11 @@ def why_failed(check: Check) -> str:
 
 
 def parse_tolerances(texts: list[str], known: list[str]) -> dict[str, Tolerance]:
-    """``--tolerance NAME=COSINE``: the smallest cosine allowed for one variant, or one precision.
+    """Parse ``--tolerance NAME=COSINE``: the smallest cosine allowed for one variant, or one precision.
 
     Args:
         texts: e.g. ``["int8=0.85", "onnx-int8=0.8"]``.
-        known: variant names and precisions that may be named.
+        known: names of variants and precisions.
 
     Raises:
         UsageFailure: not of this form, an unknown name, or a cosine outside 0..1.

@@ -1,26 +1,27 @@
-"""``distill-export``: checkpoint to bundle, and a look into bundles."""
+"""``distill-export``: turn a checkpoint into a bundle, and look into bundles."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from distill.console import DebugOption, Failure, JsonOption, UsageFailure, make_app, note, run_app
 from distill.files import check_output, check_output_folder
-from export.int8.repair.methods import QatSettings
+from export.int8.repair.settings import QatSettings
 
 if TYPE_CHECKING:
-    from export.attempt import Outcome
+    from export.attempt import TargetResult
 
 __all__ = ["app", "main"]
 
 HELP = """
-Turn a checkpoint into a **bundle**: a folder with model files for a phone and all that an app
-must know to use them (docs/bundle.md).
+Turn a checkpoint into a **bundle**: a folder with model files for a phone and everything that an app
+needs to use them (docs/bundle.md).
 
 Examples:
 
@@ -35,31 +36,26 @@ Examples:
 RUN_HELP = """
 Export a checkpoint and check every file against PyTorch.
 
-Every variant is compared with PyTorch on images that took no part in calibration. If one is out
-of tolerance the command ends with exit code 1, OUT is left untouched, and the files go to
+Every variant is compared with PyTorch on images that were not used for calibration. If one is out
+of tolerance, the command ends with exit code 1, OUT is left untouched, and the files go to
 OUT.failed for inspection.
 
-What to take (measured with scripts/benchmarks/export_latency.py on x86-64 with VNNI and AMX, one thread,
-MobileNet-0.25 at 224 pixels; other processors rank otherwise: measure on yours, with distill-bench):
+Which options to choose (measured with scripts/benchmarks/export_latency.py on x86-64 with VNNI and AMX, one
+thread, MobileNet-0.25 at 224 pixels; other processors rank differently: measure on yours, with distill-bench):
 
-- **int8**, full integer, int8 input and output: the smallest file (335 kB). There it took 1.26 times
-  float32's time.
-- **--repair cle+bias** where int8 loses: on birds it took Recall@1 from 1.0 points below PyTorch to
-  0.1 (docs/quantization.md), in seconds; the file's size and speed stay the same.
+- **--repair cle+bias** if int8 loses accuracy: on birds it took Recall@1 from 1.0 points below PyTorch to
+  0.1 (docs/quantization.md), in seconds; size and speed of the file stay the same.
 - **--repair qat** trains the rounded network against its own float embeddings: no labels, a minute or two.
-  Best after the others: **cle+bias+qat**. **auto** takes the first of none, cle, bias, cle+bias,
+  It works best after the others: **cle+bias+qat**. **auto** takes the first of none, cle, bias, cle+bias,
   cle+bias+qat that is good enough.
-- **--io** chooses what an int8 file takes and gives. int8 costs nothing: with mean = std = 128 the
-  input is pixel - 128. MediaPipe and the TFLite Task Library refuse it; they take float32 (1.06
-  times int8's time) or uint8 (a QUANTIZE operator more at each end: 1.12 times).
-- dynamic-range quantization took 1.2 times float32's time and rounds the weights all the same. Not offered.
-- **--exclude-layers 1** keeps the layer in float that int8 hurts most; **--calibration-range** cuts outliers
-  off the ranges of activations (docs/quantization.md).
-- **float16** halves the file; arithmetic stays float32, and so does the speed.
-- **int16x8** (int8 weights, 16-bit activations) is for accelerators: on a CPU TFLite runs it without
-  XNNPACK, about 60 times slower than int8 (scripts/benchmarks/quantization_choices.py).
-- All of it is for mobilenet_v1_*, timm:mobilenetv2_* and timm's *efficientnet_lite*. Other networks go to
-  TFLite (none, int8) with the extra generic, without repair and --exclude-layers.
+- **--io** chooses the input and output type of an int8 file. int8 costs nothing: with mean = std = 128 the
+  input is pixel - 128. MediaPipe and the TFLite Task Library refuse it; they accept float32 (1.06
+  times int8's time) or uint8 (one more QUANTIZE operator at each end: 1.12 times).
+- Dynamic-range quantization took 1.2 times float32's time and rounds the weights just as much. Not offered.
+- **--exclude-layers 1** keeps the layer that int8 hurts most in float; **--calibration-range** clips outliers
+  of the activations (docs/quantization.md).
+- Folded networks (`mobilenet_v1_*`, `timm:mobilenetv2_*` and timm's `*efficientnet_lite*`) have all of these options.
+  Other networks go to TFLite (none, int8) with the extra generic, without repair and --exclude-layers.
 
 Examples:
 
@@ -85,93 +81,105 @@ QAT = QatSettings()
 app = make_app(HELP, default_command="run")
 
 
-@app.command(help=RUN_HELP)
+class _RunCommand(TyperCommand):
+    """Completes the help with what the registries of formats and targets know, when it is asked for."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        from export.option_help import option_help, schemes_help
+
+        helps = option_help()
+        for parameter in self.params:
+            if parameter.name in helps:
+                parameter.help = helps[parameter.name]  # type: ignore[attr-defined]
+        text, examples, rest = RUN_HELP.partition("Examples:")
+        self.help = f"{text}Schemes:\n\n{schemes_help()}\n\n{examples}{rest}"
+        super().format_help(ctx, formatter)
+
+
+@app.command(help=RUN_HELP, cls=_RunCommand)
 def run(
     checkpoint: Annotated[Path, typer.Argument(metavar="DIR", help="Checkpoint folder of distill-train.")],
     out: Annotated[Path, typer.Option("--out", metavar="BUNDLE", help="Folder to write.")],
-    target: Annotated[
-        str, typer.Option(help="tflite, onnx, executorch (only by name), all, or several with commas.")
-    ] = "all",
-    quantize: Annotated[
-        str, typer.Option(help="none, float16, int8, int16x8, all, or several with commas.")
-    ] = "none,int8",
-    io: Annotated[
-        str,
-        typer.Option(
-            help="What quantized TFLite files take: auto (int8 for int8, float32 for int16x8), int8, uint8, "
-            "float32, int16, all."
-        ),
-    ] = "auto",
+    # export/option_help.py completes the help of the next three.
+    target: Annotated[str, typer.Option(help="Formats.")] = "all",
+    quantize: Annotated[str, typer.Option(help="Quantization schemes.")] = "none,int8",
+    io: Annotated[str, typer.Option(help="Input and output type.")] = "auto",
     calibration_data: Annotated[
         str | None,
         typer.Option(
             metavar="SPEC",
-            help="Data that sets the int8 ranges and checks the result, e.g. folder:photos. "
+            help="Images for calibration and for the check, e.g. folder:photos. "
             "Default: the train part of the checkpoint's own data.",
         ),
     ] = None,
-    calibration_images: Annotated[int, typer.Option(min=1, max=100_000, help="How many of its images.")] = 200,
-    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of the choice of images.")] = 0,
+    calibration_images: Annotated[int, typer.Option(min=1, max=100_000, help="Number of calibration images.")] = 200,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed for the choice of images.")] = 0,
     repair: Annotated[
         str,
         typer.Option(
-            help="Before int8: none, cle (equalize channels), bias (correct biases), cle+bias, qat (train with "
-            "rounding, no labels needed), cle+qat, cle+bias+qat, auto."
+            help="Before quantization: none, cle (equalize channels), bias (correct biases), cle+bias, qat (train with "
+            "rounding, without labels), cle+qat, cle+bias+qat, auto."
         ),
     ] = "none",
     qat_steps: Annotated[
-        int, typer.Option(min=1, max=1_000_000, help="Batches of 32 crops that qat trains on.")
+        int, typer.Option(min=1, max=1_000_000, help="Number of training batches of qat, 32 crops each.")
     ] = QAT.steps,
     qat_lr: Annotated[
-        float, typer.Option(min=1e-8, max=1, help="First step size of qat, relative to weights.")
+        float, typer.Option(min=1e-8, max=1, help="Initial step size of qat, relative to the weights.")
     ] = QAT.lr,
     calibration_range: Annotated[
         str,
         typer.Option(
-            metavar="RULE", help="Ranges of int8 activations: minmax, percentile:99.99 (of values within), mse."
+            metavar="RULE", help="Ranges of int8 activations: minmax, percentile:99.99 (share of values kept), mse."
         ),
     ] = "minmax",
     exclude_layers: Annotated[
         str,
         typer.Option(
             metavar="N|NAMES",
-            help="Keep these layers of int8 files in float32: the N that lose most, or names with commas.",
+            help="Layers of int8 files that stay float32: the N most sensitive ones, or names separated by commas.",
         ),
     ] = "",
     debug_layers: Annotated[
         Path | None,
-        typer.Option(metavar="FOLDER", help="Compare int8 with float layer by layer: table here, csv, svg, png there."),
+        typer.Option(
+            metavar="FOLDER",
+            help="Compare int8 with float layer by layer: print a table, write csv, svg and png to FOLDER.",
+        ),
     ] = None,
     tolerance: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=COSINE", help="Smallest cosine allowed, e.g. int8=0.9 or onnx-int8=0.8."),
+        typer.Option(
+            metavar="NAME=COSINE", help="Smallest cosine allowed, by scheme or variant, e.g. int8=0.9 or onnx-int8=0.8."
+        ),
     ] = None,
-    name: Annotated[str, typer.Option(help="Name in the bundle. Default: the checkpoint folder's.")] = "",
+    name: Annotated[str, typer.Option(help="Name in the bundle. Default: name of the checkpoint folder.")] = "",
     licence: Annotated[str, typer.Option(help="Licence of the model, recorded in the bundle.")] = "",
-    data_licence: Annotated[str, typer.Option(help="Licence of the training data, recorded.")] = "",
+    data_licence: Annotated[str, typer.Option(help="Licence of the training data, recorded in the bundle.")] = "",
     cache_dir: Annotated[
-        Path | None, typer.Option(help="Where built files are kept for the next export. Default: CACHE beside --out.")
+        Path | None, typer.Option(help="Folder of built files, reused by the next export. Default: cache beside --out.")
     ] = None,
-    no_cache: Annotated[bool, typer.Option("--no-cache", help="Build everything anew, keep nothing.")] = False,
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="Build everything again, and keep nothing.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the bundle at OUT.")] = False,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    from export.attempt import Options
+    from export.attempt import ExportOptions
     from export.bundle.schema import Licence
     from export.check import parse_tolerances
     from export.pipeline import export_bundle, failed_folder
     from export.show import export_json, print_export, write_layers
-    from export.targets import TARGETS
+    from export.targets import all_targets
 
-    known = list(dict.fromkeys([*TARGETS, *(row.precision for row in TARGETS.values())]))
+    rows = all_targets()
+    known = list(dict.fromkeys([*(row.name for row in rows), *(row.precision for row in rows)]))
     tolerances = parse_tolerances(tolerance or [], known)
     if out.resolve() == checkpoint.resolve():
-        raise UsageFailure(f"--out {out}: is the checkpoint itself", "choose another --out")
+        raise UsageFailure(f"--out {out}: is the checkpoint folder", "choose another --out")
     check_output_folder(out)
     if debug_layers:
         check_output(debug_layers / "layers.csv")
-    options = Options(
+    options = ExportOptions(
         target=target,
         quantize=quantize,
         io=io,
@@ -199,25 +207,25 @@ def run(
     if debug_layers:
         write_layers(export, debug_layers, quiet=as_json)
     if not export.passed:
-        bad = [outcome for outcome in export.outcomes if outcome.problem]
+        bad = [result for result in export.results if result.problem]
         left = f"; see {failed_folder(out)}" if export.folder else ""
         what = f"{bad[0].target.name} {bad[0].state}: {bad[0].problem}"
         raise Failure(
-            f"{len(bad)} of {len(export.outcomes)} variants are not fit for use: {what}{left}",
+            f"{len(bad)} of {len(export.results)} variants are not fit for use: {what}{left}",
             CALIBRATE if bad[0].state == "failed" else "leave that variant out",
         )
     note(f"wrote {export.folder}")
     if export.repairable:
-        _advise(export.outcomes)
+        _advise(export.results)
 
 
-def _advise(outcomes: Sequence[Outcome]) -> None:
-    """One line where int8 is coarser than repair usually leaves it."""
+def _advise(results: Sequence[TargetResult]) -> None:
+    """Recommend ``--repair auto`` if int8 lost more than it usually does after a repair."""
     from export.attempt import REPAIR_MEAN_COSINE
 
-    for outcome in outcomes:
-        variant = outcome.variant
-        if variant is None or variant.check is None or variant.scheme.activations != "int8":
+    for result in results:
+        variant = result.variant
+        if variant is None or variant.check is None or not result.target.trainable:
             continue
         if variant.repair == "none" and variant.check.mean_cosine < REPAIR_MEAN_COSINE:
             note(f"{variant.name}: mean cosine {variant.check.mean_cosine:.4f}; --repair auto looks for a better int8")
@@ -230,7 +238,7 @@ def inspect(
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Print all that a bundle says of itself.
+    """Print the content of a bundle's description.
 
     Example:
 
@@ -254,8 +262,8 @@ def verify(
 ) -> None:
     """Check hashes, golden files, operators and golden embeddings on this machine.
 
-    The run extra is enough. Golden files go through this machine's decoder and resize; what comes out
-    must be the golden pixels, and these must give the golden embeddings.
+    The run extra is enough. This machine decodes and resizes the golden files: the result must be the golden
+    pixels, and these must give the golden embeddings.
 
     Example:
 
@@ -263,28 +271,28 @@ def verify(
     """
     from export.bundle.golden_files import verify_golden_files
     from export.bundle.verify import verify_bundle
-    from export.show import print_file_verdicts, print_verdicts
+    from export.show import print_file_checks, print_variant_checks
 
-    verdicts, files = verify_bundle(bundle), verify_golden_files(bundle)
-    bad = [verdict for verdict in verdicts if not verdict.passed]
+    checks, files = verify_bundle(bundle), verify_golden_files(bundle)
+    bad = [check for check in checks if not check.passed]
     bad_files = [file for file in files if not file.passed]
     if as_json:
-        result = {"variants": [v.as_json() for v in verdicts], "files": [f.as_json() for f in files]}
+        result = {"variants": [check.as_json() for check in checks], "files": [file.as_json() for file in files]}
         typer.echo(json.dumps({"passed": not bad and not bad_files} | result))
     else:
-        print_file_verdicts(files)
-        print_verdicts(verdicts)
+        print_file_checks(files)
+        print_variant_checks(checks)
     if bad:
         raise Failure(
-            f"{bundle}: {len(bad)} of {len(verdicts)} variants do not do here what they did when exported: "
+            f"{bundle}: {len(bad)} of {len(checks)} variants give other results here than when they were exported: "
             f"{bad[0].variant}: {bad[0].problem}",
             "use another variant, or export again",
         )
     if bad_files:
         raise Failure(
-            f"{bundle}: pictures do not become here what they became when exported: "
+            f"{bundle}: images give other pixels here than when it was exported: "
             f"{bad_files[0].file}: {bad_files[0].problem}",
-            "compare Pillow's version with that in the bundle, or export again",
+            "compare Pillow's version with the one in the bundle, or export again",
         )
 
 

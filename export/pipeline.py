@@ -1,4 +1,4 @@
-"""The export itself: build every target, compare it with PyTorch, pack the bundle."""
+"""Export a checkpoint: build every target, compare each file with PyTorch, pack the bundle."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ import tempfile
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from distill.console import Failure, UsageFailure, note
 from distill.files import atomic_dir, write_json
-from export.attempt import Options, Outcome, attempt, built_file
+from export.attempt import ExportOptions, TargetResult, attempt, built_file
 from export.bundle.card import CARD_FILE, model_card
+from export.bundle.formats import FORMATS
 from export.bundle.read import load_bundle
 from export.bundle.schema import (
     BUNDLE_FILE,
@@ -29,6 +30,7 @@ from export.bundle.schema import (
     Provenance,
     RawFile,
     Source,
+    Variant,
 )
 from export.cache import BuildCache, code_hash
 from export.check import reference_embeddings
@@ -36,58 +38,61 @@ from export.int8.ranges import parse_rule
 from export.int8.repair.methods import AUTO, is_trained, methods_of
 from export.int8.sensitivity import chosen_layers, parse_exclusion
 from export.int8.training_images import TrainingImages
-from export.samples.calibration import Samples, choose_samples, plain_text
+from export.job import Job
+from export.samples.calibration import ExportSamples, choose_samples, plain_text
 from export.samples.golden import GoldenImages
-from export.targets import Job, leave_out_unfit, select_targets
+from export.targets import Target, leave_out_unfit, select_targets
 
 if TYPE_CHECKING:
     from distill.models.embedder import Embedder
     from distill.models.info import CheckpointInfo
 
-__all__ = ["Export", "Options", "Outcome", "export_bundle", "failed_folder", "refuse_existing"]
+__all__ = ["Export", "ExportOptions", "TargetResult", "export_bundle", "failed_folder", "refuse_existing"]
 
-PACKAGES = (
-    "torch", "tensorflow", "onnx", "onnxruntime", "ai-edge-litert", "litert-torch", "ai-edge-quantizer", "executorch",
-    "numpy", "pillow",
-)  # fmt: skip
+# Distributions besides those of the formats that decide what is built.
+PACKAGES = ("torch", "numpy", "pillow")
 
 
 @dataclass(frozen=True)
 class Export:
-    """What was written where. ``folder`` is ``None`` where no target gave a file."""
+    """Result of an export.
 
-    outcomes: tuple[Outcome, ...]
+    Attributes:
+        results: one for each target.
+        folder: the bundle that was written; ``None`` if no target gave a file.
+        repairable: whether ``--repair`` works on this network.
+    """
+
+    results: tuple[TargetResult, ...]
     folder: Path | None
-    repairable: bool = False  # whether --repair knows this network
+    repairable: bool = False
 
     @property
     def passed(self) -> bool:
-        """Whether every target did."""
-        return all(outcome.state == "passed" for outcome in self.outcomes)
+        """Whether every target passed."""
+        return all(result.state == "passed" for result in self.results)
 
 
 def failed_folder(out: Path) -> Path:
-    """Where an export that failed its check is left for inspection: beside ``out``, never in it."""
+    """Return the folder beside ``out`` in which an export that failed its check is left for inspection."""
     return out.with_name(f"{out.name}.failed")
 
 
-def export_bundle(checkpoint: Path, out: Path, options: Options) -> Export:
+def export_bundle(checkpoint: Path, out: Path, options: ExportOptions) -> Export:
     """Export a checkpoint folder.
 
     Every target is tried, whatever happened to the others. ``out`` is written only if all
     passed; otherwise the files that exist go to ``OUT.failed``.
 
     Raises:
-        UsageFailure: no such target, or ``out`` exists and is not ours to replace.
-        Failure: the checkpoint or the data cannot be read, or a target was named that cannot
-            take this network.
+        UsageFailure: no such target, or ``out`` exists and may not be replaced.
+        Failure: the checkpoint or the data cannot be read, or a named target cannot be built of this network.
     """
     targets = select_targets(options.target, options.quantize, options.io)
     methods_of(options.repair)
     rule, exclusion = parse_rule(options.calibration_range), parse_exclusion(options.exclude_layers)
     refuse_existing(out, options.overwrite)
     from distill.models.checkpoint import load_checkpoint  # torch: only now that the command is right
-    from export.graph.fold import can_fold
 
     model, info = load_checkpoint(checkpoint)
     targets = leave_out_unfit(targets, model, options.target)
@@ -106,33 +111,45 @@ def export_bundle(checkpoint: Path, out: Path, options: Options) -> Export:
         raise Failure(f"{checkpoint}: PyTorch itself gives embeddings that are not finite", "train the student again")
     with tempfile.TemporaryDirectory(prefix="distill-export-") as scratch:
         cache = _cache(info, out, options) if options.use_cache else None
-        job = Job(model, info.preprocessing, samples.calibration, Path(scratch), options.debug, cache=cache)
-        job.rule, job.exclusion = rule, exclusion
-        if exclusion.names and can_fold(model):  # a wrong name is wrong usage, not a broken target
-            chosen_layers(replace(exclusion, worst=0), job.graph, ())
+        training = None
         if is_trained(options.repair) and calibrating:
             store = cache.folder if cache else Path(scratch) / "pixels"
-            job.training = TrainingImages(samples.source, frozenset(samples.held_out), info.preprocessing, store)
-            job.qat = options.qat
-        outcomes = tuple(attempt(target, job, samples, reference, options) for target in targets)
-        folder = _pack(outcomes, out, Path(scratch), info, samples, golden, options, checkpoint)
-    return Export(outcomes, folder, can_fold(model))
+            training = TrainingImages(samples.source, frozenset(samples.held_out), info.preprocessing, store)
+        job = Job(
+            model,
+            info.preprocessing,
+            samples.calibration,
+            Path(scratch),
+            options.debug,
+            cache=cache,
+            training=training,
+            qat=options.qat,
+            rule=rule,
+            exclusion=exclusion,
+        )
+        if exclusion.names and job.foldable:  # a wrong name is wrong usage, not a broken target
+            chosen_layers(replace(exclusion, worst=0), job.graph, ())
+        results = tuple(attempt(target, job, samples, reference, options) for target in targets)
+        folder = _pack(results, out, Path(scratch), info, samples, golden, options, checkpoint)
+    return Export(results, folder, job.foldable)
 
 
-def _cache(info: CheckpointInfo, out: Path, options: Options) -> BuildCache:
+def _cache(info: CheckpointInfo, out: Path, options: ExportOptions) -> BuildCache:
     base = {"checkpoint": info.id, "versions": _versions(), "code": code_hash()}
     return BuildCache(options.cache_dir or out.parent / "cache", base)
 
 
 def _versions() -> dict[str, str]:
-    return {package: metadata.version(package) for package in PACKAGES if _installed(package)}
+    """Return the versions of the installed distributions that decide what is built."""
+    packages = [*PACKAGES, *(package for _, known in FORMATS.items() for package in known.packages)]
+    return {package: metadata.version(package) for package in dict.fromkeys(packages) if _installed(package)}
 
 
 def refuse_existing(out: Path, overwrite: bool) -> None:
-    """Only a bundle of ours may be replaced, and only on request; an empty folder is no loss.
+    """Refuse to replace anything but a bundle, and a bundle without ``overwrite``. An empty folder may be replaced.
 
     Raises:
-        UsageFailure: anything else.
+        UsageFailure: ``out`` may not be replaced.
     """
     for folder in (out, failed_folder(out)):
         if not folder.exists() and not folder.is_symlink():
@@ -145,59 +162,78 @@ def refuse_existing(out: Path, overwrite: bool) -> None:
             raise UsageFailure(f"{folder}: exists", "give --overwrite to replace this bundle, or another --out")
 
 
-def without_impossible_repair(options: Options, model: Embedder) -> Options:
-    """Repair works on folded networks; ``auto`` does without where there is none.
+def without_impossible_repair(options: ExportOptions, model: Embedder) -> ExportOptions:
+    """Turn ``--repair auto`` off for a network that cannot be folded.
 
     Raises:
-        Failure: a repair was named for another network.
+        Failure: a repair was named for such a network.
     """
     from export.graph.fold import FOLDED, can_fold
 
     if can_fold(model) or options.repair == "none":
         return options
     if options.repair != AUTO:
-        raise Failure(f"{model.backbone.arch}: --repair {options.repair} knows {FOLDED} only", "take --repair none")
-    note(f"no repair: it does not know {model.backbone.arch} yet")
+        raise Failure(f"{model.backbone.arch}: --repair {options.repair} works on {FOLDED} only", "take --repair none")
+    note(f"no repair: it does not support {model.backbone.arch} yet")
     return replace(options, repair="none")
 
 
+@dataclass(frozen=True)
+class _Made:
+    """A target of which there is a file."""
+
+    target: Target
+    variant: Variant
+    expected: np.ndarray
+
+
 def _pack(
-    outcomes: tuple[Outcome, ...], out: Path, scratch: Path, info: CheckpointInfo, samples: Samples,
-    golden: np.ndarray, options: Options, checkpoint: Path,
-) -> Path | None:  # fmt: skip
-    made = [outcome for outcome in outcomes if outcome.variant is not None]
+    results: tuple[TargetResult, ...],
+    out: Path,
+    scratch: Path,
+    info: CheckpointInfo,
+    samples: ExportSamples,
+    golden: np.ndarray,
+    options: ExportOptions,
+    checkpoint: Path,
+) -> Path | None:
+    made = [
+        _Made(result.target, result.variant, result.expected)
+        for result in results
+        if result.variant is not None and result.expected is not None
+    ]
     if not made:
         return None
-    whole = all(outcome.state == "passed" for outcome in outcomes)
+    whole = all(result.state == "passed" for result in results)
     folder = out if whole else failed_folder(out)
     with atomic_dir(folder) as temporary:
-        for outcome in made:
-            file = built_file(scratch, outcome.target, outcome.variant.repair)
-            shutil.copyfile(file, temporary / outcome.variant.file)
+        for each in made:
+            file = built_file(scratch, each.target, each.variant.repair)
+            shutil.copyfile(file, temporary / each.variant.file)
         manifest = Manifest(
             schema_version=SCHEMA_VERSION,
             name=options.name or plain_text(checkpoint.resolve().name),
             preprocessing=info.preprocessing,
             embedding_size=golden.shape[1],
             normalisation="l2",
-            variants=tuple(outcome.variant for outcome in made),
+            variants=tuple(each.variant for each in made),
             golden=_write_golden(temporary, made, samples.golden, golden),
             provenance=_provenance(info, samples, options),
         )
         card = RawFile(**_write(temporary, CARD_FILE, model_card(manifest).encode()))
         manifest = manifest.model_copy(update={"model_card": card})
         write_json(temporary / BUNDLE_FILE, manifest.model_dump(mode="json"))
-        load_bundle(temporary)  # what we hand out is what we would accept
+        load_bundle(temporary)  # a bundle that our own reader refuses is not published
     stale = failed_folder(out)
     if whole and (stale / BUNDLE_FILE).is_file() and not stale.is_symlink():
         shutil.rmtree(stale)
     return folder
 
 
-def _write_golden(folder: Path, made: list[Outcome], images: GoldenImages, reference: np.ndarray) -> Golden:
+def _write_golden(folder: Path, made: list[_Made], images: GoldenImages, reference: np.ndarray) -> Golden:
     (folder / "golden").mkdir()
     expected = {"pytorch": (reference, 0.99999)}
-    expected |= {outcome.target.name: (outcome.expected, outcome.target.golden_min_cosine) for outcome in made}
+    expected |= {each.target.name: (each.expected, each.target.golden_min_cosine) for each in made}
     return Golden(
         count=len(images.pixels),
         keys=images.keys,
@@ -220,12 +256,12 @@ def _write_golden(folder: Path, made: list[Outcome], images: GoldenImages, refer
     )
 
 
-def _write(folder: Path, name: str, content: bytes) -> dict[str, str | int]:
+def _write(folder: Path, name: str, content: bytes) -> dict[str, Any]:
     (folder / name).write_bytes(content)
     return {"file": name, "size_bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
 
-def _provenance(info: CheckpointInfo, samples: Samples, options: Options) -> Provenance:
+def _provenance(info: CheckpointInfo, samples: ExportSamples, options: ExportOptions) -> Provenance:
     versions = _versions()
     data = {key: value for key, value in info.data.items() if key != "classes"}
     if "classes" in info.data:  # thousands of names tell an app nothing

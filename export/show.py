@@ -1,4 +1,4 @@
-"""Tables for the terminal, and the same as JSON."""
+"""Print exports and bundles as tables, or return them as JSON."""
 
 from __future__ import annotations
 
@@ -10,70 +10,70 @@ from rich.console import Console
 from rich.table import Table
 
 from distill.console import note
-from export.attempt import Outcome
+from export.attempt import TargetResult
 from export.bundle.card import flat_metrics
-from export.bundle.golden_files import FileVerdict
+from export.bundle.golden_files import FileCheck
 from export.bundle.read import Bundle
 from export.bundle.schema import Check, Operator, Variant
-from export.bundle.verify import Verdict
+from export.bundle.verify import VariantCheck
 from export.int8.layer_errors import write_report
 from export.pipeline import Export
 
-__all__ = ["export_json", "print_bundle", "print_export", "print_file_verdicts", "print_verdicts", "write_layers"]
+__all__ = ["export_json", "print_bundle", "print_export", "print_file_checks", "print_variant_checks", "write_layers"]
 
 _STYLE = {"passed": "green", "failed": "red", "broken": "red", "unchecked": "yellow"}
 
 
 def print_export(export: Export) -> None:
-    """One row a target, on stdout."""
+    """Print one row for each target."""
     console = _console()
     table = _variant_table()
-    for outcome in export.outcomes:
-        table.add_row(*_cells(outcome.target.name, outcome.variant, outcome.state))
+    for result in export.results:
+        table.add_row(*_cells(result.target.name, result.variant, result.state))
     console.print(table)
-    for outcome in export.outcomes:
-        if outcome.problem:
-            console.print(f"{outcome.target.name}: {outcome.problem}", markup=False, soft_wrap=True)
+    for result in export.results:
+        if result.problem:
+            console.print(f"{result.target.name}: {result.problem}", markup=False, soft_wrap=True)
 
 
 def export_json(export: Export) -> dict[str, Any]:
-    """``{"bundle": …, "passed": …, "variants": [{"name", "state", "problem", …}]}``."""
+    """Return ``{"bundle": …, "passed": …, "variants": [{"name", "state", "problem", …}]}``."""
     return {
         "bundle": str(export.folder) if export.folder else None,
         "passed": export.passed,
-        "variants": [_outcome_json(outcome) for outcome in export.outcomes],
+        "variants": [_result_json(result) for result in export.results],
     }
 
 
-def _outcome_json(outcome: Outcome) -> dict[str, Any]:
-    row: dict[str, Any] = {"name": outcome.target.name, "state": outcome.state, "problem": outcome.problem}
-    row["build_seconds"] = round(outcome.seconds, 3)
-    if outcome.variant is not None:
-        row |= outcome.variant.model_dump(mode="json", exclude={"name"})
+def _result_json(result: TargetResult) -> dict[str, Any]:
+    row: dict[str, Any] = {"name": result.target.name, "state": result.state, "problem": result.problem}
+    row["build_seconds"] = round(result.seconds, 3)
+    if result.variant is not None:
+        row |= result.variant.model_dump(mode="json", exclude={"name"})
     return row
 
 
 def write_layers(export: Export, folder: Path, quiet: bool) -> None:
-    """The layers of every int8 TFLite variant as files, and as a table on stdout unless ``quiet``."""
+    """Write the layer comparison of every target that has one to ``folder``, and print it unless ``quiet``."""
     console = _console()
-    for outcome in export.outcomes:
-        if not outcome.layers:
+    for result in export.results:
+        if not result.layers:
             continue
-        paths = write_report(folder, outcome.target.name, list(outcome.layers))
+        paths = write_report(folder, result.target.name, list(result.layers))
         note(f"wrote {', '.join(str(path) for path in paths)}")
         if quiet:
             continue
-        table = Table(title=f"{outcome.target.name}: int8 against float")
+        table = Table(title=f"{result.target.name}: compared with float")
         for column in ("layer", "min cos", "SNR, dB", "range", "channel", "low"):
             table.add_column(column, justify="left" if column == "layer" else "right", no_wrap=True)
-        for row in outcome.layers:
+        for row in result.layers:
             shares = (row.range_use, row.channel_use, row.low_channels)
             table.add_row(row.name, f"{row.cosine:.4f}", f"{row.snr_db:.1f}", *(f"{share:.0%}" for share in shares))
         console.print(table)
 
 
 def print_bundle(bundle: Bundle) -> None:
-    """All that a bundle says, for people, on stdout."""
+    """Print everything that the bundle's description says."""
     manifest, console = bundle.manifest, _console()
     pre, origin = manifest.preprocessing, manifest.provenance
     facts = Table(show_header=False, box=None, title=f"bundle {manifest.name}", title_justify="left")
@@ -112,36 +112,36 @@ def print_bundle(bundle: Bundle) -> None:
         console.print(ends, markup=False, soft_wrap=True)
 
 
-def print_verdicts(verdicts: list[Verdict]) -> None:
-    """One row a variant, on stdout."""
+def print_variant_checks(checks: list[VariantCheck]) -> None:
+    """Print one row for each variant."""
     table = Table("variant", "min cos", "limit", "max diff", "state")
-    for verdict in verdicts:
-        cosine = "" if verdict.min_cosine is None else f"{verdict.min_cosine:.6f}"
-        difference = "" if verdict.max_abs_diff is None else f"{verdict.max_abs_diff:.2g}"
-        state = "passed" if verdict.passed else "failed"
-        table.add_row(verdict.variant, cosine, f"{verdict.limit:g}", difference, f"[{_STYLE[state]}]{state}[/]")
+    for check in checks:
+        cosine = "" if check.min_cosine is None else f"{check.min_cosine:.6f}"
+        difference = "" if check.max_abs_diff is None else f"{check.max_abs_diff:.2g}"
+        state = "passed" if check.passed else "failed"
+        table.add_row(check.variant, cosine, f"{check.limit:g}", difference, f"[{_STYLE[state]}]{state}[/]")
     console = _console()
     console.print(table)
-    for verdict in verdicts:
-        if verdict.problem:
-            console.print(f"{verdict.variant}: {verdict.problem}", markup=False, soft_wrap=True)
+    for check in checks:
+        if check.problem:
+            console.print(f"{check.variant}: {check.problem}", markup=False, soft_wrap=True)
 
 
-def print_file_verdicts(verdicts: list[FileVerdict]) -> None:
-    """One row a golden file, on stdout; nothing for a bundle without any."""
-    if not verdicts:
+def print_file_checks(checks: list[FileCheck]) -> None:
+    """Print one row for each golden file; nothing for a bundle without any."""
+    if not checks:
         return
     table = Table("golden file", "decoded", "resized", "levels off", "state")
-    for verdict in verdicts:
-        state = "passed" if verdict.passed else "failed"
-        exact = ["exact" if step else "differs" for step in (verdict.decoded, verdict.resized)]
-        levels = "" if verdict.max_level_diff is None else str(verdict.max_level_diff)
-        table.add_row(verdict.file, *exact, levels, f"[{_STYLE[state]}]{state}[/]")
+    for check in checks:
+        state = "passed" if check.passed else "failed"
+        exact = ["exact" if step else "differs" for step in (check.decoded, check.resized)]
+        levels = "" if check.max_level_diff is None else str(check.max_level_diff)
+        table.add_row(check.file, *exact, levels, f"[{_STYLE[state]}]{state}[/]")
     console = _console()
     console.print(table)
-    for verdict in verdicts:
-        if verdict.problem:
-            console.print(f"{verdict.file}: {verdict.problem}", markup=False, soft_wrap=True)
+    for check in checks:
+        if check.problem:
+            console.print(f"{check.file}: {check.problem}", markup=False, soft_wrap=True)
 
 
 def _console() -> Console:

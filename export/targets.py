@@ -1,189 +1,239 @@
-"""What can be exported: a table. A new target is one more row and its builder."""
+"""The registry of export targets, and which of them the options choose."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from distill.console import UsageFailure, note, suggest
-from export.builders import executorch, onnx_float32, onnx_int8, tflite
+from distill.console import Failure, UsageFailure, note, suggest
+from distill.registry import Registry
+from export.bundle.engines.base import load
+from export.bundle.formats import FORMATS
 from export.bundle.schema import Scheme, Tolerance
-from export.job import Built, Job
+from export.job import BuiltFile, Job
 
 if TYPE_CHECKING:
-    from distill.models.embedder import Embedder
+    import numpy as np
 
-__all__ = ["TARGETS", "Built", "Job", "Target", "leave_out_unfit", "select_targets"]
+    from distill.models.embedder import Embedder
+    from export.graph.folded import FoldedGraph
+    from export.int8.layer_errors import LayerError
+    from export.int8.repair.settings import Repaired
+
+    Builder = Callable[["Target", Job, Path, Repaired | None], BuiltFile]
+    LayerComparison = Callable[[bytes, FoldedGraph, Iterable[np.ndarray]], Sequence[LayerError]]
+
+__all__ = [
+    "AUTO_IO",
+    "EXACT",
+    "FLOAT16",
+    "FLOAT32",
+    "HALF",
+    "INT8",
+    "ROUNDED",
+    "TARGETS",
+    "Target",
+    "all_targets",
+    "leave_out_unfit",
+    "select_targets",
+]
 
 ALL = "all"
 AUTO_IO = "auto"
-# What `auto` stands for. int16 input spares one operator of 31, and nothing but our own reader feeds it.
-_USUAL_BORDER = {"int8": "int8", "int16x8": "float32"}
+
+# Schemes and tolerances that several formats share.
+FLOAT32 = Scheme(weights="float32", activations="float32")
+FLOAT16 = Scheme(weights="float16", activations="float32")
+INT8 = Scheme(weights="int8", activations="int8", granularity="channel", method="post_training")
+EXACT = Tolerance(max_abs_diff=1e-4)
+HALF = Tolerance(min_cosine=0.999)
+# MobileNetV1-0.25 with ImageNet weights on photographs: smallest 0.943, mean 0.976; int16x8, whose weights are
+# the same, 0.953 and 0.981. Wrong padding: 0.86.
+ROUNDED = Tolerance(min_cosine=0.85, mean_cosine=0.95)
 
 
 @dataclass(frozen=True)
 class Target:
-    """One kind of model file.
+    """One format with one quantization scheme and one input type.
 
     Attributes:
-        format: one of ``--target``; mostly the suffix too.
-        quantize: one of ``--quantize``.
-        scheme: what ``quantize`` stands for, spelled out.
-        build: writes the file and describes it.
-        tolerance: how far it may be from PyTorch.
-        golden_min_cosine: how near another machine must come to the golden embeddings.
-        needs_calibration: whether ``build`` reads calibration images.
-        needs_folding: whether ``build`` takes only networks that ``export.graph.fold`` knows. Other TFLite rows
-            take any, by the extra ``generic``.
-        border: type of the input, one of ``--io``, and where the last operator has it of the output too;
-            ``None`` where there is no choice.
-        optional: taken by its name only, not by ``all``: needs an extra that few install.
+        format: name of a format in :data:`~export.bundle.formats.FORMATS`.
+        quantize: name of the scheme for ``--quantize``.
+        scheme: number types behind that name, recorded in the bundle.
+        build: writes the file: ``build(target, job, path, repaired)``. ``repaired`` is the folded network as
+            ``--repair`` left it, or ``None`` if the target needs no calibration or the network cannot be folded.
+        tolerance: largest deviation from PyTorch on the check images.
+        golden_min_cosine: smallest cosine to the golden embeddings on another machine.
+        summary: one sentence for ``--help``: what the scheme is good for.
+        input_type: data type of the input, one of ``--io``; ``None`` if there is no choice.
+        io_auto: whether ``--io auto`` takes this row. The names of other rows end in ``-io-TYPE``.
+        needs_calibration: whether ``build`` reads calibration images; ``--repair`` then applies.
+        needs_folding: whether ``build`` takes only networks that ``export.graph.fold`` can fold.
+        trainable: whether quantization-aware training simulates this scheme. For other schemes that need
+            calibration, ``--repair`` does everything but the training.
+        compare_layers: compares the file with the float network layer by layer (``--debug-layers``), if the format
+            can.
     """
 
     format: str
     quantize: str
     scheme: Scheme
-    build: Callable[[Job, Path], Built]
+    build: Builder
     tolerance: Tolerance
     golden_min_cosine: float
+    summary: str = ""
+    input_type: str | None = None
+    io_auto: bool = True
     needs_calibration: bool = False
     needs_folding: bool = False
-    border: str | None = None
-    optional: bool = False
-    name: str = field(init=False)
-
-    def __post_init__(self) -> None:
-        border = "" if self.usual else f"-io-{self.border}"
-        object.__setattr__(self, "name", f"{self.format}-{self.precision}{border}")
-
-    @property
-    def usual(self) -> bool:
-        """Whether it is the row that ``--io auto`` takes."""
-        return self.border == _USUAL_BORDER.get(self.quantize) or self.border is None
-
-    @property
-    def suffix(self) -> str:
-        """Of the file."""
-        return {"executorch": "pte"}.get(self.format, self.format)
+    trainable: bool = False
+    compare_layers: LayerComparison | None = None
 
     @property
     def precision(self) -> str:
-        """The middle part of the name."""
+        """The scheme's part of the name: ``quantize``, or ``float32`` for ``none``."""
         return "float32" if self.quantize == "none" else self.quantize
 
+    @property
+    def name(self) -> str:
+        """Name in the registry and of the variant in the bundle, e.g. ``tflite-int8-io-uint8``."""
+        return f"{self.format}-{self.precision}" + ("" if self.io_auto else f"-io-{self.input_type}")
 
-_FLOAT32 = Scheme(weights="float32", activations="float32")
-_FLOAT16 = Scheme(weights="float16", activations="float32")
-_INT8 = Scheme(weights="int8", activations="int8", granularity="channel", method="post_training")
-_INT16X8 = Scheme(weights="int8", activations="int16", granularity="channel", method="post_training")
-_EXACT = Tolerance(max_abs_diff=1e-4)
-_HALF = Tolerance(min_cosine=0.999)
-# MobileNetV1-0.25 with ImageNet weights on photographs: smallest 0.943, mean 0.976; int16x8, whose weights are
-# the same, 0.953 and 0.981. Wrong padding: 0.86.
-_QUANTISED = Tolerance(min_cosine=0.85, mean_cosine=0.95)
+    @property
+    def suffix(self) -> str:
+        """Suffix of the file, without the dot."""
+        return FORMATS[self.format].suffix
 
-TARGETS: dict[str, Target] = {
-    target.name: target
-    for target in (
-        Target("tflite", "none", _FLOAT32, tflite("float32"), _EXACT, 0.99999),
-        Target("tflite", "float16", _FLOAT16, tflite("float16"), _HALF, 0.9999, needs_folding=True),
-        *(
-            Target(
-                "tflite", "int8", _INT8, tflite("int8", border), _QUANTISED, 0.99,
-                needs_calibration=True, needs_folding=border == "uint8", border=border,
-            )
-            for border in ("int8", "uint8", "float32")
-        ),
-        *(
-            Target(
-                "tflite", "int16x8", _INT16X8, tflite("int16x8", border), _QUANTISED, 0.999,
-                needs_calibration=True, needs_folding=True, border=border,
-            )
-            for border in ("float32", "int16")
-        ),
-        Target("onnx", "none", _FLOAT32, onnx_float32, _EXACT, 0.99999),
-        Target("onnx", "int8", _INT8, onnx_int8, _QUANTISED, 0.99, needs_calibration=True),
-        Target("executorch", "none", _FLOAT32, executorch, _EXACT, 0.99999, optional=True),
-    )
-}  # fmt: skip
+    @property
+    def optional(self) -> bool:
+        """Whether only the format's name selects it, not ``all``."""
+        return FORMATS[self.format].optional
+
+    def build_file(self, job: Job, path: Path, method: str = "none") -> BuiltFile:
+        """Write the file.
+
+        Args:
+            job: inputs and shared results.
+            path: file to write; its folder exists.
+            method: how the network is repaired, one of ``--repair`` except ``auto``.
+
+        Raises:
+            Failure: calibration images or an extra are missing, or the converter failed.
+        """
+        repaired = job.repaired(method) if self.needs_calibration and job.foldable else None
+        return self.build(self, job, path, repaired)
 
 
-def select_targets(formats: str, precisions: str, borders: str = AUTO_IO) -> list[Target]:
-    """The rows that ``--target``, ``--quantize`` and ``--io`` ask for, in the table's order.
+TARGETS: Registry[Target] = Registry(
+    "target",
+    Target,
+    {
+        "tflite-float32": "export.formats.tflite.targets:TFLITE_FLOAT32",
+        "tflite-float16": "export.formats.tflite.targets:TFLITE_FLOAT16",
+        "tflite-int8": "export.formats.tflite.targets:TFLITE_INT8",
+        "tflite-int8-io-uint8": "export.formats.tflite.targets:TFLITE_INT8_IO_UINT8",
+        "tflite-int8-io-float32": "export.formats.tflite.targets:TFLITE_INT8_IO_FLOAT32",
+        "tflite-int16x8": "export.formats.tflite.targets:TFLITE_INT16X8",
+        "tflite-int16x8-io-int16": "export.formats.tflite.targets:TFLITE_INT16X8_IO_INT16",
+        "onnx-float32": "export.formats.onnx.targets:ONNX_FLOAT32",
+        "onnx-int8": "export.formats.onnx.targets:ONNX_INT8",
+        "executorch-float32": "export.formats.executorch:EXECUTORCH_FLOAT32",
+    },
+    group="distill_to_phone.targets",
+)
 
-    Args:
-        formats: ``"tflite"``, ``"onnx"``, ``"executorch"``, ``"all"`` (the first two), or several with commas.
-        precisions: ``"none"``, ``"float16"``, ``"int8"``, ``"int16x8"``, ``"all"``, or several with commas.
-        borders: ``"auto"``, ``"int8"``, ``"uint8"``, ``"int16"``, ``"float32"``, ``"all"``, or several with
-            commas: input and output of the rows that leave a choice. Where a row has none of those
-            asked for, ``auto``'s is taken.
+
+def all_targets() -> list[Target]:
+    """Return all rows, in the order of help texts.
 
     Raises:
-        UsageFailure: an unknown word, or a pair that was named and does not exist. A pair that
-            only ``all`` covers is left out with a notice. Or a border other than the default
-            where no row leaves a choice.
+        Failure: a row cannot be imported, or is registered under a name that is not its own.
     """
-    usual = [target.format for target in TARGETS.values() if not target.optional]
-    wanted_formats = _words("--target", formats, [target.format for target in TARGETS.values()], usual)
-    wanted_precisions = _words("--quantize", precisions, [target.quantize for target in TARGETS.values()])
-    wanted_borders = _words(
-        "--io", borders, [AUTO_IO, *(target.border for target in TARGETS.values() if target.border)]
-    )
-    found = {(target.format, target.quantize) for target in TARGETS.values()}
-    pairs = [(form, precision) for form in wanted_formats for precision in wanted_precisions]
-    missing = [f"{form} {precision}" for form, precision in pairs if (form, precision) not in found]
-    chosen = [target for target in TARGETS.values() if (target.format, target.quantize) in pairs]
-    if borders not in (AUTO_IO, ALL) and not any(target.border for target in chosen):
-        raise UsageFailure(f"--io {borders}: no choice for {formats} {precisions}", "it is for --target tflite int8")
-    named = [target for target in chosen if target.border in wanted_borders]
-    served = {(target.format, target.quantize) for target in named}
+    rows = []
+    for name, target in TARGETS.items():
+        if name != target.name:
+            raise Failure(f"target '{target.name}' is registered as '{name}'", f"register it as '{target.name}'")
+        rows.append(target)
+    return rows
+
+
+def select_targets(formats: str, schemes: str, input_types: str = AUTO_IO) -> list[Target]:
+    """Return the rows that ``--target``, ``--quantize`` and ``--io`` ask for, in the order of the registry.
+
+    Args:
+        formats: names of formats, separated by commas; ``"all"``: all that are not optional.
+        schemes: names for ``--quantize``, separated by commas, or ``"all"``.
+        input_types: ``"auto"``, ``"all"`` or data types, separated by commas: the input type of rows that leave a
+            choice. Where no row has one of these, the row for ``auto`` is taken.
+
+    Raises:
+        UsageFailure: an unknown word; a pair that was named and does not exist (a pair that only ``all`` covers is
+            left out with a notice); or an input type where no row leaves a choice.
+    """
+    rows = all_targets()
+    usual = [row.format for row in rows if not row.optional]
+    wanted_formats = _words("--target", formats, [row.format for row in rows], usual)
+    wanted_schemes = _words("--quantize", schemes, [row.quantize for row in rows])
+    wanted_types = _words("--io", input_types, [AUTO_IO, *(row.input_type for row in rows if row.input_type)])
+    found = {(row.format, row.quantize) for row in rows}
+    pairs = [(form, scheme) for form in wanted_formats for scheme in wanted_schemes]
+    missing = [f"{form} {scheme}" for form, scheme in pairs if (form, scheme) not in found]
+    chosen = [row for row in rows if (row.format, row.quantize) in pairs]
+    if input_types not in (AUTO_IO, ALL) and not any(row.input_type for row in chosen):
+        choice = next((row for row in rows if row.input_type), None)
+        cure = f"it is for --target {choice.format} --quantize {choice.quantize}" if choice else "leave it out"
+        raise UsageFailure(f"--io {input_types}: no choice for {formats} {schemes}", cure)
+    named = [row for row in chosen if row.input_type in wanted_types]
+    served = {(row.format, row.quantize) for row in named}
     chosen = [
-        target
-        for target in chosen
-        if target in named
-        or (target.usual and (AUTO_IO in wanted_borders or (target.format, target.quantize) not in served))
+        row
+        for row in chosen
+        if row in named or (row.io_auto and (AUTO_IO in wanted_types or (row.format, row.quantize) not in served))
     ]
-    explicit = ALL not in formats.split(",") and ALL not in precisions.split(",")
+    explicit = ALL not in formats.split(",") and ALL not in schemes.split(",")
     if missing and (explicit or not chosen):
-        raise UsageFailure(f"no target is {missing[0]}", f"known: {', '.join(TARGETS)}")
+        raise UsageFailure(f"no target is {missing[0]}", f"known: {', '.join(TARGETS.names())}")
     if missing:
         note(f"left out, there is no such target: {', '.join(missing)}")
     return chosen
 
 
 def leave_out_unfit(targets: list[Target], model: Embedder, formats: str) -> list[Target]:
-    """Drop targets that cannot take this network where only ``all`` covers them.
+    """Drop targets that cannot be built of this network, if only ``all`` covers them.
+
+    Args:
+        targets: the chosen rows.
+        model: the network.
+        formats: the value of ``--target``.
 
     Raises:
-        Failure: one was asked for by name, or none is left.
+        Failure: such a target was asked for by name, or none is left.
     """
-    from export.formats.executorch import missing_executorch
-    from export.formats.tflite.generic import missing_generic
-    from export.graph.fold import can_fold, cannot_fold
-
-    asked = [target for target in targets if target.format == "executorch"]
-    if asked and (absent := missing_executorch()):
-        raise absent  # it is never asked for by `all`
-    if can_fold(model):
-        return targets
-    missing = missing_generic()
-    unfit = {
-        target.name: missing or cannot_fold(model)
-        for target in targets
-        if target.needs_folding or (missing and target.format == "tflite")
-    }
+    unfit = {target.name: problem for target in targets if (problem := _problem(target, model))}
     fit = [target for target in targets if target.name not in unfit]
-    if unfit and (ALL not in formats.split(",") or not fit):
-        raise next(iter(unfit.values()))
+    asked = [target for target in targets if target.optional or ALL not in formats.split(",")]
+    for target in asked if fit else targets:
+        if target.name in unfit:
+            raise unfit[target.name]
     if unfit:
         note(f"left out: {', '.join(unfit)}: {next(iter(unfit.values()))}")
     return fit
 
 
+def _problem(target: Target, model: Embedder) -> Failure | None:
+    """Return why this target cannot be built of this network here; ``None`` if it can."""
+    from export.graph.fold import can_fold, cannot_fold
+
+    available = FORMATS[target.format].available
+    if available and (problem := load(available)(model)):
+        return problem
+    return cannot_fold(model) if target.needs_folding and not can_fold(model) else None
+
+
 def _words(option: str, text: str, known: list[str], usual: list[str] | None = None) -> list[str]:
-    """The words of ``text``, each of ``known``; ``all`` stands for ``usual``."""
+    """Return the words of ``text``, each of ``known``; ``all`` stands for ``usual``."""
     known = list(dict.fromkeys(known))
     words = [word.strip() for word in text.split(",") if word.strip()]
     if not words:

@@ -1,4 +1,4 @@
-"""From a bundle and pictures to a gallery: resumable, and brought up to date where there is one."""
+"""Build a gallery from a bundle and images: resumable, and incremental if the gallery exists."""
 
 from __future__ import annotations
 
@@ -18,40 +18,56 @@ from distill.data.imageset import ImageSet, UnreadableImage
 from export.bundle import Bundle, VariantRunner, open_variant
 from gallery.codes import row_codes
 from gallery.format import Gallery, check_gallery, open_gallery
-from gallery.ids import id_problem
-from gallery.images import stamps, thumbnail
-from gallery.journal import Entry, Journal, Record
-from gallery.merge import Merged
+from gallery.images import change_stamps, thumbnail
+from gallery.journal import Entry, Journal, MergedRows, Record
 from gallery.models import choose_variant, model_of
-from gallery.schema import Model
+from gallery.schema import Model, id_problem
 from gallery.write import BITS_FROM, MAGIC, Content, write_to
 
-__all__ = ["Built", "Options", "build"]
+__all__ = ["IndexOptions", "IndexReport", "build_gallery"]
 
 BATCH = 32
 
 
 @dataclass(frozen=True)
-class Options:
-    """How to index; see ``distill-index --help``."""
+class IndexOptions:
+    """Options of :func:`build_gallery`.
+
+    Attributes:
+        variant: Variant of the bundle that embeds; None: ``tflite-int8``, or else the bundle's first.
+        dtype: ``int8`` or ``float32``.
+        thumbnails: Longer side of the thumbnails in pixels; 0: none.
+        bits: Whether to write sign bits; None: from 100,000 images up.
+        workers: Number of batches embedded in parallel; None: one per core.
+        overwrite: Embed everything again, whatever gallery exists.
+    """
 
     variant: str | None = None
     dtype: str = "int8"
-    thumbnails: int = 128  # longer side, pixels; 0: none
+    thumbnails: int = 128
     bits: bool | None = None
     workers: int | None = None
     overwrite: bool = False
 
 
 @dataclass
-class Built:
-    """What was done.
+class IndexReport:
+    """What :func:`build_gallery` did.
 
     Attributes:
-        count: rows of the gallery now.
-        added, changed, kept, dropped: pictures against the gallery that was there before.
-        resumed: of the added and changed ones, those that an unfinished run had embedded.
-        skipped: pictures that cannot be read.
+        path: Path of the gallery.
+        model: Model that embedded the images.
+        count: Number of images in the gallery.
+        added: Number of new images.
+        changed: Number of images embedded again because they changed.
+        kept: Number of images taken from the previous gallery.
+        dropped: Number of images of the previous gallery that no longer exist.
+        resumed: Number of added and changed images that an unfinished run had already embedded.
+        skipped: Number of images that cannot be read.
+        seconds: Duration.
+        bytes: Size of the file.
+        written: False if the previous gallery was up to date.
+        problems: The images that cannot be read, with reasons.
     """
 
     path: Path
@@ -69,26 +85,40 @@ class Built:
     problems: list[UnreadableImage] = field(default_factory=list)
 
 
-def build(bundle: Bundle, images: ImageSet, out: Path, options: Options = Options()) -> Built:
-    """Embed ``images`` into the gallery ``out``.
+def build_gallery(
+    bundle: Bundle, images: ImageSet, out: str | Path, options: IndexOptions = IndexOptions()
+) -> IndexReport:
+    """Embed ``images`` and write them to the gallery ``out``.
 
-    A run that was killed goes on where it stopped. A gallery of the same model that lies there is
-    brought up to date: new pictures are added, deleted ones dropped, changed ones (another size or
-    modification time) embedded again, all others kept. Rows stand in the order of ``images``.
+    A killed run continues where it stopped. If ``out`` is a gallery of the same model, it is updated: new images are
+    added, deleted ones dropped, changed ones (another size or modification time) embedded again, all others kept.
+    Rows are in the order of ``images``.
+
+    Args:
+        bundle: Bundle with the model, from :func:`export.bundle.load_bundle`.
+        images: Images to index, e.g. from :func:`gallery.open_images`.
+        out: Path of the gallery to write or update.
+        options: See :class:`IndexOptions`.
 
     Raises:
-        UsageFailure: ``out`` holds something else, or a gallery of another model or kind.
-        Failure: no picture is readable, the model gives no numbers, or another run is at work.
+        UsageFailure: ``out`` is not a gallery, or a gallery of another model or kind.
+        Failure: no image is readable, an embedding is not finite, or another run is writing this gallery.
         OSError: the file cannot be written.
+
+    Example:
+        >>> from export.bundle import load_bundle
+        >>> from gallery import build_gallery, open_images
+        >>> report = build_gallery(load_bundle("runs/bundle"), open_images("photos"), "new.gallery")
+        >>> report.count, report.added, report.skipped
+        (9, 9, 0)
     """
-    started = time.monotonic()
+    out, started = Path(out), time.monotonic()
     variant = choose_variant(bundle, options.variant)
     model = model_of(bundle, variant)
     old = _previous(out, model, options)
-    built = Built(out, model)
-    keys = images.keys
-    told = [UnreadableImage(key, f"its name {problem}") for key in keys if (problem := id_problem(key))]
-    marks = [(int(a), int(b)) for a, b in stamps(images)]
+    report = IndexReport(out, model)
+    keys, stamps = images.keys, [(int(a), int(b)) for a, b in change_stamps(images)]
+    problems = [UnreadableImage(key, f"its name {problem}") for key in keys if (problem := id_problem(key))]
     known = _rows_by_id(old)
     dimension, dtype = bundle.manifest.embedding_size, np.dtype(options.dtype)
 
@@ -96,43 +126,44 @@ def build(bundle: Bundle, images: ImageSet, out: Path, options: Options = Option
     journal = Journal(out.parent / f".{out.name}.work", _binding(model, options), dimension, dtype.type)
     done = False
     try:
-        bad = {problem.key for problem in told}
-        fresh = [i for i, key in enumerate(keys) if key not in bad and _kept_row(known, key, marks[i]) is None]
-        todo = [i for i in fresh if not _noted(journal, keys[i], marks[i])]
-        built.resumed = len(fresh) - len(todo)
+        # Embed what neither the old gallery nor an unfinished run has embedded.
+        bad = {problem.key for problem in problems}
+        fresh = [i for i, key in enumerate(keys) if key not in bad and _kept_row(known, key, stamps[i]) is None]
+        todo = [i for i in fresh if not _is_embedded(journal, keys[i], stamps[i])]
+        report.resumed = len(fresh) - len(todo)
         if todo:
-            told += _embed(bundle, variant.name, images, todo, marks, journal, options)
-        built.problems, built.skipped = told, len(told)
-        warn_unreadable(images, told)
-        bad |= {problem.key for problem in told}
+            problems += _embed(bundle, variant.name, images, todo, stamps, journal, options)
+        report.problems, report.skipped = problems, len(problems)
+        warn_unreadable(images, problems)
 
+        # Collect the rows in the order of the images, from the old gallery or the journal.
+        bad = {problem.key for problem in problems}
         order = [i for i in range(len(keys)) if keys[i] not in bad]
-        places: list[int | Entry] = []
-        for i in order:
-            row = _kept_row(known, keys[i], marks[i])
-            places.append(journal.entries[keys[i]] if row is None else row)
-            built.kept += row is not None
-            built.changed += row is None and keys[i] in known
-        built.count = len(order)
-        built.added = built.count - built.kept - built.changed
-        built.dropped = len(known) - built.kept - built.changed
-        built.written = not _same(old, places, options)
-        if built.written:
-            content = _content(out, bundle, model, [keys[i] for i in order], [marks[i] for i in order], options)
+        kept = [_kept_row(known, keys[i], stamps[i]) for i in order]
+        places = [journal.entries[keys[i]] if row is None else row for i, row in zip(order, kept, strict=True)]
+        report.count = len(order)
+        report.kept = sum(row is not None for row in kept)
+        report.changed = sum(row is None and keys[i] in known for i, row in zip(order, kept, strict=True))
+        report.added = report.count - report.kept - report.changed
+        report.dropped = len(known) - report.kept - report.changed
+
+        report.written = not _same(old, places, options)
+        if report.written:
+            content = _content(out, bundle, model, [keys[i] for i in order], [stamps[i] for i in order], options)
             _write(out, journal, content, places, old, (dimension, dtype))
         done = True
     finally:
-        # Where nothing was embedded there is nothing to go on from.
+        # A journal without entries has nothing to resume.
         journal.close(remove=done or not journal.entries)
-    built.bytes = out.stat().st_size
-    built.seconds = time.monotonic() - started
-    return built
+    report.bytes = out.stat().st_size
+    report.seconds = time.monotonic() - started
+    return report
 
 
-def _previous(out: Path, model: Model, options: Options) -> Gallery | None:
-    """The gallery to bring up to date; None: there is none, or it is to be replaced."""
+def _previous(out: Path, model: Model, options: IndexOptions) -> Gallery | None:
+    """Return the gallery to update; None if there is none, or if it is to be replaced."""
     if out.is_dir():
-        raise UsageFailure(f"{out}: is a folder", "name a file, such as photos.gallery")
+        raise UsageFailure(f"{out}: is a folder", "give a file name such as photos.gallery")
     if not out.exists():
         return None
     with open(out, "rb") as file:
@@ -142,9 +173,9 @@ def _previous(out: Path, model: Model, options: Options) -> Gallery | None:
         return None
     try:
         old = open_gallery(out)
-        check_gallery(old)  # a damaged row would be kept for ever
+        check_gallery(old)  # a damaged row would be kept forever
     except Failure as failure:
-        raise Failure(failure.what, "--overwrite it") from None
+        raise Failure(failure.what, "use --overwrite to replace it") from None
     found, side = old.header, options.thumbnails or None
     if found.model.sha256 != model.sha256 or found.model.preprocessing != model.preprocessing:
         what = f"{out}: holds a gallery of another model, {found.model.name}/{found.model.variant}"
@@ -154,27 +185,27 @@ def _previous(out: Path, model: Model, options: Options) -> Gallery | None:
         what = f"{out}: holds thumbnails of {found.thumbnail_side if old.has_thumbnails else 0} pixels, not {side or 0}"
     else:
         return old
-    raise UsageFailure(what, "choose another --out, or --overwrite it")
+    raise UsageFailure(what, "choose another --out, or use --overwrite")
 
 
 def _rows_by_id(old: Gallery | None) -> dict[str, tuple[int, tuple[int, int] | None]]:
     if old is None:
         return {}
-    marks = [None] * len(old) if old.stamps is None else [(int(a), int(b)) for a, b in old.stamps]
-    return {name: (row, mark) for row, (name, mark) in enumerate(zip(old.ids(), marks, strict=True))}
+    stamps = [None] * len(old) if old.stamps is None else [(int(a), int(b)) for a, b in old.stamps]
+    return {name: (row, stamp) for row, (name, stamp) in enumerate(zip(old.ids(), stamps, strict=True))}
 
 
-def _kept_row(known: dict[str, tuple[int, tuple[int, int] | None]], key: str, mark: tuple[int, int]) -> int | None:
+def _kept_row(known: dict[str, tuple[int, tuple[int, int] | None]], key: str, stamp: tuple[int, int]) -> int | None:
     row, before = known.get(key, (None, None))
-    return row if before == mark else None
+    return row if before == stamp else None
 
 
-def _noted(journal: Journal, key: str, mark: tuple[int, int]) -> bool:
+def _is_embedded(journal: Journal, key: str, stamp: tuple[int, int]) -> bool:
     entry = journal.entries.get(key)
-    return entry is not None and entry.stamp == mark
+    return entry is not None and entry.stamp == stamp
 
 
-def _binding(model: Model, options: Options) -> dict[str, Any]:
+def _binding(model: Model, options: IndexOptions) -> dict[str, Any]:
     return {
         "journal": 1,
         "model": model.model_dump(mode="json"),
@@ -188,14 +219,14 @@ def _embed(
     variant: str,
     images: ImageSet,
     todo: Sequence[int],
-    marks: Sequence[tuple[int, int]],
+    stamps: Sequence[tuple[int, int]],
     journal: Journal,
-    options: Options,
+    options: IndexOptions,
 ) -> list[UnreadableImage]:
-    """Embed pictures into the journal, a batch a worker, each with its own copy of the model on one thread.
+    """Embed images into the journal. Each worker processes one batch at a time with its own single-threaded model.
 
-    Reading, shrinking and embedding a batch in one thread keeps all cores busy without a queue of
-    decoded pictures between them; the numbers do not depend on how many workers there are.
+    A worker reads, resizes and embeds its batch, which keeps all cores busy without a queue of decoded images.
+    The embeddings do not depend on the number of workers.
     """
     batches = [todo[start : start + BATCH] for start in range(0, len(todo), BATCH)]
     workers = min(options.workers or _cores(), len(batches))
@@ -206,7 +237,7 @@ def _embed(
     def work(number: int) -> tuple[list[Record], list[UnreadableImage]]:
         runner = runners.get()
         try:
-            return _one_batch(runner, bundle, images, batches[number], marks, options)
+            return _one_batch(runner, bundle, images, batches[number], stamps, options)
         finally:
             runners.put(runner)
 
@@ -224,8 +255,8 @@ def _one_batch(
     bundle: Bundle,
     images: ImageSet,
     batch: Sequence[int],
-    marks: Sequence[tuple[int, int]],
-    options: Options,
+    stamps: Sequence[tuple[int, int]],
+    options: IndexOptions,
 ) -> tuple[list[Record], list[UnreadableImage]]:
     found: list[tuple[int, bytes]] = []
     pixels: list[np.ndarray] = []
@@ -242,9 +273,13 @@ def _one_batch(
         return [], problems
     rows = runner.embed(np.stack(pixels))
     if not np.isfinite(rows).all():
-        raise Failure(f"{bundle.directory}: the model gives embeddings that are not finite", "export or train it again")
+        raise Failure(
+            f"{bundle.directory}: the model returns embeddings that are not finite", "export or train it again"
+        )
     kept = row_codes(rows) if options.dtype == "int8" else rows
-    return [Record(images.keys[i], marks[i], row, small) for (i, small), row in zip(found, kept, strict=True)], problems
+    return [
+        Record(images.keys[i], stamps[i], row, small) for (i, small), row in zip(found, kept, strict=True)
+    ], problems
 
 
 def _cores() -> int:
@@ -253,15 +288,15 @@ def _cores() -> int:
     return os.cpu_count() or 1
 
 
-def _same(old: Gallery | None, places: Sequence[int | Entry], options: Options) -> bool:
-    """Whether the gallery that lies there is the one that would be written."""
+def _same(old: Gallery | None, places: Sequence[int | Entry], options: IndexOptions) -> bool:
+    """Return whether the previous gallery equals the one that would be written."""
     if old is None or list(places) != list(range(len(old))):
         return False
     return (old.bits is not None) == (len(old) >= BITS_FROM if options.bits is None else options.bits)
 
 
 def _content(
-    out: Path, bundle: Bundle, model: Model, ids: list[str], marks: list[tuple[int, int]], options: Options
+    out: Path, bundle: Bundle, model: Model, ids: list[str], stamps: list[tuple[int, int]], options: IndexOptions
 ) -> dict[str, Any]:
     try:
         where = Path(os.path.relpath(bundle.directory.resolve(), out.parent.resolve())).as_posix()
@@ -272,7 +307,7 @@ def _content(
         "ids": ids,
         "bits": options.bits,
         "bundle": where,
-        "stamps": np.array(marks, np.uint64).reshape(-1, 2),
+        "stamps": np.array(stamps, np.uint64).reshape(-1, 2),
         "thumbnail_side": options.thumbnails or None,
     }
 
@@ -287,10 +322,10 @@ def _write(
 ) -> None:
     reader = journal.read()
     try:
-        rows = Merged(places, old, reader, *kind)
+        rows = MergedRows(places, old, reader, *kind)
         if content["thumbnail_side"] is not None:
             content |= {"thumbnails": rows.thumbnails(), "thumbnail_sizes": rows.thumbnail_sizes()}
-        # In the journal's folder: what a killed run leaves is written over, and removed with it.
+        # In the journal's folder, where the next run overwrites and removes what a killed run leaves behind.
         temporary = journal.folder / "gallery"
         with open(temporary, "wb") as file:
             write_to(file, Content(embeddings=rows, **content))

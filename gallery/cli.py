@@ -1,4 +1,4 @@
-"""``distill-index``: pictures into a gallery, and looking pictures up in it."""
+"""Command ``distill-index``: index images in a gallery, and search it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from distill.files import check_output
 
 __all__ = ["app", "main"]
 
-HELP = """Index pictures with a bundle's model, and find the most similar ones.
+HELP = """Index images with a bundle's model, and find the most similar ones.
 
 Examples:
 
@@ -26,13 +26,13 @@ Examples:
     distill-index info photos.gallery
 """
 
-BUILD_HELP = """Embed pictures into a gallery (the command taken when none is named).
+BUILD_HELP = """Embed images and write them to a gallery (the default command).
 
-IMAGES is a folder of photos, at any depth, with or without a folder for each class; or a data
-spec (glyphs, csv:FILE, cub200:PATH, …). Pictures that cannot be read are skipped and counted.
+IMAGES is a folder of images at any depth, with or without one folder per class, or a data spec
+(glyphs, csv:FILE, cub200:PATH, …). Unreadable images are skipped and counted.
 
-Interrupted? Run it again: what is embedded stays embedded. Run it again later, and new pictures
-are added, deleted ones dropped, changed ones embedded again.
+After an interruption, run the same command again: it continues where it stopped. Run it later to
+update the gallery: new images are added, deleted ones dropped, changed ones embedded again.
 
 Examples:
 
@@ -45,35 +45,38 @@ Examples:
 
 app = make_app(HELP, default_command="build")
 
-WHAT, HOW, QUERY = "Pictures", "Gallery", "Queries"
-GALLERY = typer.Argument(metavar="GALLERY", help="A file that distill-index wrote.", show_default=False)
+WHAT, HOW, QUERY = "Images", "Gallery", "Queries"
+GALLERY = typer.Argument(metavar="GALLERY", help="File written by distill-index.", show_default=False)
 
 
 @app.command(help=BUILD_HELP)
 def build(
     bundle: Annotated[
-        Path, typer.Argument(metavar="BUNDLE", help="Folder made by distill-export.", show_default=False)
+        Path, typer.Argument(metavar="BUNDLE", help="Folder written by distill-export.", show_default=False)
     ],
-    images: Annotated[str, typer.Argument(metavar="IMAGES", help="A folder, or a data spec.", show_default=False)],
+    images: Annotated[str, typer.Argument(metavar="IMAGES", help="Folder or data spec.", show_default=False)],
     out: Annotated[
         Path,
-        typer.Option("--out", "-o", metavar="GALLERY", help="File to write or bring up to date.", show_default=False),
+        typer.Option("--out", "-o", metavar="GALLERY", help="File to write or update.", show_default=False),
     ],
-    part: Annotated[str, typer.Option(help="test, train or all of a data spec.", rich_help_panel=WHAT)] = "all",
+    part: Annotated[str, typer.Option(help="Part of a data spec: test, train or all.", rich_help_panel=WHAT)] = "all",
     split: Annotated[
         str,
-        typer.Option(
-            help="Which classes are for training: half, a number, a fraction, official.", rich_help_panel=WHAT
-        ),
+        typer.Option(help="Classes for training: half, a number, a fraction, official.", rich_help_panel=WHAT),
     ] = "half",
     limit: Annotated[
         int | None,
-        typer.Option(min=1, help="At most so many pictures, evenly spread.", rich_help_panel=WHAT, show_default=False),
+        typer.Option(
+            min=1,
+            help="Maximum number of images, evenly spread over the set.",
+            rich_help_panel=WHAT,
+            show_default=False,
+        ),
     ] = None,
     variant: Annotated[
         str | None,
         typer.Option(
-            help="Which model of the bundle embeds. Default: tflite-int8, which phones run, else the first.",
+            help="Variant of the bundle that embeds. Default: tflite-int8, which phones run, or else the first.",
             rich_help_panel=HOW,
             show_default=False,
         ),
@@ -86,13 +89,15 @@ def build(
     ] = "int8",
     thumbnails: Annotated[
         int,
-        typer.Option(min=0, max=1024, help="Longer side of the thumbnails in pixels; 0: none.", rich_help_panel=HOW),
+        typer.Option(
+            min=0, max=1024, help="Longer side of the thumbnails in pixels; 0 writes none.", rich_help_panel=HOW
+        ),
     ] = 128,
     bits: Annotated[
         bool | None,
         typer.Option(
             "--bits/--no-bits",
-            help="Sign bits for a quicker search. Default: from 100,000 pictures up.",
+            help="Write sign bits for a faster search. Default: from 100,000 images up.",
             rich_help_panel=HOW,
             show_default=False,
         ),
@@ -102,47 +107,46 @@ def build(
         typer.Option(
             min=1,
             max=256,
-            help="Batches embedded at once. Default: one for every core.",
+            help="Batches embedded in parallel. Default: one per core.",
             rich_help_panel=HOW,
             show_default=False,
         ),
     ] = None,
     overwrite: Annotated[
         bool,
-        typer.Option("--overwrite", help="Embed everything anew, whatever gallery --out holds.", rich_help_panel=HOW),
+        typer.Option("--overwrite", help="Embed everything again and replace the gallery.", rich_help_panel=HOW),
     ] = False,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
     if dtype not in ("int8", "float32"):
-        raise UsageFailure(f"--dtype {dtype}", "take int8 or float32")
+        raise UsageFailure(f"--dtype {dtype}", "use int8 or float32")
     check_output(out, [bundle])
     from export.bundle import load_bundle
-    from gallery.build import Options
-    from gallery.build import build as build_gallery
+    from gallery.build import IndexOptions, build_gallery
     from gallery.images import open_images
-    from gallery.show import built_json, print_built
+    from gallery.show import print_report, report_json
 
     opened = load_bundle(bundle)
     found = open_images(images, part, split, limit)
-    options = Options(variant, dtype, thumbnails, bits, workers, overwrite)
-    done = build_gallery(opened, found, out, options)
+    options = IndexOptions(variant, dtype, thumbnails, bits, workers, overwrite)
+    report = build_gallery(opened, found, out, options)
     if as_json:
-        typer.echo(json.dumps(built_json(done)))
+        typer.echo(json.dumps(report_json(report)))
     else:
-        print_built(done)
+        print_report(report)
 
 
 @app.command()
 def search(
     gallery: Annotated[Path, GALLERY],
-    photos: Annotated[
-        list[Path] | None, typer.Argument(metavar="[PHOTO]...", help="Pictures to look up.", show_default=False)
+    images: Annotated[
+        list[Path] | None, typer.Argument(metavar="IMAGE", help="Image files to query.", show_default=False)
     ] = None,
     bundle: Annotated[
         Path | None,
         typer.Option(
-            help="The bundle that embeds the photos. Default: where it lay when the gallery was made.",
+            help="Bundle that embeds the queries. Default: its path when the gallery was written.",
             rich_help_panel=QUERY,
             show_default=False,
         ),
@@ -150,7 +154,7 @@ def search(
     variant: Annotated[
         str | None,
         typer.Option(
-            help="Which of its models. Default: the one that made the gallery.",
+            help="Variant of the bundle. Default: the one that embedded the gallery.",
             rich_help_panel=QUERY,
             show_default=False,
         ),
@@ -159,15 +163,15 @@ def search(
         bool,
         typer.Option(
             "--asymmetric",
-            help="Allow another model of the same space: another variant of the checkpoint, or teacher and student.",
+            help="Allow another model with the same embedding space: another variant, or teacher and student.",
             rich_help_panel=QUERY,
         ),
     ] = False,
-    picture: Annotated[
+    ids: Annotated[
         list[str] | None,
         typer.Option(
             "--id",
-            help="Look up a picture of the gallery itself. Repeatable; needs no model.",
+            help="Query with an image of the gallery. Repeatable; needs no model.",
             rich_help_panel=QUERY,
             show_default=False,
         ),
@@ -176,24 +180,24 @@ def search(
         int | None,
         typer.Option(
             min=1,
-            help="Look up so many pictures of the gallery, drawn at random.",
+            help="Query with this many images of the gallery, drawn at random.",
             rich_help_panel=QUERY,
             show_default=False,
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of --sample.", rich_help_panel=QUERY)] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed of --sample.", rich_help_panel=QUERY)] = 0,
     k: Annotated[int, typer.Option("-k", min=1, help="Neighbours of each query.")] = 20,
     exact: Annotated[
-        bool, typer.Option("--exact", help="Compare with every picture, also where there are sign bits.")
+        bool, typer.Option("--exact", help="Compare with every image, even if there are sign bits.")
     ] = False,
     html_file: Annotated[
         Path | None,
-        typer.Option("--html", help="Write a contact sheet here: one file, works offline.", show_default=False),
+        typer.Option("--html", help="Write a contact sheet to this file; works offline.", show_default=False),
     ] = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Find the most similar pictures.
+    """Find the most similar images.
 
     Examples:
 
@@ -203,35 +207,35 @@ def search(
 
         distill-index search teacher.gallery holiday.jpg --bundle runs/bundle --asymmetric
     """
-    given = [bool(photos), bool(picture), sample is not None]
+    given = [bool(images), bool(ids), sample is not None]
     if sum(given) != 1:
         raise UsageFailure(
-            "search: nothing to look up" if not any(given) else "search: photos, --id and --sample exclude each other",
-            "name photos, or give --id ID, or --sample 12",
+            "search: no query" if not any(given) else "search: image files, --id and --sample exclude each other",
+            "give image files, or --id ID, or --sample 12",
         )
-    check_output(html_file, [gallery, *(photos or []), *([bundle] if bundle else [])])
+    check_output(html_file, [gallery, *(images or []), *([bundle] if bundle else [])])
     import numpy as np
 
     from gallery.format import open_gallery
-    from gallery.query import ask_photos, ask_rows, find_rows, open_asker
+    from gallery.query import find_rows, open_query_model, query_by_images, query_by_rows
     from gallery.show import how_searched, print_answers
 
     opened = open_gallery(gallery)
     if not len(opened):
-        raise Failure(f"{gallery}: an empty gallery", "index some pictures first")
+        raise Failure(f"{gallery}: an empty gallery", "index some images first")
     way = True if exact else None
     relation = None
-    if photos:
-        asker = open_asker(opened, bundle, variant, asymmetric)
-        relation = asker.relation
-        answers = ask_photos(opened, asker, photos, k, way)
+    if images:
+        model = open_query_model(opened, bundle, variant, asymmetric)
+        relation = model.relation
+        answers = query_by_images(opened, model, images, k, way)
     else:
         rows = (
-            find_rows(opened, picture)
-            if picture
+            find_rows(opened, ids)
+            if ids
             else np.sort(np.random.default_rng(seed).permutation(len(opened))[:sample]).tolist()
         )
-        answers = ask_rows(opened, rows, k, way)
+        answers = query_by_rows(opened, rows, k, way)
     how = how_searched(opened, k, exact)
     reason = relation.reason if relation and relation.kind == "asymmetric" else ""
     if as_json:
@@ -245,7 +249,7 @@ def search(
                 }
             )
         )
-    elif not html_file or photos:
+    elif not html_file or images:
         print_answers(answers)
     if reason:
         note(f"asymmetric: {reason}")
@@ -258,7 +262,7 @@ def search(
 
 @app.command()
 def info(gallery: Annotated[Path, GALLERY], as_json: JsonOption = False, debug: DebugOption = False) -> None:
-    """Print what a gallery says of itself.
+    """Print the header of a gallery.
 
     Example:
 
@@ -276,7 +280,7 @@ def info(gallery: Annotated[Path, GALLERY], as_json: JsonOption = False, debug: 
 
 @app.command()
 def check(gallery: Annotated[Path, GALLERY], as_json: JsonOption = False, debug: DebugOption = False) -> None:
-    """Read a gallery whole: hashes, names, numbers, signs. Exit code 1 where something is wrong.
+    """Verify a whole gallery: hashes, ids, embeddings, sign bits. Exit code 1 if something is wrong.
 
     Example:
 
@@ -289,7 +293,7 @@ def check(gallery: Annotated[Path, GALLERY], as_json: JsonOption = False, debug:
     if as_json:
         typer.echo(json.dumps({"gallery": str(gallery), "passed": True, "count": len(opened)}))
     else:
-        typer.echo(f"{gallery}: {len(opened):,} pictures, all sections whole")
+        typer.echo(f"{gallery}: {len(opened):,} images, all sections intact")
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
-"""From an embedding to what a gallery keeps of it: int8 codes and sign bits.
+"""Codes that a gallery stores for an embedding: int8 values and sign bits.
 
-Both are defined to the bit, so that Java, Python and whoever else reads the file get the same order.
+Both are defined bit by bit, so that every reader, in any language, computes the same ranking.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ __all__ = ["INT8_SCALE", "int8_codes", "row_codes", "sign_bits", "words"]
 
 INT8_SCALE = 1 / 127
 
-# Factors (4096 + j) / 4096 that row_codes tries, in the order in which equal ones are preferred.
+# Factors (4096 + j) / 4096 that row_codes tries, in order of preference among equally good ones.
 _FACTORS = 4096
 _STEPS = sorted(range(-64, 65, 2), key=abs)
 
 
 def int8_codes(embeddings: np.ndarray) -> np.ndarray:
-    """``clamp(round_half_even(e * 127), -127, 127)``.
+    """Quantize queries: ``clamp(round_half_even(e * 127), -127, 127)``.
 
-    The product is the exact one: 127 times a float32 fits into a float64. In float32 it would be
+    The product is computed in float64, where 127 times a float32 is exact. A float32 product would be
     rounded twice.
 
     Args:
@@ -30,6 +30,11 @@ def int8_codes(embeddings: np.ndarray) -> np.ndarray:
 
     Raises:
         ValueError: NaN or infinity.
+
+    Example:
+        >>> import numpy as np
+        >>> int8_codes(np.array([[0.6, -0.8]], np.float32)).tolist()
+        [[76, -102]]
     """
     product = embeddings.astype(np.float64) * 127
     if not np.isfinite(product).all():
@@ -38,21 +43,21 @@ def int8_codes(embeddings: np.ndarray) -> np.ndarray:
 
 
 def words(dimension: int) -> int:
-    """64-bit words that the signs of one row take."""
+    """Return the number of 64-bit words that hold the signs of one row."""
     return -(-dimension // 64)
 
 
 def row_codes(embeddings: np.ndarray) -> np.ndarray:
-    """Codes of a gallery's rows: those of a slightly longer or shorter embedding, so that all rows are equally long.
+    """Quantize the rows of a gallery so that all codes have nearly the same length.
 
-    Rounding makes some rows longer than others, by a few parts in a thousand. Ranked by the inner product
-    a longer row wins over a nearer one: that cost 1.4 points of Recall@1 (docs/gallery.md). So of the codes
+    Plain rounding makes some rows a few parts in a thousand longer than others. In a ranking by inner product
+    a longer row can win over a nearer one; this cost 1.4 points of Recall@1 (docs/gallery.md). Among the codes
 
         q_j = clamp(round_half_even(e * 127 * (4096 + j) / 4096), -127, 127),  j = 0, ±2, ±4, …, ±64
 
-    those count whose squared length is nearest to 127²; of equally near ones those of the smallest |j|,
-    the negative j first. The product is exact in float64. Queries need none of this: their length is the
-    same factor for every row.
+    this function takes those whose squared length is nearest to 127². Ties go to the smallest |j|, then to the
+    negative j. The product is exact in float64. Queries do not need this: their length scales the similarity to
+    every row by the same factor.
 
     Args:
         embeddings: float32 [N, D], rows of unit length.
@@ -62,16 +67,21 @@ def row_codes(embeddings: np.ndarray) -> np.ndarray:
 
     Raises:
         ValueError: NaN or infinity.
+
+    Example:
+        >>> import numpy as np
+        >>> row_codes(np.array([[0.6, -0.8]], np.float32)).tolist()
+        [[76, -102]]
     """
     best = int8_codes(embeddings)
-    off = _length_error(best)
+    best_error = _length_error(best)
     product = embeddings.astype(np.float64) * 127
     for step in _STEPS[1:]:
         codes = np.clip(np.rint(product * ((_FACTORS + step) / _FACTORS)), -127, 127).astype(np.int8)
         error = _length_error(codes)
-        nearer = error < off
+        nearer = error < best_error
         best[nearer] = codes[nearer]
-        off[nearer] = error[nearer]
+        best_error[nearer] = error[nearer]
     return best
 
 
@@ -80,14 +90,19 @@ def _length_error(codes: np.ndarray) -> np.ndarray:
 
 
 def sign_bits(rows: np.ndarray) -> np.ndarray:
-    """Bit ``d % 64`` of word ``d // 64`` is 1 where ``row[d] >= 0``; bits from D on are 0.
+    """Pack the signs of rows: bit ``d % 64`` of word ``d // 64`` is 1 where ``row[d] >= 0``; bits from D on are 0.
 
     Args:
-        rows: [N, D], int8 codes or float32 (whichever the gallery keeps: a small negative float
-            has the code 0, and so another bit).
+        rows: [N, D], the values that the gallery stores: int8 codes or float32. A small negative float has the
+            code 0, hence another bit.
 
     Returns:
         uint64 [N, ceil(D / 64)].
+
+    Example:
+        >>> import numpy as np
+        >>> sign_bits(np.array([[76, -102, 0]], np.int8)).tolist()
+        [[5]]
     """
     count, dimension = rows.shape
     packed = np.zeros((count, words(dimension) * 8), np.uint8)

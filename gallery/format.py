@@ -1,4 +1,4 @@
-"""Read a gallery file: mapped into memory, and refused where it is damaged, foreign or hostile."""
+"""Open a gallery file as a memory map; refuse damaged, foreign or hostile files."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from pydantic import ValidationError
 
 from distill.console.errors import Failure
 from gallery.codes import sign_bits
-from gallery.ids import id_problem
-from gallery.schema import Header, Model, Section
+from gallery.schema import Header, Model, Section, id_problem
 from gallery.write import MAGIC, PREFIX_BYTES, VERSION, Content, write_gallery
 
 __all__ = ["Content", "Gallery", "check_gallery", "open_gallery", "write_gallery"]
@@ -25,14 +24,14 @@ _BLOCK = 2**22
 
 
 class Gallery:
-    """An open gallery; made by :func:`open_gallery`.
+    """An open gallery; created by :func:`open_gallery`.
 
     Attributes:
-        path: the file.
-        header: its description.
+        path: Path of the file.
+        header: Description of the content.
         embeddings: [N, D] int8 or float32, a read-only view of the file.
-        bits: uint64 [N, ceil(D / 64)], the signs, or None.
-        stamps: uint64 [N, 2], what tells a changed picture, or None.
+        bits: uint64 [N, ceil(D / 64)], the sign bits, or None.
+        stamps: uint64 [N, 2] by which ``distill-index`` recognizes a changed image, or None.
     """
 
     def __init__(self, path: Path, header: Header, data: np.ndarray) -> None:
@@ -46,30 +45,30 @@ class Gallery:
         self.stamps = self._optional("stamps", count)
         self._ids = self._view("ids")
         self._id_ends = self._offsets("id_offsets", "ids", empty=False)
-        self._pictures = self._pictures_ends = None
+        self._thumbnails = self._thumbnail_ends = None
         if "thumbnails" in header.sections:
-            self._pictures = self._view("thumbnails")
-            self._pictures_ends = self._offsets("thumbnail_offsets", "thumbnails", empty=True)
+            self._thumbnails = self._view("thumbnails")
+            self._thumbnail_ends = self._offsets("thumbnail_offsets", "thumbnails", empty=True)
 
     def __len__(self) -> int:
         return self.header.count
 
     @property
     def model(self) -> Model:
-        """What embedded the pictures."""
+        """Model that embedded the images."""
         return self.header.model
 
     @property
     def has_thumbnails(self) -> bool:
-        """Whether there are thumbnails at all."""
-        return self._pictures is not None
+        """Whether the gallery holds thumbnails."""
+        return self._thumbnails is not None
 
     def id(self, row: int) -> str:
-        """Name of a row's picture: a relative path with ``/``.
+        """Return the id of a row's image: a relative path with ``/``.
 
         Raises:
             IndexError: no such row.
-            Failure: the bytes are no such path.
+            Failure: the stored bytes are not a valid id.
         """
         if not 0 <= row < len(self):
             raise IndexError(f"row {row} of {len(self)}")
@@ -83,36 +82,36 @@ class Gallery:
         return name
 
     def ids(self) -> list[str]:
-        """All ids, in the order of the rows.
+        """Return all ids in row order.
 
         Raises:
-            Failure: one is no relative path, or stands twice.
+            Failure: an id is invalid or occurs twice.
         """
         names = [self.id(row) for row in range(len(self))]
         if len(set(names)) != len(names):
-            self._refuse("an id stands twice")
+            self._refuse("an id occurs twice")
         return names
 
     def thumbnail(self, row: int) -> bytes:
-        """A row's thumbnail as a JPEG file; empty where there is none.
+        """Return a row's thumbnail as a JPEG file; empty if it has none.
 
         Raises:
             IndexError: no such row.
         """
         if not 0 <= row < len(self):
             raise IndexError(f"row {row} of {len(self)}")
-        if self._pictures is None or self._pictures_ends is None:
+        if self._thumbnails is None or self._thumbnail_ends is None:
             return b""
-        return self._pictures[self._pictures_ends[row] : self._pictures_ends[row + 1]].tobytes()
+        return self._thumbnails[self._thumbnail_ends[row] : self._thumbnail_ends[row + 1]].tobytes()
 
     def thumbnail_sizes(self) -> np.ndarray:
-        """Bytes of each thumbnail: int64 [N]."""
-        if self._pictures_ends is None:
+        """Return the size of each thumbnail in bytes: int64 [N]."""
+        if self._thumbnail_ends is None:
             return np.zeros(len(self), np.int64)
-        return np.diff(self._pictures_ends)
+        return np.diff(self._thumbnail_ends)
 
     def section(self, name: str) -> Iterator[bytes]:
-        """The bytes of a section in blocks."""
+        """Yield the bytes of a section in blocks."""
         raw = self._view(name)
         for start in range(0, len(raw), _BLOCK):
             yield raw[start : start + _BLOCK].tobytes()
@@ -130,7 +129,7 @@ class Gallery:
     def _offsets(self, name: str, of: str, empty: bool) -> np.ndarray:
         values = self._view(name).view("<u8")
         size = self.header.sections[of].bytes
-        # Compared as unsigned: a difference could wrap around.
+        # Compare unsigned values: a difference could wrap around.
         wrong = values[1:] < values[:-1] if empty else values[1:] <= values[:-1]
         if values[0] != 0 or values[-1] != size or wrong.any():
             self._refuse(f"section {name} does not ascend from 0 to {size}")
@@ -141,13 +140,21 @@ class Gallery:
 
 
 def open_gallery(path: str | Path) -> Gallery:
-    """Map a gallery.
+    """Open a gallery as a memory map.
 
-    Header, layout and offsets are checked, so that no access can leave the file; the content itself
-    is read only where it is used (:func:`check_gallery` reads all of it).
+    Header, layout and offsets are checked, so no access can leave the file. The content is read only when it is
+    used; :func:`check_gallery` reads all of it.
 
     Raises:
-        Failure: missing, no gallery, another version, truncated, or it contradicts itself.
+        Failure: the file is missing, not a gallery, of another version, truncated or inconsistent.
+
+    Example:
+        >>> from gallery import open_gallery
+        >>> gallery = open_gallery("photos.gallery")
+        >>> len(gallery), gallery.header.dimension, gallery.model.variant
+        (9, 48, 'tflite-float32')
+        >>> gallery.id(3)
+        'IMG_0000.jpg'
     """
     path = Path(path)
     header, first, size = _read_header(path)
@@ -176,9 +183,9 @@ def _read_header(path: Path) -> tuple[Header, int, int]:
     version = int.from_bytes(prefix[8:12], "little")
     if len(prefix) == PREFIX_BYTES and version != VERSION:
         cure = "update distill-to-phone" if version > VERSION else AGAIN
-        raise Failure(f"{path}: version {version} of the format, this reader knows {VERSION}", cure)
+        raise Failure(f"{path}: format version {version}, this reader supports {VERSION}", cure)
     if len(prefix) < PREFIX_BYTES or len(text) != length:
-        raise Failure(f"{path}: truncated or damaged in its header", AGAIN)
+        raise Failure(f"{path}: the header is truncated or damaged", AGAIN)
     try:
         return Header.model_validate_json(text), PREFIX_BYTES + length, size
     except ValidationError as error:
@@ -189,10 +196,14 @@ def _read_header(path: Path) -> tuple[Header, int, int]:
 
 
 def check_gallery(gallery: Gallery) -> None:
-    """Read all of it: hashes, ids, numbers that are numbers, signs that are theirs.
+    """Read the whole gallery and check hashes, ids, embeddings (finite) and sign bits.
 
     Raises:
-        Failure: the first thing that is wrong.
+        Failure: the first error found.
+
+    Example:
+        >>> from gallery import check_gallery, open_gallery
+        >>> check_gallery(open_gallery("photos.gallery"))
     """
     for name, place in gallery.header.sections.items():
         digest = hashlib.sha256()
@@ -206,4 +217,4 @@ def check_gallery(gallery: Gallery) -> None:
         if part.dtype != np.int8 and not np.isfinite(part).all():
             raise Failure(f"{gallery.path}: an embedding near row {start} is not finite", AGAIN)
         if gallery.bits is not None and not np.array_equal(gallery.bits[start : start + 4096], sign_bits(part)):
-            raise Failure(f"{gallery.path}: the sign bits near row {start} are not those of the embeddings", AGAIN)
+            raise Failure(f"{gallery.path}: the sign bits near row {start} do not match the embeddings", AGAIN)

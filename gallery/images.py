@@ -1,4 +1,4 @@
-"""Which pictures go into a gallery: a folder of photos as it is, or any data spec."""
+"""Select the images for a gallery: a plain folder or a data spec. Also change stamps and thumbnails."""
 
 from __future__ import annotations
 
@@ -17,26 +17,32 @@ from distill.data.imageset import ImageSet
 from distill.data.spec import KINDS, open_data
 from distill.data.split import split
 
-__all__ = ["open_images", "stamps", "thumbnail"]
+__all__ = ["change_stamps", "open_images", "thumbnail"]
 
-# Formats that phones and cameras write and the decoder does not read: leaving them out is worth a word.
+# Formats of phones and cameras that the decoder does not read. Leaving them out deserves a warning.
 _OTHER_SUFFIXES = frozenset({".heic", ".heif", ".avif", ".dng", ".gif", ".tif", ".tiff"})
 _QUALITY = 80
 
 
 def open_images(text: str, part: str = "all", rule: str = "half", limit: int | None = None) -> ImageSet:
-    """The pictures that ``text`` names.
+    """Open the images that ``text`` names.
 
     Args:
-        text: a folder (all pictures in it, at any depth, with or without folders of classes), or a
-            data spec such as ``glyphs`` or ``csv:FILE``.
+        text: A folder (all images in it, at any depth, with or without one folder per class), or a data spec
+            such as ``glyphs`` or ``csv:FILE``.
         part: ``train``, ``test`` or ``all`` of a data spec.
-        rule: how a data spec is split into these, see :func:`distill.data.split.split`.
-        limit: at most so many, evenly spread over the set; None: all.
+        rule: Rule that splits a data spec into these parts, see :func:`distill.data.split.split`.
+        limit: Maximum number of images, evenly spread over the set; None: all.
 
     Raises:
-        UsageFailure: neither folder nor spec, or a part of a plain folder.
-        Failure: no picture there.
+        UsageFailure: ``text`` is neither folder nor spec, or a part of a plain folder is asked for.
+        Failure: there are no images.
+
+    Example:
+        >>> from gallery import open_images
+        >>> images = open_images("photos")
+        >>> len(images), images.keys[-1]
+        (9, 'IMG_0005.jpg')
     """
     kind = text.partition(":")[0]
     folder = Path(text).expanduser()
@@ -45,15 +51,15 @@ def open_images(text: str, part: str = "all", rule: str = "half", limit: int | N
     elif folder.is_dir():
         if part != "all":
             raise UsageFailure(
-                f"--part {part}: {text} is a folder of pictures, without classes to split", f"write folder:{text}"
+                f"--part {part}: {text} is a plain folder of images without classes to split", f"write folder:{text}"
             )
         images = _open_folder(text, folder)
     elif folder.exists():
-        raise UsageFailure(f"{text}: is a file", "give a folder of pictures, or a data spec such as csv:FILE")
+        raise UsageFailure(f"{text}: is a file", "give a folder of images, or a data spec such as csv:FILE")
     elif ":" in text:
-        return open_data(text)  # which says what is wrong with it
+        return open_data(text)  # raises the fitting error
     else:
-        raise UsageFailure(f"{text}: no such folder", f"give a folder of pictures, or a data spec: {', '.join(KINDS)}")
+        raise UsageFailure(f"{text}: no such folder", f"give a folder of images, or a data spec: {', '.join(KINDS)}")
     if not len(images):
         raise Failure(f"{text}: no images in the {part} part", "choose another --part or --split")
     if limit is not None and limit < len(images):
@@ -65,14 +71,16 @@ def _open_folder(text: str, folder: Path) -> ImageSet:
     try:
         keys = list(walk_images(folder))
     except OSError as error:
-        raise Failure(f"{error.filename or folder}: {error.strerror}", "make it readable, or move it away") from None
+        raise Failure(
+            f"{error.filename or folder}: {error.strerror}", "make it readable, or move it elsewhere"
+        ) from None
     others = _count_others(folder)
     if not keys:
         there = f", but {_named(others)}" if others else ""
-        raise Failure(f"{folder}: no pictures in it ({', '.join(sorted(IMAGE_SUFFIXES))}){there}", "check the folder")
+        raise Failure(f"{folder}: no images in it ({', '.join(sorted(IMAGE_SUFFIXES))}){there}", "check the folder")
     if others:
         warn(
-            f"{folder}: {_named(others)} left out: these formats are not read here; convert them to JPEG to index them"
+            f"{folder}: {_named(others)} left out: these formats are not supported; convert the files to JPEG to index them"
         )
     return FileImageSet(text, "photos", folder, keys, [key.rpartition("/")[0] for key in keys])
 
@@ -90,11 +98,11 @@ def _named(others: Counter[str]) -> str:
     return ", ".join(f"{count} {suffix}" for suffix, count in sorted(others.items()))
 
 
-def stamps(images: ImageSet) -> np.ndarray:
-    """What tells a changed picture, without reading the files: uint64 [N, 2].
+def change_stamps(images: ImageSet) -> np.ndarray:
+    """Return a stamp for each image that changes when the image changes: uint64 [N, 2].
 
-    Of a file its size and modification time in nanoseconds (0, 0 where it is missing); of others the
-    first 16 bytes of the digest of their content.
+    For a file: its size and modification time in nanoseconds, without reading it (0, 0 if missing). For other
+    images: the first 16 bytes of the digest of their content.
     """
     found = np.zeros((len(images), 2), np.uint64)
     if isinstance(images, FileImageSet):
@@ -111,10 +119,10 @@ def stamps(images: ImageSet) -> np.ndarray:
 
 
 def thumbnail(image: PIL.Image.Image, side: int) -> bytes:
-    """A small JPEG without any metadata: the longer side ``side`` pixels, never enlarged."""
+    """Encode a small JPEG without metadata; the longer side has ``side`` pixels. Images are never enlarged."""
     small = image.copy()
     small.thumbnail((side, side), PIL.Image.Resampling.LANCZOS, reducing_gap=3.0)
-    small.info.clear()  # a comment would be written along
+    small.info.clear()  # otherwise Pillow writes the comment
     buffer = io.BytesIO()
     small.save(buffer, "JPEG", quality=_QUALITY)
     return buffer.getvalue()

@@ -1,12 +1,12 @@
-"""What an unfinished build has embedded so far: appended batch by batch, valid up to the last whole record.
+"""Journal of an unfinished build: embedded rows, appended batch by batch.
 
-A build that is killed loses nothing but the batches in flight. Layout of ``journal``: one line of JSON
-that says which model, type and thumbnails the rows are of; then records
+A killed build loses only the batches in flight. Layout of the file ``journal``: one line of JSON that names the
+model, dtype and thumbnail size of the rows; then little-endian records
 
     u32 CRC-32 of all that follows, u32 bytes of the id, u32 bytes of the thumbnail, u64 × 2 stamp,
     id (UTF-8), row (D numbers), thumbnail (JPEG)
 
-little-endian. Reading stops at the first record that is cut off or does not fit its CRC.
+Reading stops at the first record that is cut off or does not match its CRC.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import os
 import shutil
 import struct
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,16 +27,17 @@ import numpy as np
 from distill.console.errors import Failure
 from distill.console.progress import note
 from distill.files import named_errors
+from gallery.format import Gallery
 
-__all__ = ["Entry", "Journal", "Record"]
+__all__ = ["Entry", "Journal", "JournalReader", "MergedRows", "Record"]
 
 _HEAD = struct.Struct("<IIIQQ")
 _MAX_LINE = 2**20
-_MAX_PART = 2**26  # bytes of an id or thumbnail: more can only be damage
+_MAX_PART = 2**26  # bytes of an id or thumbnail; a larger value means damage
 
 
 class Record(NamedTuple):
-    """One embedded picture."""
+    """One embedded image."""
 
     id: str
     stamp: tuple[int, int]
@@ -45,7 +46,7 @@ class Record(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """Where a record lies in the journal."""
+    """Position of a record in the journal."""
 
     stamp: tuple[int, int]
     row_at: int
@@ -53,15 +54,16 @@ class Entry(NamedTuple):
 
 
 class Journal:
-    """The rows embedded so far, in ``folder``; only one process at a time.
+    """The rows embedded so far, kept in ``folder`` by one process at a time.
 
     Args:
-        folder: made if need be; belongs to the journal alone.
-        binding: what the rows are of; a journal of anything else is thrown away.
-        dimension, dtype: of a row.
+        folder: Folder of the journal alone; created if missing.
+        binding: Facts that identify the rows (model, dtype, …). A journal with other facts is discarded.
+        dimension: Length of a row.
+        dtype: Type of a row.
 
     Attributes:
-        entries: id → where its latest record lies.
+        entries: Maps each id to its latest record.
 
     Raises:
         Failure: another process is building here.
@@ -86,7 +88,7 @@ class Journal:
                 self._file.truncate(self._end)
             else:
                 if found:
-                    note(f"{folder}: what an unfinished run embedded is of another model or kind, thrown away")
+                    note(f"{folder}: discarded what an unfinished run with another model or kind had embedded")
                 with named_errors(folder):
                     self._file.truncate(0)
                     self._file.write(line)
@@ -97,7 +99,7 @@ class Journal:
             raise
 
     def append(self, records: Iterable[Record]) -> None:
-        """Add records; they are on their way to the disk when this returns."""
+        """Append records and hand them to the operating system."""
         parts, entries, at = [], {}, self._end
         for record in records:
             name = record.id.encode("utf-8")
@@ -112,13 +114,13 @@ class Journal:
         self._end = at
         self.entries |= entries
 
-    def read(self) -> Reader:
-        """The rows and thumbnails, mapped."""
-        return Reader(self._file.fileno(), self._end, self._dimension, self._dtype)
+    def read(self) -> JournalReader:
+        """Map the rows and thumbnails into memory."""
+        return JournalReader(self._file.fileno(), self._end, self._dimension, self._dtype)
 
     def close(self, remove: bool) -> None:
-        """Let others build here; ``remove``: nothing is needed any more."""
-        with contextlib.suppress(OSError):  # a full disk has already been told
+        """Release the lock; with ``remove``, also delete the folder."""
+        with contextlib.suppress(OSError):  # a full disk was already reported
             self._file.close()
         if remove:
             shutil.rmtree(self.folder, ignore_errors=True)
@@ -126,13 +128,15 @@ class Journal:
     def _lock(self) -> None:
         try:
             import fcntl
-        except ImportError:  # Windows: two builds at once are then the user's own care
+        except ImportError:  # Windows: nothing prevents two builds at once
             return
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise Failure(f"{self.folder}: another distill-index is at work here", "wait until it is done") from None
-        except OSError:  # a file system without locks
+            raise Failure(
+                f"{self.folder}: another distill-index is running here", "wait until it has finished"
+            ) from None
+        except OSError:  # the file system has no locks
             return
 
     def _scan(self, start: int) -> int:
@@ -153,8 +157,8 @@ class Journal:
         return at
 
 
-class Reader:
-    """Rows and thumbnails of a journal, read where they lie."""
+class JournalReader:
+    """Random access to the rows and thumbnails of a journal."""
 
     def __init__(self, descriptor: int, size: int, dimension: int, dtype: np.dtype) -> None:
         self._map = mmap.mmap(descriptor, size, access=mmap.ACCESS_READ)
@@ -162,15 +166,58 @@ class Reader:
         self._dtype = dtype
 
     def row(self, entry: Entry) -> np.ndarray:
-        """[D] numbers."""
+        """Return the row of a record: [D]."""
         end = entry.row_at + self._dimension * self._dtype.itemsize
         return np.frombuffer(self._map[entry.row_at : end], self._dtype)
 
     def thumbnail(self, entry: Entry) -> bytes:
-        """A JPEG file, or nothing."""
+        """Return the thumbnail of a record: a JPEG file, or empty."""
         start = entry.row_at + self._dimension * self._dtype.itemsize
         return self._map[start : start + entry.thumbnail_bytes]
 
     def close(self) -> None:
-        """Give the map back."""
+        """Unmap the file."""
         self._map.close()
+
+
+class MergedRows:
+    """Rows of a new gallery, taken from the old gallery or the journal. Only the requested slice is in memory.
+
+    Args:
+        places: For each row of the new gallery, its row in ``old`` or its entry in the journal.
+        old: The gallery to update, or None.
+        new: The rows embedded by this build.
+        dimension: Length of a row.
+        dtype: Type of a row.
+    """
+
+    def __init__(
+        self, places: Sequence[int | Entry], old: Gallery | None, new: JournalReader, dimension: int, dtype: np.dtype
+    ) -> None:
+        self._places = places
+        self._old = old
+        self._new = new
+        self.shape = (len(places), dimension)
+        self.dtype = dtype
+
+    def __getitem__(self, part: slice) -> np.ndarray:
+        wanted = self._places[part]
+        rows = np.empty((len(wanted), self.shape[1]), self.dtype)
+        for index, place in enumerate(wanted):
+            rows[index] = self._new.row(place) if isinstance(place, Entry) else self._kept().embeddings[place]
+        return rows
+
+    def thumbnail_sizes(self) -> np.ndarray:
+        """Return the size of each thumbnail in bytes: int64 [N]."""
+        old = self._old.thumbnail_sizes() if self._old is not None else np.zeros(0, np.int64)
+        sizes = (place.thumbnail_bytes if isinstance(place, Entry) else old[place] for place in self._places)
+        return np.fromiter(sizes, np.int64, len(self._places))
+
+    def thumbnails(self) -> Iterator[bytes]:
+        """Yield the thumbnails in row order."""
+        for place in self._places:
+            yield self._new.thumbnail(place) if isinstance(place, Entry) else self._kept().thumbnail(place)
+
+    def _kept(self) -> Gallery:
+        assert self._old is not None
+        return self._old

@@ -1,4 +1,4 @@
-"""Which variant embeds, and whether its queries may be looked up in a gallery."""
+"""Choose the variant that embeds, and decide whether its queries may search a gallery."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DEFAULT_VARIANT = "tflite-int8"
 
 
 def choose_variant(bundle: Bundle, name: str | None) -> Variant:
-    """The variant of this name; None: ``tflite-int8``, which phones run, else the bundle's first."""
+    """Return the variant of this name; None: ``tflite-int8``, which phones run, or else the bundle's first."""
     names = [variant.name for variant in bundle.manifest.variants]
     if name is not None and name not in names:
         raise UsageFailure(f"{bundle.directory}: no variant '{name}'", suggest(name, names))
@@ -22,7 +22,7 @@ def choose_variant(bundle: Bundle, name: str | None) -> Variant:
 
 
 def model_of(bundle: Bundle, variant: Variant) -> Model:
-    """What a gallery records of its model."""
+    """Return the facts that a gallery records about its model."""
     manifest = bundle.manifest
     return Model(
         name=manifest.name,
@@ -35,12 +35,12 @@ def model_of(bundle: Bundle, variant: Variant) -> Model:
 
 
 class Relation(NamedTuple):
-    """How a query's model stands to a gallery's.
+    """Relation between the model of a query and the model of a gallery.
 
     Attributes:
-        kind: ``same``: the very model; ``asymmetric``: another model that embeds into the same
-            space; ``none``: the two cannot be compared.
-        reason: why, in words.
+        kind: ``same``: the same model file; ``asymmetric``: another model with the same embedding space;
+            ``none``: embeddings of the two cannot be compared.
+        reason: Explanation for people.
     """
 
     kind: Literal["same", "asymmetric", "none"]
@@ -48,25 +48,25 @@ class Relation(NamedTuple):
 
 
 def relation(query: Model, gallery: Model) -> Relation:
-    """Whether embeddings of ``query`` may be compared with a gallery of ``gallery``.
+    """Decide whether embeddings of ``query`` may be compared with those in a gallery of ``gallery``.
 
-    Two models share a space where they come from one checkpoint, where one was distilled into the
-    space of the other, or both into that of one teacher. How well asymmetric search does is a
-    matter of measurement (``distill-bench``, ``distill-train evaluate --gallery-model``).
+    Two models share an embedding space if they come from one checkpoint, if one was distilled into the space of
+    the other, or if both were distilled into the space of one teacher. How well asymmetric search works has to be
+    measured (``distill-bench``, ``distill-train evaluate --gallery-model``).
     """
-    ours, theirs = f"{query.name}/{query.variant}", f"{gallery.name}/{gallery.variant}"
+    mine, theirs = f"{query.name}/{query.variant}", f"{gallery.name}/{gallery.variant}"
     if query.sha256 == gallery.sha256:
         if query.preprocessing == gallery.preprocessing:
-            return Relation("same", "the very model file")
-        return Relation("none", f"{ours} is the same file but prepares pictures in another way")
+            return Relation("same", "the same model file")
+        return Relation("none", f"{mine} is the same file but preprocesses images differently")
     if query.source_id and query.source_id == gallery.source_id:
-        return Relation("asymmetric", f"{ours} and {theirs} were made from one checkpoint, {query.source_id}")
+        return Relation("asymmetric", f"{mine} and {theirs} come from one checkpoint, {query.source_id}")
     if query.space and query.space == gallery.source_id:
-        return Relation("asymmetric", f"{ours} was distilled into the space of the gallery's model, {query.space}")
+        return Relation("asymmetric", f"{mine} was distilled into the space of the gallery's model, {query.space}")
     if gallery.space and gallery.space == query.source_id:
-        return Relation("asymmetric", f"the gallery's model, {theirs}, was distilled into the space of {ours}")
+        return Relation("asymmetric", f"the gallery's model, {theirs}, was distilled into the space of {mine}")
     if query.space and query.space == gallery.space:
         return Relation(
-            "asymmetric", f"{ours} and {theirs} were distilled into the space of one teacher, {query.space}"
+            "asymmetric", f"{mine} and {theirs} were distilled into the space of one teacher, {query.space}"
         )
-    return Relation("none", f"{ours} and {theirs} share no space")
+    return Relation("none", f"{mine} and {theirs} share no embedding space")

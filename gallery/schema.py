@@ -1,4 +1,4 @@
-"""The JSON at the head of a gallery file."""
+"""Header of a gallery file (JSON), and the rule for image ids."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from distill.data.preprocess import Preprocessing
 from gallery.codes import INT8_SCALE, words
 
-__all__ = ["ALIGNMENT", "MAX_DIMENSION", "REQUIRED", "Header", "Model", "Section", "expected_bytes"]
+__all__ = ["ALIGNMENT", "MAX_DIMENSION", "REQUIRED", "Header", "Model", "Section", "expected_bytes", "id_problem"]
 
 ALIGNMENT = 64
 MAX_DIMENSION = 65536
-MAX_COUNT = 2**31 - 1  # rows are numbered with 32 bits on the phone
-MAX_BYTES = 2**53  # beyond it JSON numbers are no longer exact everywhere
+MAX_COUNT = 2**31 - 1  # the phone numbers rows with 32 bits
+MAX_BYTES = 2**53  # larger JSON numbers are not exact in every language
 
 REQUIRED = ("embeddings", "ids", "id_offsets")
 
@@ -24,12 +24,12 @@ _Size = Annotated[int, Field(ge=0, le=MAX_BYTES)]
 
 
 class _Part(BaseModel):
-    # strict: "12" or 12.0 is no count; unknown fields are a later version's additions.
+    # Unknown fields are additions of a later version.
     model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
 
 
 class Section(_Part):
-    """Where a block of bytes lies, from the start of the file, and its SHA-256."""
+    """Offset from the start of the file, length and SHA-256 of a block of bytes."""
 
     offset: Annotated[_Size, Field(strict=True)]
     bytes: Annotated[_Size, Field(strict=True)]
@@ -37,20 +37,20 @@ class Section(_Part):
 
     @property
     def end(self) -> int:
-        """First byte behind it."""
+        """Offset of the first byte after the section."""
         return self.offset + self.bytes
 
 
 class Model(_Part):
-    """What embedded the pictures.
+    """The model that embedded the images of a gallery.
 
     Attributes:
-        name: of the bundle.
-        variant: of the bundle, e.g. ``tflite-int8``.
-        sha256: of the model file: whoever searches must embed the query with this very file.
-        source_id: the checkpoint that the bundle was made from.
-        space: id of the teacher whose space the checkpoint shares, or None.
-        preprocessing: what every picture went through before the model.
+        name: Name of the bundle.
+        variant: Variant of the bundle, e.g. ``tflite-int8``.
+        sha256: SHA-256 of the model file. Queries must be embedded with the same file.
+        source_id: Id of the checkpoint from which the bundle was exported.
+        space: Id of the teacher whose embedding space the checkpoint shares, or None.
+        preprocessing: Preprocessing of every image.
     """
 
     name: Annotated[str, Field(min_length=1, max_length=200)]
@@ -62,7 +62,7 @@ class Model(_Part):
 
 
 class Header(_Part):
-    """All that a gallery says of itself; see docs/gallery.md."""
+    """Description at the head of a gallery file; see docs/gallery.md."""
 
     schema_version: Literal[1]
     count: Annotated[int, Field(strict=True, ge=0, le=MAX_COUNT)]
@@ -72,9 +72,9 @@ class Header(_Part):
     model: Model
     created: Annotated[str, Field(max_length=40)]
     tool: Annotated[str, Field(max_length=200)] = ""
-    # Longer side of the thumbnails in pixels; None: there are none, or nobody says.
+    # Longer side of the thumbnails in pixels; None: no thumbnails, or not recorded.
     thumbnail_side: Annotated[int, Field(ge=1, le=4096)] | None = None
-    # Where the bundle lay when the gallery was written, relative to the gallery; only a convenience.
+    # Path of the bundle when the gallery was written, relative to the gallery. A convenience for searching.
     bundle: Annotated[str, Field(max_length=4096)] | None = None
     sections: dict[str, Section]
 
@@ -94,19 +94,19 @@ class Header(_Part):
         return self
 
     def check_layout(self, first: int, file_size: int) -> None:
-        """Every section lies between the header and the end of the file, aligned, and touches no other.
+        """Check that the sections are aligned, do not overlap, and lie between the header and the end of the file.
 
         Args:
-            first: first byte behind the header.
-            file_size: bytes of the file.
+            first: Offset of the first byte after the header.
+            file_size: Size of the file in bytes.
 
         Raises:
-            ValueError: it does not.
+            ValueError: a section breaks one of these rules.
         """
         end, before = first, "the header"
         for name, section in sorted(self.sections.items(), key=lambda item: (item[1].offset, item[1].bytes)):
             if section.offset % ALIGNMENT:
-                raise ValueError(f"section {name} starts at {section.offset}, which is no multiple of {ALIGNMENT}")
+                raise ValueError(f"section {name} starts at {section.offset}, which is not a multiple of {ALIGNMENT}")
             if section.end > file_size:
                 raise ValueError(f"section {name} ends at {section.end}, the file at {file_size}")
             if section.offset < end:
@@ -115,7 +115,7 @@ class Header(_Part):
 
 
 def expected_bytes(count: int, dimension: int, dtype: str) -> dict[str, int]:
-    """Sizes that follow from the shape; the optional sections among them."""
+    """Return the size in bytes of each section whose size follows from the shape, optional ones included."""
     return {
         "embeddings": count * dimension * (1 if dtype == "int8" else 4),
         "bits": count * words(dimension) * 8,
@@ -123,3 +123,21 @@ def expected_bytes(count: int, dimension: int, dtype: str) -> dict[str, int]:
         "stamps": count * 16,
         "thumbnail_offsets": (count + 1) * 8,
     }
+
+
+def id_problem(name: str) -> str:
+    """Return why ``name`` cannot be an image id; empty if it can.
+
+    An id is a relative path with ``/``. A reader may join it to a folder, so it must not lead out of it.
+    """
+    if not name:
+        return "is empty"
+    if "\0" in name:
+        return "holds a NUL"
+    if name.startswith("/") or any(part in ("", ".", "..") for part in name.split("/")):
+        return "is not a plain relative path"
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        return "is not UTF-8"
+    return ""

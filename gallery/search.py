@@ -1,13 +1,13 @@
-"""The nearest pictures of a gallery: exactly, or by signs first and int8 then.
+"""Find the nearest images of a gallery: exactly, or with a prefilter on sign bits.
 
-**Exact.** Similarity is the inner product of the codes times ``scale²`` (int8) or of the embeddings
-(float32). Of equal ones the lower row comes first.
+**Exact.** Similarity is the inner product of the codes times ``scale²`` (int8) or of the embeddings (float32).
+Ties go to the lower row.
 
-**Prefilter.** Where the gallery holds sign bits. With distances d(i) = number of bits in which row i
-differs from the query, and C = min(N, max(64 * k, ceil(N / 50))), let T be the smallest distance
-that at least C rows have or stay below. Candidates are **all** rows with d(i) <= T: no order among
-equal distances is needed, and where signs say nothing, all rows are candidates. They are ranked as
-in the exact search. ``docs/gallery.md`` says how many neighbours that finds.
+**Prefilter.** Used if the gallery holds sign bits. Let d(i) be the number of bits in which row i differs from the
+query, C = min(N, max(64 * k, ceil(N / 50))), and T the smallest distance such that at least C rows have d(i) <= T.
+**All** rows with d(i) <= T are candidates, so no order among equal distances is needed; if the signs carry no
+information, all rows are candidates. Candidates are ranked as in the exact search. ``docs/gallery.md`` states how
+many neighbours the prefilter finds.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from distill.metrics.topk import candidates, pick
 from gallery.codes import INT8_SCALE, int8_codes, sign_bits
 from gallery.format import Gallery
 
-__all__ = ["Found", "Kept", "KeptRows", "candidate_count", "search", "search_rows"]
+__all__ = ["Found", "Kept", "KeptRows", "candidate_count", "search_gallery", "search_rows"]
 
 _CANDIDATES_PER_ANSWER = 64
 _CANDIDATE_SHARE = 50
-# Products of int8 codes summed over so many dimensions stay below 2^24: float32 holds them exactly,
-# and so the processor's fast matrix product gives the integers.
+# Sums of products of int8 codes over this many dimensions stay below 2^24. float32 holds them exactly, so the fast
+# float matrix product returns the integers.
 _EXACT_DIMENSIONS = 1024
-_BLOCK_BYTES = 2**20  # of float32 rows at a time: they stay in the cache
+_BLOCK_BYTES = 2**20  # of float32 rows per block, which stay in the cache
 _LENGTH_TOLERANCE = 1e-3
-_SCORES = 2**24  # cells of the score matrix at a time
+_SCORES = 2**24  # cells of the score matrix per block
 
 
 class Found(NamedTuple):
@@ -39,7 +39,7 @@ class Found(NamedTuple):
 
     Attributes:
         rows: int64 [Q, min(k, N)].
-        scores: float32 [Q, min(k, N)], cosine.
+        scores: float32 [Q, min(k, N)], cosines.
     """
 
     rows: np.ndarray
@@ -47,7 +47,7 @@ class Found(NamedTuple):
 
 
 class Kept(Protocol):
-    """What is searched: an open gallery, or rows that are in no file."""
+    """Rows that can be searched: an open gallery, or rows in memory."""
 
     @property
     def path(self) -> Path: ...
@@ -60,12 +60,12 @@ class Kept(Protocol):
 
 
 class KeptRows(NamedTuple):
-    """Rows as a gallery keeps them, in memory.
+    """Rows in memory, in the form in which a gallery stores them.
 
     Attributes:
         embeddings: [N, D], int8 codes of ``gallery.row_codes`` or float32 rows of unit length.
         bits: uint64 [N, ceil(D / 64)] of ``gallery.sign_bits``, or None.
-        path: what to call them in an error.
+        path: Name of the rows in error messages.
     """
 
     embeddings: np.ndarray
@@ -74,24 +74,33 @@ class KeptRows(NamedTuple):
 
 
 def candidate_count(rows: int, k: int) -> int:
-    """C of the prefilter: at least so many rows are compared in full."""
+    """Return C of the prefilter: the minimum number of rows to compare in full."""
     return min(rows, max(_CANDIDATES_PER_ANSWER * k, -(-rows // _CANDIDATE_SHARE)))
 
 
-def search(gallery: Gallery, queries: np.ndarray, k: int = 20, exact: bool | None = None) -> Found:
-    """The ``k`` nearest rows of each query.
+def search_gallery(gallery: Gallery, queries: np.ndarray, k: int = 20, exact: bool | None = None) -> Found:
+    """Find the ``k`` nearest rows of each query.
 
     Args:
-        gallery: an open gallery.
-        queries: float32 [Q, D], rows of unit length, embedded by the gallery's own model. They are taken
-            as they are: scaling them once more could move a code.
-        k: at least 1.
-        exact: compare with every row; None: wherever there are no sign bits.
+        gallery: An open gallery.
+        queries: float32 [Q, D], rows of unit length, embedded by the gallery's model. They are not normalized again,
+            because that could change a code.
+        k: Number of neighbours, at least 1.
+        exact: Compare with every row (True), use the sign bits (False), or use them if there are any (None).
 
     Raises:
-        Failure: another dimension, a gallery without a row or with broken numbers, no sign bits
-            where ``exact`` is False.
-        ValueError: k below 1, or queries that are not of unit length.
+        Failure: the dimensions differ, the gallery is empty or holds NaN, or ``exact`` is False and there are no
+            sign bits.
+        ValueError: k is below 1, or a query is not of unit length.
+
+    Example:
+        >>> import numpy as np
+        >>> from gallery import open_gallery, search_gallery
+        >>> gallery = open_gallery("photos.gallery")
+        >>> query = gallery.embeddings[4].astype(np.float32)
+        >>> found = search_gallery(gallery, query[None] / np.linalg.norm(query), k=3)
+        >>> found.rows.shape, gallery.id(found.rows[0, 0]), round(float(found.scores[0, 0]), 2)
+        ((1, 3), 'IMG_0001.jpg', 1.0)
     """
     if queries.ndim != 2 or queries.shape[1] != gallery.header.dimension:
         raise Failure(
@@ -106,21 +115,21 @@ def search(gallery: Gallery, queries: np.ndarray, k: int = 20, exact: bool | Non
 
 
 def search_rows(gallery: Kept, queries: np.ndarray, k: int = 20, exact: bool | None = None) -> Found:
-    """The same for queries that are rows as the gallery keeps them: int8 codes or float32.
+    """Find the ``k`` nearest rows of queries in the form in which the gallery stores rows: int8 codes or float32.
 
-    Raises: as :func:`search`.
+    Raises: see :func:`search_gallery`.
     """
     count, kind = len(gallery.embeddings), gallery.embeddings.dtype
     if k < 1:
         raise ValueError(f"k {k} is below 1")
     if not count:
-        raise Failure(f"{gallery.path}: an empty gallery", "index some pictures first")
+        raise Failure(f"{gallery.path}: an empty gallery", "index some images first")
     if queries.dtype != kind:
-        raise ValueError(f"queries are {queries.dtype}, the gallery keeps {kind}")
+        raise ValueError(f"queries are {queries.dtype}, the gallery stores {kind}")
     k = min(k, count)
     by_signs = gallery.bits is not None if exact is None else not exact
     if by_signs and gallery.bits is None:
-        raise Failure(f"{gallery.path}: holds no sign bits", "search exactly, or index again with --bits")
+        raise Failure(f"{gallery.path}: has no sign bits", "search exactly, or index again with --bits")
     if by_signs and candidate_count(count, k) < count:
         parts = [_by_signs(gallery, query, k) for query in queries]
     else:
@@ -145,11 +154,11 @@ def _by_signs(gallery: Kept, query: np.ndarray, k: int) -> tuple[np.ndarray, np.
 
 
 def _hamming(bits: np.ndarray, query: np.ndarray) -> np.ndarray:
-    """Number of differing bits of each row: uint16 or wider [N]."""
+    """Return the number of bits in which each row differs from the query: uint16 or uint32 [N]."""
     kind = np.uint16 if bits.shape[1] * 64 < 2**16 else np.uint32
     total = np.zeros(len(bits), kind)
     for word in range(bits.shape[1]):
-        total += _popcount(bits[:, word] ^ query[word])
+        np.add(total, _popcount(bits[:, word] ^ query[word]), out=total)
     return total
 
 
@@ -164,7 +173,7 @@ _ONES = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(axis=
 
 
 def _scores(rows: np.ndarray, queries: np.ndarray, gallery: Kept) -> np.ndarray:
-    """Inner products [Q, N]; of int8 codes exact integers."""
+    """Return inner products [Q, N]; exact integers for int8 codes."""
     count, dimension = rows.shape
     wide = dimension > _EXACT_DIMENSIONS and rows.dtype == np.int8
     scores = np.empty((len(queries), count), np.float64 if wide else np.float32)
@@ -179,7 +188,7 @@ def _scores(rows: np.ndarray, queries: np.ndarray, gallery: Kept) -> np.ndarray:
         cells[:] = 0
         for first in range(0, dimension, _EXACT_DIMENSIONS):
             some = slice(first, first + _EXACT_DIMENSIONS)
-            cells += left[:, some] @ part[:, some].T
+            np.add(cells, left[:, some] @ part[:, some].T, out=cells)
     if rows.dtype != np.int8 and not np.isfinite(scores).all():
         raise Failure(f"{gallery.path}: an embedding is not finite", "make it again with distill-index")
     return scores

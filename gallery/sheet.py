@@ -1,4 +1,4 @@
-"""A contact sheet: queries and their neighbours on one page that needs no network and runs no script."""
+"""Render a contact sheet: queries and their neighbours on one HTML page without network access or scripts."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ __all__ = ["render_sheet", "write_sheet"]
 
 
 def render_sheet(gallery: Gallery, answers: Sequence[Answer], how: str, reason: str = "") -> str:
-    """The page as text; pictures are the gallery's thumbnails, inside the page.
+    """Render the page; the gallery's thumbnails are embedded in it.
 
     Args:
-        how: how it was searched, in a few words.
-        reason: why another model's queries were allowed; empty where they are the gallery's own.
+        gallery: The gallery that was searched.
+        answers: Queries and their neighbours.
+        how: Short description of the kind of search.
+        reason: Why queries of another model were allowed; empty for the gallery's model.
     """
     entries: list[dict[str, Any]] = [
         {
@@ -44,7 +46,7 @@ def render_sheet(gallery: Gallery, answers: Sequence[Answer], how: str, reason: 
 
 
 def write_sheet(path: Path, gallery: Gallery, answers: Sequence[Answer], how: str, reason: str = "") -> None:
-    """Render and write, atomically; see :func:`render_sheet`.
+    """Render a contact sheet and write it atomically; see :func:`render_sheet`.
 
     Raises:
         Failure: jinja2 is not installed.

@@ -1,4 +1,4 @@
-"""What the commands print."""
+"""Format the output of the commands: tables for the terminal, JSON for scripts."""
 
 from __future__ import annotations
 
@@ -9,82 +9,83 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from gallery.build import Built
+from gallery.build import IndexReport
 from gallery.format import Gallery
 from gallery.query import Answer
 from gallery.search import candidate_count
 
-__all__ = ["built_json", "how_searched", "print_answers", "print_built", "print_info"]
+__all__ = ["how_searched", "print_answers", "print_info", "print_report", "report_json"]
 
 
 def how_searched(gallery: Gallery, k: int, exact: bool) -> str:
-    """The way of a search in a few words."""
+    """Describe the kind of search in a few words."""
     if exact or gallery.bits is None or candidate_count(len(gallery), k) == len(gallery):
         return "exact search"
     return f"at least {candidate_count(len(gallery), k):,} candidates by sign bits, ranked by {gallery.header.dtype}"
 
 
-def built_json(built: Built) -> dict[str, Any]:
-    """What a script may want to know of a build."""
+def report_json(report: IndexReport) -> dict[str, Any]:
+    """Return the facts of a build for ``--json``."""
     names = ("count", "added", "changed", "kept", "dropped", "resumed", "skipped", "bytes")
-    facts: dict[str, Any] = {name: getattr(built, name) for name in names}
+    facts: dict[str, Any] = {name: getattr(report, name) for name in names}
     return {
-        "gallery": str(built.path),
-        "model": f"{built.model.name}/{built.model.variant}",
+        "gallery": str(report.path),
+        "model": f"{report.model.name}/{report.model.variant}",
         **facts,
-        "seconds": round(built.seconds, 2),
-        "written": built.written,
-        "unreadable": [{"id": _plain(p.key), "reason": p.reason} for p in built.problems],
+        "seconds": round(report.seconds, 2),
+        "written": report.written,
+        "unreadable": [{"id": _plain(p.key), "reason": p.reason} for p in report.problems],
     }
 
 
-def print_built(built: Built) -> None:
-    """One line."""
-    facts = [f"{built.count:,} pictures", f"{built.bytes / 1e6:,.1f} MB"]
-    if built.kept or built.dropped or built.changed:
+def print_report(report: IndexReport) -> None:
+    """Print a build in one line."""
+    facts = [f"{report.count:,} images", f"{report.bytes / 1e6:,.1f} MB"]
+    if report.kept or report.dropped or report.changed:
         facts += [
-            f"{built.added:,} added",
-            f"{built.changed:,} changed",
-            f"{built.dropped:,} dropped",
-            f"{built.kept:,} kept",
+            f"{report.added:,} added",
+            f"{report.changed:,} changed",
+            f"{report.dropped:,} dropped",
+            f"{report.kept:,} kept",
         ]
-    if built.resumed:
-        facts.append(f"{built.resumed:,} from the interrupted run")
-    if not built.written:
+    if report.resumed:
+        facts.append(f"{report.resumed:,} from the interrupted run")
+    if not report.written:
         facts = [*facts[:2], "up to date"]
-    if built.skipped:
-        facts.append(f"{built.skipped:,} skipped")
+    if report.skipped:
+        facts.append(f"{report.skipped:,} skipped")
     Console(highlight=False, soft_wrap=True).print(
-        f"{built.path}: {', '.join(facts)}, {built.seconds:.1f} s ({built.model.name}/{built.model.variant})",
+        f"{report.path}: {', '.join(facts)}, {report.seconds:.1f} s ({report.model.name}/{report.model.variant})",
         markup=False,
     )
 
 
 def print_answers(answers: Sequence[Answer]) -> None:
-    """A table for each query."""
+    """Print a table for each query."""
     console = Console(highlight=False)
     for answer in answers:
         console.print(_escape(answer.query), style="bold", soft_wrap=True)
         table = Table(box=None, pad_edge=False, header_style="dim")
-        for heading, side in (("", "right"), ("cosine", "right"), ("picture", "left")):
-            table.add_column(heading, justify=side)  # type: ignore[arg-type]
+        table.add_column("", justify="right")
+        table.add_column("cosine", justify="right")
+        table.add_column("image")
         for rank, found in enumerate(answer.neighbours, 1):
             table.add_row(str(rank), f"{found.cosine:.3f}", _escape(found.id))
         console.print(table)
 
 
 def print_info(gallery: Gallery) -> None:
-    """Header and sections."""
+    """Print header and sections."""
     console, header, model = Console(highlight=False), gallery.header, gallery.model
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(style="dim")
     table.add_column(overflow="fold")
     rows = {
-        "pictures": f"{header.count:,}",
+        "images": f"{header.count:,}",
         "embeddings": f"{header.dimension} {header.dtype}" + (", with sign bits" if gallery.bits is not None else ""),
         "model": f"{model.name}/{model.variant}, SHA-256 {model.sha256[:16]}…",
         "checkpoint": model.source_id,
-        "space": f"of teacher {model.space}" if model.space else "its own",
+        "space": f"of teacher {model.space}" if model.space else "own",
         "input": f"{model.preprocessing.input_size} pixels",
         "thumbnails": f"{header.thumbnail_side or '?'} pixels" if gallery.has_thumbnails else "none",
         "made": f"{header.created} by {header.tool}",
@@ -102,5 +103,5 @@ def _plain(text: str) -> str:
 
 
 def _escape(text: str) -> str:
-    """For the terminal: a name may hold rich's markup, or codes that would move the cursor."""
+    """Make a name safe for the terminal: it may contain rich markup or control characters."""
     return escape("".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in text))

@@ -1,4 +1,4 @@
-"""Write a gallery file section by section, with bounded memory."""
+"""Write a gallery file, section by section and with bounded memory."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ import numpy as np
 
 from distill.files import atomic_path
 from gallery.codes import INT8_SCALE, sign_bits, words
-from gallery.ids import join_ids
-from gallery.schema import ALIGNMENT, Header, Model, Section
+from gallery.schema import ALIGNMENT, Header, Model, Section, id_problem
 
 __all__ = ["BITS_FROM", "MAGIC", "PREFIX_BYTES", "VERSION", "Content", "Rows", "write_gallery", "write_to"]
 
@@ -22,14 +21,14 @@ MAGIC = b"DTPGALRY"
 VERSION = 1
 PREFIX_BYTES = 16
 
-# From this many rows up the sign bits are written along: below, the exact search takes no longer.
+# From this many rows up, sign bits are written by default. Below, the exact search is as fast.
 BITS_FROM = 100_000
 
 _CHUNK = 16384  # rows
 
 
 class Rows(Protocol):
-    """Anything that has a shape, a dtype and slices of rows: an array, a map, rows in a journal."""
+    """A source of rows with shape, dtype and slicing: an array, a memory map, or rows in a journal."""
 
     @property
     def shape(self) -> tuple[int, ...]: ...
@@ -42,20 +41,20 @@ class Rows(Protocol):
 
 @dataclass(frozen=True)
 class Content:
-    """What goes into a gallery.
+    """Content of a gallery to write.
 
     Attributes:
-        model: what embedded the pictures.
+        model: Model that embedded the images.
         ids: N unique relative paths.
-        embeddings: [N, D], int8 codes (``gallery.codes``) or float32 rows of unit length.
-        thumbnails: N JPEG files (an empty one where there is none), or None.
-        thumbnail_sizes: their lengths where ``thumbnails`` are read lazily.
-        thumbnail_side: longer side of the thumbnails, pixels.
-        stamps: uint64 [N, 2], what tells a changed picture (see docs/gallery.md), or None.
-        bits: whether to write the sign bits; None: from 100,000 rows up.
-        bundle: where the bundle lies, relative to the gallery.
-        created: UTC, ISO 8601; empty: now.
-        tool: what writes.
+        embeddings: [N, D], int8 codes (``gallery.row_codes``) or float32 rows of unit length.
+        thumbnails: N JPEG files (empty bytes for an image without one), or None.
+        thumbnail_sizes: Lengths of the thumbnails in bytes, for ``thumbnails`` that can be iterated only once.
+        thumbnail_side: Longer side of the thumbnails in pixels.
+        stamps: uint64 [N, 2] by which ``distill-index`` recognizes a changed image (docs/gallery.md), or None.
+        bits: Whether to write sign bits; None: from 100,000 rows up.
+        bundle: Path of the bundle, relative to the gallery.
+        created: Time in UTC, ISO 8601; empty: now.
+        tool: Name of the writing program.
     """
 
     model: Model
@@ -72,24 +71,35 @@ class Content:
 
 
 def write_gallery(path: str | Path, content: Content) -> Header:
-    """Write a gallery under a temporary name and rename it.
+    """Write a gallery under a temporary name, then rename it.
 
     Returns:
-        the header as written.
+        The header as written.
 
     Raises:
-        ValueError: shapes, types or ids that make no gallery.
-        OSError: the file cannot be written (disk full, no right).
+        ValueError: invalid shapes, types or ids.
+        OSError: the file cannot be written (disk full, no permission).
+
+    Example:
+        >>> import numpy as np
+        >>> from distill.data.preprocess import Preprocessing
+        >>> from gallery import Content, Model, row_codes, write_gallery
+        >>> preprocessing = Preprocessing(input_size=224, resize_size=256)
+        >>> model = Model(name="mine", variant="v1", sha256="0" * 64, source_id="", preprocessing=preprocessing)
+        >>> embeddings = np.array([[0.6, 0.8], [1.0, 0.0]], np.float32)
+        >>> header = write_gallery("two.gallery", Content(model, ["a.jpg", "b.jpg"], row_codes(embeddings)))
+        >>> header.count, header.dimension, header.dtype
+        (2, 2, 'int8')
     """
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
         return write_to(file, content)
 
 
 def write_to(file: BinaryIO, content: Content) -> Header:
-    """The same into an open, empty, seekable file."""
+    """Write a gallery into an open, empty, seekable file."""
     count, dimension = _checked_shape(content)
     parts = _parts(content)
-    # The sizes are known, so the header's length is: hashes are filled in at the end.
+    # The section sizes fix the length of the header; the hashes are filled in at the end.
     placed = _place(content, count, dimension, {name: size for name, (size, _) in parts.items()})
     head = _head(placed)
     file.write(head)
@@ -102,7 +112,7 @@ def write_to(file: BinaryIO, content: Content) -> Header:
             file.write(block)
             digest.update(block)
         if file.tell() != start + size:
-            raise ValueError(f"section {name}: {file.tell() - start} bytes came instead of {size}")
+            raise ValueError(f"section {name}: {file.tell() - start} bytes were written instead of {size}")
         hashes[name] = digest.hexdigest()
     header = placed.model_copy(
         update={"sections": {n: s.model_copy(update={"sha256": hashes[n]}) for n, s in placed.sections.items()}}
@@ -125,7 +135,7 @@ def _checked_shape(content: Content) -> tuple[int, int]:
 
 
 def _parts(content: Content) -> dict[str, tuple[int, Iterable[bytes]]]:
-    """Name → (bytes, blocks), in the order of the file."""
+    """Return name → (size in bytes, blocks), in file order."""
     rows = content.embeddings
     count, dimension = rows.shape
     kept = "<f4" if np.dtype(rows.dtype) == np.float32 else "i1"
@@ -139,7 +149,7 @@ def _parts(content: Content) -> dict[str, tuple[int, Iterable[bytes]]]:
             count * words(dimension) * 8,
             (sign_bits(part).astype("<u8").tobytes() for part in _slices(rows)),
         )
-    ids, offsets = join_ids(content.ids)
+    ids, offsets = _join_ids(content.ids)
     parts["id_offsets"] = _array(np.array(offsets, "<u8"))
     parts["ids"] = len(ids), [ids]
     if content.stamps is not None:
@@ -147,13 +157,31 @@ def _parts(content: Content) -> dict[str, tuple[int, Iterable[bytes]]]:
     if content.thumbnails is not None:
         sizes = content.thumbnail_sizes
         if sizes is None:
-            sizes = [len(picture) for picture in content.thumbnails]
+            sizes = [len(jpeg) for jpeg in content.thumbnails]
         if len(sizes) != count:
             raise ValueError(f"{len(sizes)} thumbnails for {count} embeddings")
         ends = np.concatenate([[0], np.cumsum(np.asarray(sizes, np.int64))])
         parts["thumbnail_offsets"] = _array(ends.astype("<u8"))
         parts["thumbnails"] = int(ends[-1]), content.thumbnails
     return parts
+
+
+def _join_ids(ids: Sequence[str]) -> tuple[bytes, list[int]]:
+    """Return the concatenated ids as UTF-8, and the start of each plus the end of the last.
+
+    Raises:
+        ValueError: an id is invalid or occurs twice.
+    """
+    for name in ids:
+        if problem := id_problem(name):
+            raise ValueError(f"id {name!r} {problem}")
+    if len(set(ids)) != len(ids):
+        raise ValueError("an id is given twice")
+    encoded = [name.encode("utf-8") for name in ids]
+    offsets = [0]
+    for part in encoded:
+        offsets.append(offsets[-1] + len(part))
+    return b"".join(encoded), offsets
 
 
 def _slices(rows: Rows) -> Iterator[np.ndarray]:
@@ -187,7 +215,7 @@ def _place(content: Content, count: int, dimension: int, sizes: dict[str, int]) 
             end = start + size
         return Header(**facts, sections=sections)
 
-    # A longer header moves the sections, whose offsets may then take more digits.
+    # A longer header moves the sections, and their offsets may then need more digits.
     first = ALIGNMENT
     while len(_head(at(first))) > first:
         first = len(_head(at(first)))

@@ -1,6 +1,6 @@
 #!/bin/sh
-# A bundle and a gallery into a signed APK; each line is a command you can run by itself.
-#   sh scripts/android.sh BUNDLE GALLERY       empty words: what "make demo" left, or a small model trained here in a minute
+# Builds a signed APK from a bundle and a gallery; each line is a command that you can run by itself.
+#   sh scripts/android.sh BUNDLE GALLERY       empty arguments: the output of "make demo", or a small model trained in a minute
 set -eu
 bundle=$1 gallery=$2
 here=$(cd "$(dirname "$0")/.." && pwd)
@@ -14,7 +14,7 @@ for need in mvn:maven aapt2:aapt apksigner:apksigner zipalign:zipalign javac:def
 done
 
 if [ -n "$bundle" ] && [ -z "$gallery" ]; then
-    echo "make android: nothing to search with $bundle: distill-index $bundle PICTURES --out FILE, then GALLERY=FILE" >&2
+    echo "make android: no gallery for $bundle: run distill-index $bundle IMAGES --out FILE, then give GALLERY=FILE" >&2
     exit 1
 fi
 if [ -z "$bundle" ] && [ -e runs/demo/bundle/bundle.json ]; then
@@ -23,8 +23,8 @@ fi
 if [ -z "$bundle" ]; then
     bundle=runs/android/bundle data=glyphs:classes=300
     if [ ! -e "$bundle/bundle.json" ]; then
-        # float32: int8 of a network trained for so short a time differs too much, and distill-export refuses it, rightly.
-        echo "== no model yet: a small one is trained, just to see the app (make demo makes a good one, in int8)"
+        # float32, because distill-export rightly refuses int8 of a network trained for such a short time: it differs too much.
+        echo "== no model yet: training a small one, just to see the app (make demo makes a good one, in int8)"
         [ -e runs/android/student/model.json ] || distill-train student --data "$data" --recipe "$here/recipes/glyphs-student.yaml" \
             --method multi_similarity --epochs 6 --out runs/android/student
         distill-export runs/android/student --target tflite --quantize none --calibration-data "$data" --out "$bundle" --overwrite

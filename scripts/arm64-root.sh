@@ -1,10 +1,10 @@
 #!/bin/sh
-# A folder with an arm64 Python, NumPy and engines, for distill-bench --device emulated-arm64:FOLDER.
+# Creates a folder with arm64 Python, NumPy and engines, for distill-bench --device emulated-arm64:FOLDER.
 #
 #   sh scripts/arm64-root.sh FOLDER
 #
-# Debian packages are unpacked there and wheels beside them; nothing is installed on this computer, and no
-# root is needed. Needs apt-get (Debian 12, for Python 3.11), dpkg-deb and pip; about 200 MB.
+# Debian packages and wheels are unpacked into the folder; nothing is installed on this computer, and root
+# rights are not needed. Requires apt-get (Debian 12, for Python 3.11), dpkg-deb and pip; about 200 MB.
 set -eu
 root=$(mkdir -p "$1" && cd "$1" && pwd)
 work=$(mktemp -d)
@@ -12,7 +12,7 @@ trap 'rm -rf "$work"' EXIT
 mkdir -p "$work/lists/partial" "$work/cache/archives/partial" "$work/debs"
 : >"$work/status"
 
-# apt as on an arm64 machine with nothing installed, in folders of its own.
+# apt-get as on an empty arm64 machine, with its own folders.
 apt() {
     apt-get -qq -o APT::Architecture=arm64 -o APT::Architectures=arm64 -o Dir::State::Lists="$work/lists" \
         -o Dir::State::Status="$work/status" -o Dir::Cache="$work/cache" -o APT::Sandbox::User="$(id -un)" "$@"
@@ -23,7 +23,7 @@ apt download libc6 libgcc-s1 libstdc++6 zlib1g libexpat1 libffi8 libssl3 libbz2-
     python3.11-minimal libpython3.11-minimal libpython3.11-stdlib
 for deb in *.deb; do dpkg-deb -x "$deb" "$root"; done
 
-# The emulator itself, of this computer's own architecture, unless it is installed.
+# The emulator, for this computer's architecture, unless it is installed.
 if ! command -v qemu-aarch64-static >/dev/null && ! command -v qemu-aarch64 >/dev/null; then
     mkdir "$work/own" && cd "$work/own"
     apt-get -qq -o APT::Sandbox::User="$(id -un)" download qemu-user-static

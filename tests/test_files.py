@@ -73,7 +73,7 @@ def test_numbers_beyond_all_measure_are_no_json(tmp_path):
 
 
 def test_what_is_read_is_not_overwritten(tmp_path):
-    source, folder = tmp_path / "photos.gallery", tmp_path / "bundle"
+    source, folder = tmp_path / "folders.gallery", tmp_path / "bundle"
     source.write_text("x")
     folder.mkdir()
     (tmp_path / "link").symlink_to(source)
@@ -111,7 +111,7 @@ def test_a_place_that_may_not_be_written_to_is_told():
         done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1])
     if "PermissionError" in done.stderr or "No module named" in done.stderr:
         pytest.skip("another user may not read this checkout")
-    assert f"Failure: {closed}: may not be written to" in done.stderr
+    assert f"Failure: {closed}: not writable" in done.stderr
 
 
 def _two_commands() -> typer.Typer:
@@ -140,7 +140,7 @@ def test_what_was_typed_is_shown_as_it_was_typed(capsys):
 def test_a_mistyped_command_is_named(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert run_app(_two_commands(), ["serch", "a.gallery"]) == 2
-    assert "serch: no such command, nor anything of that name here (did you mean 'search'?)" in capsys.readouterr().err
+    assert "serch: no such command, file or folder (did you mean 'search'?)" in capsys.readouterr().err
     assert run_app(_two_commands(), ["bundle-a", "--out", "x"]) == 0
     (tmp_path / "serch").mkdir()  # then it is what it says
     assert run_app(_two_commands(), ["serch", "--out", "x"]) == 0

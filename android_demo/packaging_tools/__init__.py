@@ -1,1 +1,1 @@
-"""What pack.py needs beside Debian's tools."""
+"""Helpers of pack.py: APK layout and ELF alignment."""

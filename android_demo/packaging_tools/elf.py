@@ -1,4 +1,4 @@
-"""How a native library is aligned: whether phones with 16 KB pages can load it as it is."""
+"""Read the alignment of a native library: whether phones with 16 KB pages can load it."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ PT_LOAD = 1
 
 
 def load_alignment(data: bytes) -> int:
-    """The smallest alignment of what is to be loaded, in bytes.
+    """Return the smallest alignment of the loadable segments in bytes.
 
     Args:
-        data: a 64-bit little-endian ELF file, whole.
+        data: Content of a 64-bit little-endian ELF file.
 
     Raises:
-        ValueError: it is none, or damaged.
+        ValueError: the file is not ELF, or damaged.
     """
     if data[:6] != b"\x7fELF\x02\x01":
         raise ValueError("not a 64-bit little-endian ELF file")

@@ -1,94 +1,94 @@
-"""Where a bundle is measured: devices behind one small interface."""
+"""Devices that run bundles: this computer, phones, boards. Importing this package imports no engine and no NumPy."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from benchmark.devices.base import DEFAULT_DELEGATE, DELEGATES, Batch, Device, Embedded, Memory, Timing
-from benchmark.devices.host import Host
-from distill.console import UsageFailure, suggest
+from pydantic import ValidationError, create_model
 
-__all__ = ["DELEGATES", "DEVICES", "Batch", "Device", "DeviceOptions", "Embedded", "Memory", "Timing", "open_device"]
+from benchmark.devices.spec import DEFAULT_DELEGATE, DELEGATES, DeviceOptions, DeviceRow, DeviceSpec
+from distill.console import Failure, UsageFailure, suggest
+from distill.registry import Registry
 
+if TYPE_CHECKING:
+    from benchmark.devices.base import Device
 
-@dataclass(frozen=True)
-class DeviceOptions:
-    """How to reach a device; ``None``: as the user's own ssh configuration says."""
+__all__ = ["DEVICES", "all_device_options", "list_devices", "open_device"]
 
-    ssh_identity: Path | None = None
-    ssh_known_hosts: Path | None = None
-    ssh_config: Path | None = None
-    remote_python: str = "python3"
-    remote_folder: str | None = None
-    android_runner: Path | None = None
-    delegate: str = DEFAULT_DELEGATE
-
-
-def _host(name: str, options: DeviceOptions) -> Device:
-    if name != "host":
-        raise UsageFailure(f"--device {name}: no such device", "did you mean 'host'?")
-    return Host()
+# Name (the part of ``--device`` before the first colon) -> the spec beside the device's code.
+DEVICES: Registry[DeviceSpec] = Registry(
+    "device",
+    DeviceSpec,
+    {
+        "host": "benchmark.devices.local:HOST",
+        "adb": "benchmark.devices.adb:ADB",
+        "ssh": "benchmark.devices.ssh:SSH",
+        "emulated-arm64": "benchmark.devices.emulated:EMULATED_ARM64",
+    },
+    group="distill_to_phone.devices",
+)
 
 
-def _ssh(name: str, options: DeviceOptions) -> Device:
-    from benchmark.devices.python_side import FOLDER, PythonSide
-    from benchmark.devices.remote import Remote
-    from benchmark.devices.ssh import Address, Ssh, parse_address
+def open_device(name: str = "host", delegate: str = DEFAULT_DELEGATE, **options: Any) -> Device:
+    """Open a device.
 
-    address = Address(*parse_address(name), options.ssh_identity, options.ssh_known_hosts, options.ssh_config)
-    return Remote(name, PythonSide(Ssh(address), options.remote_python, options.remote_folder or FOLDER))
-
-
-def _emulated_arm64(name: str, options: DeviceOptions) -> Device:
-    from benchmark.devices.emulated import EmulatedArm64
-
-    # Always the same, so that a run that was interrupted is taken up.
-    folder = Path(options.remote_folder or Path.home() / ".cache" / "distill-bench-arm64")
-    return EmulatedArm64(name, folder)
-
-
-def _adb(name: str, options: DeviceOptions) -> Device:
-    from benchmark.devices.adb import Adb, attached, choose
-    from benchmark.devices.android_side import FOLDER, RUNNER, AndroidSide
-    from benchmark.devices.remote import Remote
-
-    folder = options.remote_folder or FOLDER
-    if not folder.startswith("/"):
-        raise UsageFailure(
-            f"--remote-folder {folder}: a phone's shell has no home folder", f"an absolute path, for example {FOLDER}"
-        )
-    transport = Adb(choose(name, attached()).serial)
-    return Remote(
-        f"adb:{transport.where}",
-        AndroidSide(transport, folder, options.android_runner or RUNNER, options.delegate == "gpu"),
-    )
-
-
-# By the word before the first colon.
-DEVICES: dict[str, Callable[[str, DeviceOptions], Device]] = {
-    "host": _host,
-    "adb": _adb,
-    "ssh": _ssh,
-    "emulated-arm64": _emulated_arm64,
-}
-
-
-def open_device(name: str, options: DeviceOptions | None = None) -> Device:
-    """The device of that name: ``host``, ``adb[:serial]``, ``ssh://[user@]host[:port]``, ``emulated-arm64:FOLDER``.
+    Args:
+        name: ``host``, ``adb[:serial]``, ``ssh://[user@]host[:port]``, ``emulated-arm64:FOLDER``, or the name of a
+            device that another package adds.
+        delegate: What computes TFLite variants, one of ``DELEGATES``.
+        options: Options of the device, named as its flags: ``remote_folder`` for ``--remote-folder``. Options of
+            other kinds of device are ignored.
 
     Raises:
-        UsageFailure: unknown.
-        Failure: it cannot be reached, or lacks what is needed to measure.
+        UsageFailure: unknown device, delegate or option, or a value that the option does not take.
+        Failure: the device cannot be reached, or lacks what is needed to measure.
     """
     kind = name.split(":", 1)[0]
-    opener = DEVICES.get(kind)
-    if opener is None:
-        raise UsageFailure(f"--device {name}: no such device", suggest(name, DEVICES))
-    options = options or DeviceOptions()
-    if options.delegate not in DELEGATES:
-        raise UsageFailure(f"--delegate {options.delegate}: not known", suggest(options.delegate, DELEGATES))
-    device = opener(name, options)
-    device.delegate = options.delegate
+    if kind not in DEVICES:
+        raise UsageFailure(f"--device {name}: no such device", suggest(kind, DEVICES.names()))
+    if delegate not in DELEGATES:
+        raise UsageFailure(f"--delegate {delegate}: no such delegate", suggest(delegate, DELEGATES))
+    spec = DEVICES[kind]
+    device = spec.open(name, _options(spec, options), delegate)
+    device.delegate = delegate
     return device
+
+
+def list_devices() -> list[DeviceRow]:
+    """List the devices that are available now, and what the others need."""
+    found: list[DeviceRow] = []
+    for name in DEVICES.names():
+        try:
+            found += DEVICES[name].rows()
+        except Failure as failure:
+            found.append(DeviceRow(name, "broken", str(failure)))
+    return found
+
+
+def all_device_options() -> type[DeviceOptions]:
+    """Build one model with the options of all devices; the flags of ``distill-bench`` are made from it.
+
+    A device that cannot be imported has no flags; :func:`list_devices` and :func:`open_device` report it.
+    """
+    fields: dict[str, Any] = {}
+    for name in DEVICES.names():
+        try:
+            spec = DEVICES[name]
+        except Failure:
+            continue
+        for option, field in spec.options.model_fields.items():
+            fields.setdefault(option, (field.annotation, field))
+    return create_model("AllDeviceOptions", __base__=DeviceOptions, **fields)
+
+
+def _options(spec: DeviceSpec, given: dict[str, Any]) -> DeviceOptions:
+    known = {*all_device_options().model_fields, *spec.options.model_fields}
+    for name in given:
+        if name not in known:
+            raise UsageFailure(f"no device has an option '{name}'", suggest(name, known))
+    try:
+        return spec.options(**{name: value for name, value in given.items() if name in spec.options.model_fields})
+    except ValidationError as error:
+        first = error.errors()[0]
+        flag = "--" + str(first["loc"][0]).replace("_", "-")
+        raise UsageFailure(f"{flag} {first['input']}: {first['msg']}", f"see --help for {flag}") from None

@@ -1,6 +1,6 @@
-"""The way to a phone: the adb client of the Android platform tools, with whichever server it is set to use.
+"""Phones over adb: the client of the Android platform tools, and the spec of ``adb``.
 
-``ANDROID_ADB_SERVER_PORT`` and all else that adb reads from its environment is respected.
+``ANDROID_ADB_SERVER_PORT`` and everything else that adb reads from its environment is respected.
 """
 
 from __future__ import annotations
@@ -13,25 +13,31 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
+from benchmark.devices.spec import DeviceRow, DeviceSpec, RemoteOptions, device_option
 from benchmark.devices.transport import Finished, Lost, Transport
 from distill.console import Failure, UsageFailure, suggest
 
-__all__ = ["Adb", "Attached", "attached", "choose"]
+if TYPE_CHECKING:
+    from benchmark.devices.base import Device
+
+__all__ = ["ADB", "Adb", "AdbOptions", "Attached", "attached", "choose"]
+
+PATTERN = "adb[:serial]"
 
 END = "@distill-bench-end "
 INSTALL = "install Android's platform tools (Debian: apt-get install adb)"
-AGAIN = "check cable and power, then run the same command again: what is done there is not done again"
-AT_ONCE = 100  # files a command: Windows takes 32,767 characters
+AGAIN = "check cable and power, then run the same command again: finished work is kept"
+AT_ONCE = 100  # files per command: Windows limits it to 32,767 characters
 
-# A device's state in ``adb devices`` -> what can be done about it.
+# A device's state in ``adb devices`` -> the cure.
 CURES = {
     "unauthorized": "unlock the phone and allow USB debugging for this computer when it asks",
-    "authorizing": "it is being asked right now: try again in a moment",
+    "authorizing": "it is asking for permission now: try again in a moment",
     "connecting": "it is connecting: try again in a moment",
     "offline": "plug it in again, or: adb reconnect offline",
-    "no permissions": "Linux lets only root use it: apt-get install android-sdk-platform-tools-common, then plug it in again",
+    "no permissions": "on Linux: apt-get install android-sdk-platform-tools-common, then plug it in again",
     "recovery": "start Android on it: adb reboot",
     "sideload": "start Android on it: adb reboot",
     "bootloader": "start Android on it: fastboot reboot",
@@ -59,15 +65,15 @@ class Attached:
 
     @property
     def cure(self) -> str | None:
-        """What makes it ready; ``None``: it is."""
+        """What makes it ready; ``None`` if it is."""
         return None if self.state == "device" else CURES.get(self.state, "see: adb devices -l")
 
 
 def attached() -> list[Attached]:
-    """The devices that adb sees; starts its server where none runs.
+    """Return the devices that adb sees; start its server if none runs.
 
     Raises:
-        Failure: no adb here, or its server does not start.
+        Failure: adb is not installed, or its server does not start.
     """
     done = _adb(["devices", "-l"])
     if done.code != 0:
@@ -88,11 +94,11 @@ def _parse(text: str) -> list[Attached]:
 
 
 def choose(name: str, devices: Sequence[Attached]) -> Attached:
-    """The device that ``adb`` or ``adb:SERIAL`` names.
+    """Return the device that ``adb`` or ``adb:SERIAL`` refers to.
 
     Raises:
-        UsageFailure: none, several, or one that is not there.
-        Failure: it is there and not ready.
+        UsageFailure: several devices, or none of this serial.
+        Failure: no device, or it is not ready.
     """
     _, _, serial = name.partition(":")
     if serial:
@@ -104,7 +110,7 @@ def choose(name: str, devices: Sequence[Attached]) -> Attached:
                 else "plug it in, with USB debugging on"
             )
             if re.fullmatch(r"[^:]+:\d+", serial):
-                cure = f"over Wi-Fi first: adb connect {serial}"
+                cure = f"connect over Wi-Fi first: adb connect {serial}"
             raise UsageFailure(f"--device {name}: adb sees no such device", cure)
     else:
         ready = [device for device in devices if device.state == "device"]
@@ -116,7 +122,7 @@ def choose(name: str, devices: Sequence[Attached]) -> Attached:
             )
         if len(found) > 1:
             raise UsageFailure(
-                f"--device {name}: {len(found)} devices", f"name one: {', '.join(f'adb:{d.serial}' for d in found)}"
+                f"--device {name}: {len(found)} devices", f"choose one: {', '.join(f'adb:{d.serial}' for d in found)}"
             )
     device = found[0]
     if device.cure:
@@ -125,13 +131,13 @@ def choose(name: str, devices: Sequence[Attached]) -> Attached:
 
 
 class Adb(Transport):
-    """One phone.
+    """The transport to one phone.
 
     Args:
-        serial: as ``adb devices`` shows it.
+        serial: Serial number as in ``adb devices``.
 
     Raises:
-        Failure: it is gone, or too old for what we need of its shell.
+        Failure: the phone is gone, or its shell is too old.
     """
 
     def __init__(self, serial: str) -> None:
@@ -141,17 +147,17 @@ class Adb(Transport):
         if done.code != 0:
             raise self._lost("no connection", done.stderr)
         if "shell_v2" not in done.stdout.split():
-            raise Failure(f"{serial}: its shell gives no exit status", "Android 7 or newer is needed")
+            raise Failure(f"{serial}: its shell returns no exit status", "Android 7 or newer is needed")
 
     def run(
         self, arguments: Sequence[str], stdin: bytes = b"", on_line: Callable[[str], None] | None = None
     ) -> Finished:
-        # The client's own exit status is 0 in some versions when the cable is pulled: the phone's shell has the last word.
+        # Some versions of the client exit with 0 when the cable is pulled: the phone's shell reports the status.
         command = f"({shlex.join(arguments)}); code=$?; echo; echo {shlex.quote(END)}$code"
         lines: list[str] = []
         code: int | None = None
 
-        def heard(line: str) -> None:
+        def collect(line: str) -> None:
             nonlocal code
             if line.startswith(END):
                 code = int(line[len(END) :])
@@ -160,14 +166,14 @@ class Adb(Transport):
             if on_line:
                 on_line(line)
 
-        done = _adb(["-s", self._serial, "shell", command], stdin, heard)
+        done = _adb(["-s", self._serial, "shell", command], stdin, collect)
         if code is None:
             raise self._lost("the connection was lost", done.stderr)
         return Finished(code, "\n".join(lines), done.stderr)
 
     def push(self, files: Mapping[str, Path]) -> None:
         with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-            named = {}  # adb sends several files at once under the names that they have here
+            named: dict[str, list[str]] = {}  # adb sends several files at once only under their local names
             for number, (there, here) in enumerate(files.items()):
                 path = PurePosixPath(there)
                 link = Path(folder, str(number), path.name)
@@ -193,41 +199,41 @@ class Adb(Transport):
         done = _adb(["-s", self._serial, *arguments])
         if done.code == 0:
             return
-        said = f"{done.stdout}\n{done.stderr}"
-        if any(words in said.lower() for words in GONE) or not self._ready():
-            raise self._lost("the connection was lost", said)
+        output = f"{done.stdout}\n{done.stderr}"
+        if any(words in output.lower() for words in GONE) or not self._ready():
+            raise self._lost("the connection was lost", output)
         cure = "check the disk and the folder there"
-        if "No space left" in said:
+        if "No space left" in output:
             cure = "free some space there"
-        raise Failure(f"{self.where}: a file could not be copied: {_last(said)}", cure)
+        raise Failure(f"{self.where}: a file could not be copied: {_last(output)}", cure)
 
     def close(self) -> None:
-        """Nothing: the server is the user's."""
+        """Do nothing: the server belongs to the user."""
 
     def _ready(self) -> bool:
         return _adb(["-s", self._serial, "get-state"]).stdout.strip() == "device"
 
-    def _lost(self, what: str, said: str) -> Failure:
-        """The failure for a phone that does not answer any more, or refuses to."""
+    def _lost(self, what: str, output: str) -> Failure:
+        """Return the failure for a phone that no longer answers, or refuses to."""
         try:
             device = next((device for device in attached() if device.serial == self._serial), None)
         except Failure:
             device = None
         if device is not None and device.cure and device.state != "offline":
             return Failure(f"{self.where} is {device.state}", device.cure)
-        return Lost(f"{self.where}: {what}: {_last(said)}", AGAIN)
+        return Lost(f"{self.where}: {what}: {_last(output)}", AGAIN)
 
 
 def _adb(arguments: Sequence[str], stdin: bytes = b"", on_line: Callable[[str], None] | None = None) -> Finished:
-    """Run the client.
+    """Run the adb client.
 
     Raises:
-        Failure: there is none.
+        Failure: adb is not installed.
     """
     program = shutil.which("adb")
     if program is None:
         raise Failure("--device adb: no adb on this computer", INSTALL)
-    # Files, not pipes: a server that the client starts may keep its ends open.
+    # Files, not pipes: a server that the client starts may keep pipes open.
     with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as stderr, tempfile.TemporaryFile() as stdout:
         given.write(stdin)
         given.seek(0)
@@ -256,8 +262,53 @@ def _text(file: IO[bytes]) -> str:
     return file.read().decode("utf-8", "replace")
 
 
-def _last(said: str) -> str:
-    """The line that says most: an error, or else the last one."""
-    lines = [line.strip() for line in said.splitlines() if line.strip() and not line.startswith("*")]
+def _last(output: str) -> str:
+    """Return the most informative line: an error, or else the last one."""
+    lines = [line.strip() for line in output.splitlines() if line.strip() and not line.startswith("*")]
     errors = [line for line in lines if "error" in line or "failed" in line]
     return re.sub(r"^(adb: )?error: ", "", (errors or lines)[-1]) if lines else "no reason given"
+
+
+class AdbOptions(RemoteOptions):
+    """Options of phones."""
+
+    android_runner: Path | None = device_option(
+        None, "Folder with runner.jar and jni/ABI/*.so for phones. Default: android_demo/build."
+    )
+
+
+def _open(name: str, options: AdbOptions, delegate: str) -> Device:
+    from benchmark.devices.android_side import FOLDER, RUNNER, AndroidSide
+    from benchmark.devices.remote import Remote
+
+    folder = options.remote_folder or FOLDER
+    if not folder.startswith("/"):
+        raise UsageFailure(
+            f"--remote-folder {folder}: a phone's shell has no home folder", f"an absolute path, for example {FOLDER}"
+        )
+    transport = Adb(choose(name, attached()).serial)
+    side = AndroidSide(transport, folder, options.android_runner or RUNNER, gpu=delegate == "gpu")
+    return Remote(f"adb:{transport.where}", side)
+
+
+def _rows() -> list[DeviceRow]:
+    if shutil.which("adb") is None:
+        return [DeviceRow(PATTERN, "no adb here", f"a phone: {INSTALL}")]
+    try:
+        found = attached()
+    except Failure as failure:
+        return [DeviceRow(PATTERN, "adb fails", str(failure))]
+    if not found:
+        what = "plug a phone in, with USB debugging on; over Wi-Fi: adb connect HOST:PORT"
+        return [DeviceRow(PATTERN, "none attached", what)]
+    return [
+        DeviceRow(
+            f"adb:{device.serial}",
+            "ready" if device.cure is None else device.state,
+            device.cure or (device.model or "").replace("_", " ") or "a phone",
+        )
+        for device in found
+    ]
+
+
+ADB = DeviceSpec(PATTERN, _open, _rows, AdbOptions)

@@ -1,4 +1,4 @@
-"""What a phone tells of itself to ``adb shell``: one script that asks, and how its answer is read."""
+"""Facts about a phone: the scripts that ask ``adb shell`` for them, and parsers for the answers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 __all__ = ["FACTS", "VITALS", "parse_facts", "parse_vitals", "sections"]
 
 MARK = "@@"
-# Where the system forbids or lacks something the section is empty.
+# A section is empty where the system lacks or forbids it.
 VITALS = (
     f"echo {MARK}governors; cat /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor; "
     f"echo {MARK}khz; cat /sys/devices/system/cpu/cpu*/cpufreq/scaling_cur_freq; "
@@ -24,7 +24,7 @@ FACTS = (
 
 
 def sections(text: str) -> dict[str, list[str]]:
-    """The answer to :data:`FACTS` or :data:`VITALS`, by section."""
+    """Split the answer to :data:`FACTS` or :data:`VITALS` by section."""
     found: dict[str, list[str]] = {}
     lines: list[str] = []
     for line in text.splitlines():
@@ -36,7 +36,7 @@ def sections(text: str) -> dict[str, list[str]]:
 
 
 def parse_facts(text: str) -> dict[str, Any]:
-    """Fields of ``Machine``, ``phone`` among them; what the phone does not tell is ``None``."""
+    """Parse the fields of ``Machine``, including ``phone``; unknown values are ``None``."""
     parts = sections(text)
     properties = dict(re.findall(r"^\[([^\]]+)\]: \[(.*)\]$", "\n".join(parts.get("properties", [])), re.MULTILINE))
     get = lambda *names: next((properties[name] for name in names if properties.get(name)), None)  # noqa: E731
@@ -63,7 +63,7 @@ def parse_facts(text: str) -> dict[str, Any]:
         "max_mhz": max_mhz,
     }
     return {
-        "cpu": soc or "not told",
+        "cpu": soc or "unknown",
         "cores": _count(parts.get("cores", [])) or len(max_mhz) or 1,
         "virtual": None,
         "governor": ", ".join(vitals["governors"]) or None,
@@ -72,7 +72,7 @@ def parse_facts(text: str) -> dict[str, Any]:
         "os": f"Android {get('ro.build.version.release') or 'of unknown version'}",
         "python": None,
         "packages": {},
-        # Android's own emulator, and Google's virtual phones.
+        # Android's emulator, and Google's virtual phones.
         "emulated": get("ro.boot.qemu", "ro.kernel.qemu") == "1"
         or get("ro.hardware") in ("ranchu", "goldfish", "cutf_cvm"),
         "phone": phone,
@@ -80,16 +80,16 @@ def parse_facts(text: str) -> dict[str, Any]:
 
 
 def parse_vitals(text: str) -> dict[str, Any]:
-    """Fields of ``Vitals``."""
+    """Parse the fields of ``Vitals``."""
     parts = sections(text)
     thermal = "\n".join(parts.get("thermal", []))
     status = re.search(r"^\s*Thermal Status: (\d+)", thermal, re.MULTILINE)
-    # After "Cached temperatures", which may be old, come the present ones.
+    # "Cached temperatures" may be old; the present ones follow them.
     present = thermal.partition("Current temperatures from HAL:")[2].partition("Current cooling devices")[0] or thermal
     celsius = {
         name: float(value)
         for value, name in re.findall(r"Temperature\{mValue=(-?[\d.]+), mType=-?\d+, mName=([^,}]+)", present)
-        if -50 < float(value) < 200  # -273 and the like where there is no sensor
+        if -50 < float(value) < 200  # -273 and similar: no sensor
     }
     return {
         "governors": sorted({line.strip() for line in parts.get("governors", []) if line.strip()}),
@@ -109,7 +109,7 @@ def _megahertz(lines: list[str]) -> list[float]:
 
 
 def _count(lines: list[str]) -> int | None:
-    """``0-7`` as 8."""
+    """Count the processors in a list such as ``0-7``."""
     from benchmark.system import cpu_set
 
     try:

@@ -1,6 +1,7 @@
-"""A phone: no Python there, so our runner is Java, started by ``app_process``, and the shell looks after the folder.
+"""The far side on a phone, which has no Python: the runner is Java, and the shell manages the folder.
 
-The runner (``android_demo/runner``) speaks the protocol of :mod:`benchmark.devices.runner`. No app is installed.
+``app_process`` starts the runner (``android_demo/runner``), which speaks the protocol of
+:mod:`benchmark.devices.runner`. No app is installed.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from benchmark.devices.android import FACTS, VITALS, parse_facts, parse_vitals, sections
-from benchmark.devices.messages import refused
 from benchmark.devices.parcel import ROOT
+from benchmark.devices.power import dumpsys_script, sysfs_script
 from benchmark.devices.side import Content, FarSide, Message, Settled
 from benchmark.devices.transport import Transport
 from distill.console import Failure
@@ -19,11 +20,12 @@ from distill.files import sha256_file
 
 __all__ = ["FOLDER", "RUNNER", "AndroidSide"]
 
-FOLDER = "/data/local/tmp/distill-bench"  # where Android lets the shell's user run things
+FOLDER = "/data/local/tmp/distill-bench"  # where Android lets the shell user run programs
 RUNNER = ROOT / "android_demo" / "build"
+FORMAT = "tflite"  # the only one that the runner on phones has an engine for
 JAR, LIBRARY, GPU_LIBRARY = "runner.jar", "libtensorflowlite_jni.so", "libtensorflowlite_gpu_jni.so"
 MAIN = "org.distilltophone.runner.Main"
-BUILD = "build it: make android (android_demo/README.md), or name its folder: --android-runner DIR"
+BUILD = "build it: make android (android_demo/README.md), or give its folder: --android-runner DIR"
 AT_ONCE = 200  # names in one command line
 
 SETTLE = """cd {folder}/incoming || exit 1
@@ -49,32 +51,31 @@ class AndroidSide(FarSide):
     """The shell of Android 8 or newer, and our runner for its processor.
 
     Args:
-        folder: where our files go there, absolute.
-        runner: the folder here with ``runner.jar`` and ``jni/ABI/libtensorflowlite_jni.so``.
-        gpu: whether ``libtensorflowlite_gpu_jni.so`` goes there as well.
+        folder: Folder for our files on the phone, an absolute path.
+        runner: Folder on this computer with ``runner.jar`` and ``jni/ABI/libtensorflowlite_jni.so``.
+        gpu: Whether to send ``libtensorflowlite_gpu_jni.so`` as well.
     """
 
     cure = "see --remote-folder and --android-runner"
-    android = True
 
     def __init__(self, transport: Transport, folder: str = FOLDER, runner: Path = RUNNER, gpu: bool = False) -> None:
         super().__init__(transport, folder, FOLDER)
         self._runner = runner
         self._gpu = gpu
-        self._names: list[str] = []  # of the files of ``_program``, in the folder of the program
+        self._names: list[str] = []  # file names of ``_program``, in the same order
         self._facts: Message = {}
         self._program: dict[str, Content] = {}
 
     def probe(self) -> None:
         if not (self._runner / JAR).is_file():
-            raise Failure(f"{self._runner / JAR}: no such file, and it is what measures on a phone", BUILD)
+            raise Failure(f"{self._runner / JAR}: no such file; phones are measured with it", BUILD)
         self._facts = parse_facts(self._shell(FACTS, may_fail=True))
         abi = self._facts["phone"]["abi"]
         library = self._runner / "jni" / str(abi) / LIBRARY
         if not library.is_file():
             built = sorted(path.parent.name for path in self._runner.glob(f"jni/*/{LIBRARY}"))
             raise Failure(
-                f"{self.where}: its processor is {abi or 'not told'}, and our runner is built for {', '.join(built) or 'none'}",
+                f"{self.where}: its processor is {abi or 'unknown'}, and our runner is built for {', '.join(built) or 'none'}",
                 "use a phone with one of these, or build the library for it",
             )
         files = [self._runner / JAR, library]
@@ -91,7 +92,7 @@ class AndroidSide(FarSide):
         sums = (line.split() for line in parts.get("results", []) if line.strip())
         free = (parts.get("free") or [""])[-1].split()
         if len(free) < 4 or not free[3].isdecimal():
-            raise Failure(f"{self.where}: df there says {' '.join(free) or 'nothing'}", "report it with --debug")
+            raise Failure(f"{self.where}: df there prints {' '.join(free) or 'nothing'}", "report it with --debug")
         return Settled(
             damaged=parts.get("damaged", []),
             files=[line.strip() for line in parts.get("files", []) if line.strip()],
@@ -116,7 +117,7 @@ class AndroidSide(FarSide):
 
     def start(self, command: str, cpus: Sequence[int] = ()) -> Sequence[str]:
         if not set(cpus) <= set(range(self._facts["cores"])):
-            raise refused(self, f"processors {sorted(cpus)} are not among those there, 0-{self._facts['cores'] - 1}")
+            raise self.failure(f"processors {sorted(cpus)} are not among those there, 0-{self._facts['cores'] - 1}")
         program = shlex.quote(f"{self.folder}/program/{''.join(sha256[:12] for sha256 in self._program)}")
         copies = (
             f"cp {shlex.quote(f'{self.folder}/files')}/{sha256} {program}.new/{name}"
@@ -133,12 +134,12 @@ class AndroidSide(FarSide):
         )
         return ["sh", "-c", script]
 
-    def facts(self, told: Message) -> Message:
-        # The runner knows its engine; of the phone, the properties that the shell sees tell more.
-        return self._facts | {"packages": told["machine"].get("packages", {})}
+    def facts(self, described: Message) -> Message:
+        # The runner knows its engine; the shell knows more about the phone.
+        return self._facts | {"packages": described["machine"].get("packages", {})}
 
     def refusal(self, format_name: str, delegate: str) -> str | None:
-        if format_name != "tflite":
+        if format_name != FORMAT:
             return f"our runner on phones has TFLite only, not {format_name}"
         if delegate == "gpu" and GPU_LIBRARY not in self._names:
             return f"gpu needs {GPU_LIBRARY} beside {LIBRARY}, and {self._runner} has none: make android"
@@ -150,14 +151,17 @@ class AndroidSide(FarSide):
     def vitals(self) -> Message:
         return parse_vitals(self._shell(VITALS, may_fail=True))
 
+    def battery_script(self) -> str:
+        return f"{sysfs_script()}\n{dumpsys_script()}"
+
     def _shell(self, script: str, may_fail: bool = False) -> str:
-        """What the script prints.
+        """Run a script and return what it prints.
 
         Raises:
-            Failure: it ended with an error, unless it may.
+            Failure: it ended with an error, unless ``may_fail``.
         """
         done = self.transport.run(["sh", "-c", script])
         if done.code != 0 and not may_fail:
-            said = (done.stderr.strip().splitlines() or [f"exit status {done.code}"])[-1]
-            raise refused(self, said)
+            output = (done.stderr.strip().splitlines() or [f"exit status {done.code}"])[-1]
+            raise self.failure(output)
         return done.stdout

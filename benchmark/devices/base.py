@@ -1,13 +1,12 @@
 """The interface of a device.
 
-A device runs the variants of a bundle and nothing more: which images, which statistics and
-which limits is decided outside. Two calls carry all the work, and each takes *everything* at
-once (all variants, all images), so that a device behind a cable can pack, push, run and pull
-in whichever pieces suit it: :mod:`benchmark.devices.remote` splits them into push, run and
-pull; ``host`` needs no such split and has none.
+A device runs the variants of a bundle and nothing else: images, statistics and limits are decided
+elsewhere. Two calls do the work. Each takes everything at once (all variants, all images), so that a
+device behind a cable can batch its transfers: :mod:`benchmark.devices.remote` splits a call into push,
+run and pull; ``host`` runs it directly.
 
 A variant that the device cannot run is a result with an ``error``, never an exception: the
-others still get measured.
+others are still measured.
 """
 
 from __future__ import annotations
@@ -18,33 +17,34 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from benchmark.devices.power import Energy
+from benchmark.devices.spec import DEFAULT_DELEGATE
 from benchmark.devices.work import Embedded, Memory, Timing
 from benchmark.result import LatencyRun, Machine
 from benchmark.timing import Plan
 from export.bundle import Bundle
 
-__all__ = ["DEFAULT_DELEGATE", "DELEGATES", "Batch", "Device", "Embedded", "Memory", "Timing"]
+__all__ = ["Batch", "Device", "Embedded", "Memory", "Timing"]
 
-DELEGATES = ("xnnpack", "none", "gpu", "nnapi")
-DEFAULT_DELEGATE = DELEGATES[0]
 Batch = np.ndarray | list[bytes]
 
 
 class Device(ABC):
-    """One place where bundles run."""
+    """A place where bundles run.
+
+    Attributes:
+        delegate: What computes TFLite variants; a delegate that the device lacks makes them results with an error.
+        emulated: Whether the device is emulated: numerics are reported, latency is withheld.
+        image_ms: float32 [N, 2], milliseconds to decode and to resize each image of the last ``embed`` of files.
+    """
 
     name: str
-    delegate: str = (
-        DEFAULT_DELEGATE  # that TFLite variants run with; one that a device lacks makes them results with an error
-    )
-    emulated: bool = False  # True: numerics are reported, latency is withheld
-    picture_ms: np.ndarray | None = (
-        None  # float32 [N, 2]: decoding and resizing of each picture of the last ``embed`` of files
-    )
+    delegate: str = DEFAULT_DELEGATE
+    emulated: bool = False
+    image_ms: np.ndarray | None = None
 
     @abstractmethod
     def describe(self) -> Machine:
-        """What the device is made of."""
+        """Return the facts about the device."""
 
     @abstractmethod
     def measure_latency(
@@ -56,10 +56,10 @@ class Device(ABC):
             pixels: uint8 [N, H, W, 3], preprocessed, N >= 1.
 
         Returns:
-            every variant's timing, and how they were taken (``None``: nothing could be timed).
+            The timing of every variant, and the conditions of the run (``None``: nothing could be timed).
 
         Raises:
-            Failure: the device has not the processors of ``plan.cpus``.
+            Failure: the device lacks processors of ``plan.cpus``.
         """
 
     @abstractmethod
@@ -69,29 +69,31 @@ class Device(ABC):
         """Embed all images with all variants.
 
         Args:
-            batches: uint8 [B, H, W, 3] each, preprocessed; or the encoded files of B pictures each, which the device
-                decodes and preprocesses itself, by the bundle's record. Gone through once.
+            batches: uint8 [B, H, W, 3] each, preprocessed; or B encoded files each, which the device decodes and
+                preprocesses itself by the bundle's record. Iterated once.
 
         Raises:
-            Failure: the device cannot decode files.
-            Undecodable: not one of these.
+            Failure: the device cannot decode files at all.
+            Undecodable: the device cannot decode one of the files.
         """
 
     def peak_memory(self, bundle: Bundle, variants: Sequence[str]) -> dict[str, Memory]:
-        """Memory of each variant in a process of its own; those that cannot be measured are left out."""
+        """Measure the memory of each variant in a process of its own; leave out those that fail."""
         return {}
 
     def energy(self, bundle: Bundle, variants: Sequence[str], plan: Plan, seconds: float) -> dict[str, Energy]:
-        """What each variant takes from the battery while it runs for so long; those that fail are left out.
+        """Measure the energy of each variant while it runs for ``seconds``; leave out those that fail.
+
+        Experimental: no real battery has been read yet.
 
         Raises:
-            Failure: nothing tells, or the device is being charged.
+            Failure: the battery has no usable counter, or the device is being charged.
         """
         return {}
 
     def close(self, done: bool) -> None:
-        """Let go of the device.
+        """Release the device.
 
         Args:
-            done: whether all went well. Where it did not, what a later run can go on from stays there.
+            done: Whether the run succeeded. If not, files from which a later run can resume stay on the device.
         """

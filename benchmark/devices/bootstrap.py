@@ -2,12 +2,12 @@
 
     python3 - probe|settle|drop|clean FOLDER [NAME...]
 
-``probe``: what this Python is and has; makes the folder. ``settle``: files that arrived in
-``incoming`` under the SHA-256 of their content move to ``files`` where that is true, and are
-deleted where it is not. ``drop``: delete these of ``files``. ``clean``: delete all that was sent
-and made, and the folder if nothing else lies in it.
-Each prints one line, MARK and JSON, so that what a login shell prints in between does no harm.
-Kept to what even old Pythons run, since it is what says that one is too old.
+``probe``: report the version of this Python and which of the modules NAME it has, and make the folder. ``settle``: move files
+from ``incoming`` to ``files`` if their name is the SHA-256 of their content, else delete them.
+``drop``: delete these of ``files``. ``clean``: delete everything that was sent or made, and the folder
+if it is then empty.
+Each prints one line, MARK and JSON, which survives whatever a login shell prints around it.
+Written for old Pythons too, since it is what reports that one is too old.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ PARTS = ("incoming", "files", "results")
 
 
 def digest(path):
-    """SHA-256 of a file as hex digits."""
+    """Return the SHA-256 of a file as hex digits."""
     found = hashlib.sha256()
     with open(path, "rb") as file:
         for piece in iter(lambda: file.read(2**20), b""):
@@ -31,15 +31,15 @@ def digest(path):
     return found.hexdigest()
 
 
-def probe(folder):
-    """Version, packages; the folder is made."""
+def probe(folder, names):
+    """Return the version, and which modules of ``names`` there are; make the folder."""
     from importlib.util import find_spec
 
     for part in PARTS:
         if not os.path.isdir(os.path.join(folder, part)):
             os.makedirs(os.path.join(folder, part), 0o700)
     packages = []
-    for name in ("numpy", "ai_edge_litert", "onnxruntime"):
+    for name in names:
         try:
             if find_spec(name):
                 packages.append(name)
@@ -54,7 +54,7 @@ def probe(folder):
 
 
 def settle(folder):
-    """What lies in ``files`` and ``results`` (with its SHA-256), and what of ``incoming`` was damaged."""
+    """Return the names in ``files``, the results with their SHA-256, and the damaged ones of ``incoming``."""
     incoming, files, results = (os.path.join(folder, part) for part in PARTS)
     damaged = []
     for name in os.listdir(incoming):
@@ -73,11 +73,11 @@ def settle(folder):
 
 
 def main(arguments):
-    """Run one command; errors of the system become an answer too."""
+    """Run one command; system errors are answers too."""
     command, folder, names = arguments[0], arguments[1], arguments[2:]
     try:
         if command == "probe":
-            answer = probe(folder)
+            answer = probe(folder, names)
         elif command == "settle":
             answer = settle(folder)
         elif command == "drop":

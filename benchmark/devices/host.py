@@ -1,4 +1,4 @@
-"""This computer as a device."""
+"""Run bundles in this process."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import sys
 import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from functools import partial
 
 import numpy as np
 
@@ -17,14 +18,19 @@ from benchmark.devices.python_side import PythonSide
 from benchmark.devices.session import Session
 from benchmark.devices.transport import Undecodable
 from benchmark.devices.work import Embedders, Openers, joined, time_variants
-from benchmark.latency import still_bar
-from benchmark.machine import describe_host
 from benchmark.result import LatencyRun, Machine
+from benchmark.system import machine_facts
+from benchmark.terminal import still_bar
 from benchmark.timing import Plan
 from distill.console import Failure
 from export.bundle import Bundle, open_variant
 
-__all__ = ["Host"]
+__all__ = ["Host", "describe_host"]
+
+
+def describe_host() -> Machine:
+    """Return CPU, memory, system and library versions of this computer; unknown values are ``None``."""
+    return Machine(device="host", **machine_facts())
 
 
 class Host(Device):
@@ -42,7 +48,7 @@ class Host(Device):
             try:
                 timings, conduct = time_variants(self._openers(bundle, variants, plan.threads), pixels, plan, show)
             except OSError as error:
-                raise Failure(f"host: {error}", "name others: --cpus") from None
+                raise Failure(f"host: {error}", "choose others: --cpus") from None
         return timings, LatencyRun(**asdict(conduct)) if conduct else None
 
     def embed(
@@ -59,7 +65,7 @@ class Host(Device):
                 times.append(taken)
             for name, found in embedders.embed(pixels).items():
                 rows[name].append(found)
-        self.picture_ms = np.concatenate(times) if times else None
+        self.image_ms = np.concatenate(times) if times else None
         return {
             name: Embedded(error=embedders.errors[name]) if name in embedders.errors else joined(rows[name])
             for name in variants
@@ -75,16 +81,16 @@ class Host(Device):
             return energy_on(session, bundle, variants, plan, seconds, self.delegate)
 
     def _openers(self, bundle: Bundle, variants: Sequence[str], threads: int) -> Openers:
-        return {name: lambda name=name: open_variant(bundle, name, threads, self.delegate) for name in variants}
+        return {name: partial(open_variant, bundle, name, threads, self.delegate) for name in variants}
 
 
 def _decoded(files: list[bytes], bundle: Bundle, before: int) -> tuple[np.ndarray, np.ndarray]:
-    """See :func:`benchmark.devices.pictures.unpack`; ``before``: how many pictures came earlier."""
-    from benchmark.devices.pictures import BadPicture, unpack
+    """Decode files, see :func:`benchmark.devices.images.unpack`; ``before`` is the number of earlier images."""
+    from benchmark.devices.images import BadImage, unpack
 
     try:
         return unpack(b"".join(files), [len(file) for file in files], bundle.manifest.preprocessing.model_dump())
-    except BadPicture as error:
+    except BadImage as error:
         raise Undecodable(f"host: {error}", before + error.number) from None
     except ValueError as error:
-        raise Failure(f"host: {error}", "did the file change meanwhile? Run again") from None
+        raise Failure(f"host: {error}", "run again: a file may have changed meanwhile") from None

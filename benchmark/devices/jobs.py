@@ -1,4 +1,4 @@
-"""What is asked of the runner on a device, as JSON, and the files that go with it."""
+"""Build the jobs for the runner on a device (JSON and the files they name), and run those that need one variant each."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from benchmark.devices.base import DEFAULT_DELEGATE
-from benchmark.devices.messages import marked
-from benchmark.devices.power import Energy, Unmeasurable, check, energy, read, tick, watched
+from benchmark.devices.power import Energy, Unmeasurable, check, energy, read, watched
 from benchmark.devices.session import Session, sha256
-from benchmark.devices.side import Content, Message
+from benchmark.devices.side import Content, Message, marked
+from benchmark.devices.spec import DEFAULT_DELEGATE
 from benchmark.devices.work import Memory
 from benchmark.timing import Plan
 from distill.console import Failure
 from export.bundle import Bundle
+from export.bundle.formats import FORMATS
 from export.bundle.runtime import input_table
 
 __all__ = ["contents_of", "energy_on", "job_for", "memory_on", "npy"]
 
 IDLE_SECONDS = 6.0  # before the model runs
-SLACK_SECONDS = 30.0  # for opening it
+SLACK_SECONDS = 30.0  # to open the model
 
 
 def job_for(bundle: Bundle, variants: Sequence[str], threads: int, delegate: str = DEFAULT_DELEGATE) -> Message:
-    """The part that all jobs share: which files, what their tensors are."""
+    """Build the part that all jobs share: the model files and their tensors."""
     other = {} if delegate == DEFAULT_DELEGATE else {"delegate": delegate}
     return {
         "threads": threads,
@@ -37,14 +37,14 @@ def job_for(bundle: Bundle, variants: Sequence[str], threads: int, delegate: str
                 "input": variant.input.model_dump(mode="json") | {"hwc": variant.input.hwc},
                 "output": variant.output.model_dump(mode="json"),
             }
-            | (other if variant.format == "tflite" else {})
+            | (other if FORMATS[variant.format].delegates else {})
             for variant in map(bundle.variant, variants)
         },
     }
 
 
 def contents_of(bundle: Bundle, variants: Sequence[str]) -> dict[str, Content]:
-    """Models and tables by SHA-256."""
+    """Return model files and input tables by SHA-256."""
     contents: dict[str, Content] = {}
     for variant in map(bundle.variant, variants):
         contents[variant.sha256] = bundle.path(variant)
@@ -56,7 +56,7 @@ def contents_of(bundle: Bundle, variants: Sequence[str]) -> dict[str, Content]:
 def memory_on(
     session: Session, bundle: Bundle, variants: Sequence[str], delegate: str = DEFAULT_DELEGATE
 ) -> dict[str, Memory]:
-    """Memory of each variant, each in a process of its own; those that fail or cannot be measured are left out."""
+    """Measure the memory of each variant in a process of its own; leave out those that fail."""
     found = {}
     for name in variants:
         job, contents = job_for(bundle, [name], 1, delegate), contents_of(bundle, [name])
@@ -74,18 +74,18 @@ def energy_on(
     seconds: float,
     delegate: str = DEFAULT_DELEGATE,
 ) -> dict[str, Energy]:
-    """Energy of each variant, one after the other, each after a stretch of idling; those that fail are left out.
+    """Measure the energy of each variant, one after the other, each after an idle phase; leave out those that fail.
 
     Args:
-        plan: of which threads and processors count.
-        seconds: that each runs.
+        plan: Its threads and processors are used.
+        seconds: Running time of each variant.
 
     Raises:
-        Failure: there is nothing to measure with, or the device is being charged.
+        Failure: the battery has no usable counter, or the device is being charged.
     """
-    android, found = session.side.android, {}
+    script, found = session.side.battery_script(), {}
     try:
-        check(read(marked(session.side.transport.run(["sh", "-c", tick(android)]).stdout.splitlines())))
+        check(read(marked(session.side.transport.run(["sh", "-c", script]).stdout.splitlines())))
         for name in variants:
             job = job_for(bundle, [name], plan.threads, delegate)
             job |= {"seconds": seconds, "plan": {"cpus": list(plan.cpus)}}
@@ -94,18 +94,18 @@ def energy_on(
                 job,
                 contents_of(bundle, [name]),
                 lambda message: None,
-                lambda words: watched(words, session.folder, IDLE_SECONDS, seconds + SLACK_SECONDS, android),
+                lambda words: watched(words, session.folder, IDLE_SECONDS, seconds + SLACK_SECONDS, script),
             )
             ran = next((message for message in messages if "ran" in message), None)
             if ran:
                 found[name] = energy(read(messages), ran["begun"], ran["ended"], ran["ran"])
     except Unmeasurable as why:
-        raise Failure(f"{session.where}: {why}", "docs/benchmark.md, Energy") from None
+        raise Failure(f"{session.where}: {why}", "see docs/benchmark.md, Energy") from None
     return found
 
 
 def npy(array: np.ndarray) -> bytes:
-    """An array as the content of an .npy file."""
+    """Return an array as the content of an .npy file."""
     buffer = io.BytesIO()
     np.save(buffer, array, allow_pickle=False)
     return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""A way to this very computer, for what wants a process of its own."""
+"""This computer as a device: the transport to a child process, and the spec of ``host``."""
 
 from __future__ import annotations
 
@@ -7,19 +7,26 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from benchmark.devices.spec import DeviceOptions, DeviceRow, DeviceSpec
 from benchmark.devices.transport import Finished, Transport
+from benchmark.system import machine_facts
+from distill.console import UsageFailure
 
-__all__ = ["Local"]
+if TYPE_CHECKING:
+    from benchmark.devices.base import Device
+
+__all__ = ["HOST", "Local"]
 
 
 class Local(Transport):
-    """Runs programs and copies files here; paths are taken as they are.
+    """Runs programs on this computer and copies files within it; paths are used unchanged.
 
     Args:
-        before: words put before every command, such as an emulator and its options.
-        environment: of the programs; ``None``: ours.
-        where: for messages.
+        before: Words put before every command, such as an emulator and its options.
+        environment: Environment of the programs; ``None`` inherits ours.
+        where: Name of this place in messages.
     """
 
     def __init__(
@@ -47,7 +54,7 @@ class Local(Transport):
                         on_line(lines[-1])
                 code = process.wait()
             stderr.seek(0)
-            # As a shell counts: death by signal n is 128 + n.
+            # Like a shell: death by signal n is status 128 + n.
             return Finished(
                 code if code >= 0 else 128 - code, "\n".join(lines), stderr.read().decode("utf-8", "replace")
             )
@@ -62,3 +69,19 @@ class Local(Transport):
 
     def close(self) -> None:
         pass
+
+
+def _open(name: str, options: DeviceOptions, delegate: str) -> Device:
+    from benchmark.devices.host import Host
+
+    if name != "host":
+        raise UsageFailure(f"--device {name}: no such device", "did you mean 'host'?")
+    return Host()
+
+
+def _rows() -> list[DeviceRow]:
+    facts = machine_facts()
+    return [DeviceRow("host", "ready", f"{facts['cpu']}, {facts['cores']} cores, {facts['os']}")]
+
+
+HOST = DeviceSpec("host", _open, _rows)

@@ -1,4 +1,4 @@
-"""The files of this project that a remote device gets, as one program that its Python can run."""
+"""Pack the files of this project that run on a remote device into one program for its Python."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ __all__ = ["BOOTSTRAP", "SOURCES", "parcel"]
 ROOT = Path(__file__).parents[2]
 BOOTSTRAP = "benchmark/devices/bootstrap.py"
 
-# They import the standard library, NumPy, the engines and each other (a test holds them to it); those that decode
-# pictures also Pillow, and are imported only for that.
+# They import the standard library, NumPy, the engines and each other (a test checks this); those that decode
+# images also Pillow, and are imported only for that.
 SOURCES = (
     "distill/console/errors.py",
     "distill/data/imageset.py",
     "distill/data/decode.py",
     "export/bundle/quiet.py",
-    "export/bundle/engine.py",
+    *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "export/bundle/engines").glob("[!_]*.py")),
     "benchmark/timing.py",
     "benchmark/system.py",
     "benchmark/devices/work.py",
-    "benchmark/devices/pictures.py",
+    "benchmark/devices/images.py",
     BOOTSTRAP,
     "benchmark/devices/runner.py",
 )
@@ -30,8 +30,8 @@ START = "import sys\nfrom benchmark.devices.runner import main\nsys.exit(main(sy
 
 
 def parcel() -> bytes:
-    """A zip that ``python3 FILE`` runs. The same sources always give the same bytes."""
-    # Empty __init__ files: the packages' own would import what the device lacks.
+    """Return a zip that ``python3 FILE`` runs. The same sources always give the same bytes."""
+    # Empty __init__ files: the real ones import what the device lacks.
     folders = {str(parent) for name in SOURCES for parent in Path(name).parents if str(parent) != "."}
     content = {f"{folder}/__init__.py": b"" for folder in folders}
     content |= {name: (ROOT / name).read_bytes() for name in SOURCES}

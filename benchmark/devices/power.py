@@ -1,7 +1,8 @@
-"""What a battery gives away, read by the device's own shell while our program runs there.
+"""Measure energy with the battery's own counters, which the device's shell reads while our program runs.
 
-Nothing travels meanwhile: a radio would be measured with the model. The readings are kept in a file and printed when the
-program has ended. They are of the whole device, screen and radios included.
+Nothing is sent meanwhile, since the radio would be measured too: the readings go to a file and are printed after the
+program has ended. They cover the whole device, screen and radios included. Experimental: no real battery has been
+read yet.
 """
 
 from __future__ import annotations
@@ -16,17 +17,27 @@ import numpy as np
 
 from benchmark.devices.bootstrap import MARK
 
-__all__ = ["Energy", "Reading", "Unmeasurable", "check", "energy", "read", "tick", "watched"]
+__all__ = [
+    "Energy",
+    "Reading",
+    "Unmeasurable",
+    "check",
+    "dumpsys_script",
+    "energy",
+    "read",
+    "sysfs_script",
+    "watched",
+]
 
 SUPPLIES = "/sys/class/power_supply"
 PERIOD = 0.5  # seconds from one reading to the next
-SETTLE_SECONDS = 1.0  # at the beginning of the idle stretch: the shell has just been started
-PLAUSIBLE = 0.01, 150.0  # watts; beyond, the unit is not the one that Linux prescribes
-STEPS = 5  # of a charge counter, at least: fewer are too coarse
+SETTLE_SECONDS = 1.0  # ignored at the start of the idle phase: the shell has just been started
+PLAUSIBLE = 0.01, 150.0  # watts; outside, the counter does not use the units of Linux
+STEPS = 5  # fewest readings of a counter, or steps of a charge counter
 
-# As linux/Documentation/ABI/testing/sysfs-class-power has it: microamperes, microvolts, microwatts, microampere-hours.
+# Units of Linux (Documentation/ABI/testing/sysfs-class-power): microamperes, microvolts, microwatts, microampere-hours.
 FIELDS = ("status", "current_now", "voltage_now", "power_now", "charge_counter", "charge_now")
-TICK = """told=
+SYSFS = """found=
 for b in {supplies}/*; do
   kind= scope= {empty}
   read -r kind < "$b/type"; read -r scope < "$b/scope"
@@ -35,11 +46,10 @@ for b in {supplies}/*; do
   [ -n "$status" ] || continue
   read -r up rest < /proc/uptime
   echo '{mark}{{"power": ["'"$up"'", {values}]}}'
-  told=1; break
+  found=1; break
 done"""
-# Where the shell may not read the files: Android's own service, which is slow to ask.
-DUMPSYS = """
-[ -n "$told" ] || {{
+# Where the shell may not read these files: Android's battery service, which answers slowly.
+DUMPSYS = """[ -n "$found" ] || {{
   read -r up rest < /proc/uptime
   echo '{mark}{{"dumpsys": ["'"$up"'", "'"$(dumpsys battery | tr '\\n"' ';_')"'"]}}'
   sleep 4
@@ -55,22 +65,22 @@ exit $code"""
 
 
 class Unmeasurable(ValueError):
-    """There is nothing to measure with, or what there is would not tell the truth."""
+    """There is no usable battery counter, or its figures would be wrong."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """One look at the battery; ``None``: not told.
+    """One reading of the battery; ``None``: not reported.
 
     Attributes:
-        at: seconds since the device was switched on.
+        at: Seconds since boot.
         status: Discharging, Charging, Full, Not charging, Unknown.
-        charge: left in it, ampere-hours.
+        charge: Remaining charge, ampere-hours.
     """
 
     at: float
     status: str
-    amperes: float | None = None  # without a sign, which makers set as they like
+    amperes: float | None = None  # absolute value: vendors disagree on the sign
     volts: float | None = None
     watts: float | None = None
     charge: float | None = None
@@ -78,15 +88,15 @@ class Reading:
 
 @dataclass(frozen=True)
 class Energy:
-    """What a model takes.
+    """Energy of a model.
 
     Attributes:
-        method: ``power``, ``current``, ``charge``: which counter told.
-        watts: mean of the whole device while it ran.
-        idle_watts: mean before; ``None``: the counter is too coarse for so short a time.
-        mj_per_inference: of the whole device, millijoules.
-        net_mj_per_inference: what of it comes on top of idling.
-        readings: how many there were while it ran.
+        method: Counter used: ``power``, ``current`` or ``charge``.
+        watts: Mean power of the whole device during the run.
+        idle_watts: Mean power before the run; ``None``: the counter is too coarse for so short a time.
+        mj_per_inference: Energy of the whole device, millijoules.
+        net_mj_per_inference: The part of it above idle.
+        readings: Number of readings during the run.
     """
 
     method: str
@@ -99,62 +109,69 @@ class Energy:
     readings: int
 
 
-def tick(android: bool) -> str:
-    """Shell that prints one reading, a marked line."""
-    text = TICK.format(
+def sysfs_script() -> str:
+    """Return a shell script that prints one reading from ``/sys`` as a marked line, and sets ``found`` if there is one."""
+    return SYSFS.format(
         supplies=SUPPLIES, mark=MARK, empty=" ".join(f"{name}=" for name in FIELDS),
         reads="; ".join(f'read -r {name} < "$b/{name}"' for name in FIELDS),
         values=", ".join(f"\"'\"${name}\"'\"" for name in FIELDS),
     )  # fmt: skip
-    return text + (DUMPSYS.format(mark=MARK) if android else "")
 
 
-def watched(words: Sequence[str], folder: str, idle: float, seconds: float, android: bool) -> list[str]:
-    """The words that run ``words`` with readings before, during and printed after.
+def dumpsys_script() -> str:
+    """Return the part that follows :func:`sysfs_script` on Android: ask the battery service unless ``found`` is set."""
+    return DUMPSYS.format(mark=MARK)
+
+
+def watched(words: Sequence[str], folder: str, idle: float, seconds: float, script: str) -> list[str]:
+    """Return a command that runs ``words``, reads the battery before and meanwhile, and prints the readings after.
 
     Args:
-        folder: where the readings are kept meanwhile.
-        idle: seconds before ``words`` start.
-        seconds: that they take at most; the readings end then, whatever becomes of the connection.
+        folder: Folder on the device where the readings are kept meanwhile.
+        idle: Seconds before ``words`` start.
+        seconds: Longest time that ``words`` may take; the readings end then even if the connection is lost.
+        script: Shell script that prints one reading, see :meth:`FarSide.battery_script`.
     """
-    script = AROUND.format(
+    around = AROUND.format(
         count=int((idle + seconds) / PERIOD) + 1,
-        tick=tick(android),
+        tick=script,
         period=PERIOD,
         file=shlex.quote(f"{folder}/.power"),
         idle=idle,
         words=shlex.join(words),
     )
-    return ["sh", "-c", script]
+    return ["sh", "-c", around]
 
 
 def read(messages: Iterable[dict[str, Any]]) -> list[Reading]:
-    """The readings among what a device said; what cannot be read is left out."""
+    """Parse the readings among a device's messages; skip malformed ones."""
     found = []
     for message in messages:
-        told = message.get("power") or message.get("dumpsys")
+        fields = message.get("power") or message.get("dumpsys")
         if (
-            isinstance(told, list)
-            and told
-            and all(isinstance(word, str) for word in told)
-            and _number(told[0]) is not None
+            isinstance(fields, list)
+            and fields
+            and all(isinstance(word, str) for word in fields)
+            and _number(fields[0]) is not None
         ):
-            reading = _sysfs(told) if "power" in message and len(told) == 1 + len(FIELDS) else _dumpsys(told)
+            reading = _sysfs(fields) if "power" in message and len(fields) == 1 + len(FIELDS) else _dumpsys(fields)
             found += [reading] if reading else []
     return found
 
 
-def _sysfs(told: list[str]) -> Reading:
-    at, status, current, voltage, power, counter, charge = told
-    micro = [None if value is None else abs(value) / 1e6 for value in map(_number, (current, voltage, power))]
+def _sysfs(fields: list[str]) -> Reading:
+    at, status, current, voltage, power, counter, charge = fields
+    amperes, volts, watts = (
+        None if value is None else abs(value) / 1e6 for value in map(_number, (current, voltage, power))
+    )
     left = _number(counter) or _number(charge)
-    return Reading(float(at), status, *micro, None if left is None else left / 1e6)
+    return Reading(float(at), status, amperes, volts, watts, None if left is None else left / 1e6)
 
 
-def _dumpsys(told: list[str]) -> Reading | None:
-    if len(told) != 2:
+def _dumpsys(fields: list[str]) -> Reading | None:
+    if len(fields) != 2:
         return None
-    lines = dict(re.findall(r"([A-Za-z][A-Za-z ]*): ([^;]*)", told[1]))
+    lines = dict(re.findall(r"([A-Za-z][A-Za-z ]*): ([^;]*)", fields[1]))
     # android.os.BatteryManager
     status = {"2": "Charging", "3": "Discharging", "4": "Not charging", "5": "Full"}.get(
         lines.get("status", "").strip(), "Unknown"
@@ -163,7 +180,7 @@ def _dumpsys(told: list[str]) -> Reading | None:
         status = "Charging"
     volts, charge = _number(lines.get("voltage", "")), _number(lines.get("Charge counter", ""))
     return Reading(
-        float(told[0]),
+        float(fields[0]),
         status,
         volts=None if volts is None else volts / 1e3,
         charge=None if charge is None else charge / 1e6,
@@ -175,34 +192,34 @@ def _number(text: str) -> float | None:
 
 
 def check(readings: Sequence[Reading]) -> None:
-    """See that there is a battery, that it alone feeds the device, and that it counts.
+    """Check that there is a battery with a counter, and that it alone powers the device.
 
     Raises:
-        Unmeasurable: why not.
+        Unmeasurable: there is none, it has no counter, or it is being charged.
     """
     if not readings:
-        raise Unmeasurable("no battery tells of itself: the device is fed by a supply, or hides it")
+        raise Unmeasurable("no battery found: the device runs on mains power, or hides its battery")
     odd = next((reading.status for reading in readings if reading.status != "Discharging"), None)
     if odd:
         raise Unmeasurable(
-            f"the battery is not what feeds the device (status {odd!r}): unplug it; a phone is reached over Wi-Fi then"
+            f"the device is not running on its battery (status {odd!r}): unplug it, and reach a phone over Wi-Fi"
         )
     if not any(
         reading.watts or (reading.amperes and reading.volts) or (reading.charge and reading.volts)
         for reading in readings
     ):
-        raise Unmeasurable("the battery counts neither current nor charge")
+        raise Unmeasurable("the battery reports neither current nor charge")
 
 
 def energy(readings: Sequence[Reading], begun: float, ended: float, inferences: int) -> Energy:
-    """Energy of a run.
+    """Compute the energy of a run.
 
     Args:
-        readings: before and during, in order.
-        begun, ended: of the run, on the clock of the readings.
+        readings: Readings before and during the run, in order.
+        begun, ended: Start and end of the run, on the clock of the readings.
 
     Raises:
-        Unmeasurable: see :func:`check`; or too few readings, or a counter too coarse or in another unit.
+        Unmeasurable: see :func:`check`; or there are too few readings, or the counter is too coarse or in another unit.
     """
     check(readings)
     running = [reading for reading in readings if begun <= reading.at <= ended]
@@ -211,14 +228,14 @@ def energy(readings: Sequence[Reading], begun: float, ended: float, inferences: 
     found = _mean(running)
     if found is None or inferences < 1:
         raise Unmeasurable(
-            f"{len(running)} readings in {ended - begun:.0f} s, too few or too coarse: give it more --energy-seconds"
+            f"{len(running)} readings in {ended - begun:.0f} s, too few or too coarse: increase --energy-seconds"
         )
     method, watts = found
     before = _mean(idle)
     idle_watts = before[1] if before and before[0] == method else None
     if not PLAUSIBLE[0] <= watts <= PLAUSIBLE[1]:
         raise Unmeasurable(
-            f"{watts:.3g} W by its {method} is no device's power: it does not count in the units of Linux"
+            f"{watts:.3g} W by its {method} counter is implausible: the counter does not use the units of Linux"
         )
     seconds = ended - begun
     each = 1e3 * seconds / inferences
@@ -235,7 +252,7 @@ def energy(readings: Sequence[Reading], begun: float, ended: float, inferences: 
 
 
 def _mean(readings: Sequence[Reading]) -> tuple[str, float] | None:
-    """Which counter, and watts."""
+    """Return the counter used and the mean power in watts."""
     for method, values in (
         ("power", [reading.watts for reading in readings]),
         ("current", [r.amperes * r.volts if r.amperes is not None and r.volts is not None else None for r in readings]),
@@ -249,6 +266,7 @@ def _mean(readings: Sequence[Reading]) -> tuple[str, float] | None:
     if len({reading.charge for reading in counted}) <= STEPS:
         return None
     hours = (counted[-1].at - counted[0].at) / 3600
-    volts = float(np.mean([reading.volts for reading in counted]))
-    assert counted[0].charge is not None and counted[-1].charge is not None
-    return "charge", (counted[0].charge - counted[-1].charge) * volts / hours
+    volts = float(np.mean([reading.volts for reading in counted if reading.volts is not None]))
+    first, last = counted[0].charge, counted[-1].charge
+    assert first is not None and last is not None
+    return "charge", (first - last) * volts / hours

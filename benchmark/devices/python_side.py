@@ -1,13 +1,12 @@
-"""A board with a Python: our runner is the zip of :mod:`benchmark.devices.parcel`."""
+"""The far side on a board with Python: our runner is the zip of :mod:`benchmark.devices.parcel`."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 
-from benchmark.devices.messages import marked, refused
 from benchmark.devices.parcel import BOOTSTRAP, ROOT, parcel
-from benchmark.devices.side import Content, FarSide, Message, Settled
+from benchmark.devices.side import Content, FarSide, Message, Settled, marked
 from benchmark.devices.transport import Transport
 from distill.console import Failure
 
@@ -16,15 +15,14 @@ __all__ = ["FOLDER", "PythonSide"]
 FOLDER = ".cache/distill-bench"  # in the user's home on the device
 OLDEST_PYTHON = (3, 9)
 VENV = "python3 -m venv bench && bench/bin/pip install {packages}, then --remote-python bench/bin/python"
-MODULES = {"tflite": ("ai_edge_litert", "ai-edge-litert"), "onnx": ("onnxruntime", "onnxruntime")}
 
 
 class PythonSide(FarSide):
-    """Python, NumPy and an engine.
+    """A Python with NumPy and an engine.
 
     Args:
-        python: the Python there; relative paths start at the user's home.
-        folder: where our files go there.
+        python: Path of the Python there; relative paths start at the user's home.
+        folder: Folder for our files there.
     """
 
     cure = "see --remote-folder and --remote-python"
@@ -37,7 +35,7 @@ class PythonSide(FarSide):
         self._code = parcel()
 
     def probe(self) -> None:
-        found = self._ask("probe")
+        found = self._ask("probe", "numpy", *(module for module, _ in _engines(None)))
         version = tuple(found["python"])
         if version < OLDEST_PYTHON:
             raise Failure(
@@ -62,14 +60,14 @@ class PythonSide(FarSide):
         return {self._sha256: self._code}
 
     def start(self, command: str, cpus: Sequence[int] = ()) -> Sequence[str]:
-        # The runner pins itself, to ``plan.cpus``.
+        # The runner pins itself to ``plan.cpus``.
         return [self.python, f"{self.folder}/files/{self._sha256}", command, self.folder]
 
-    def facts(self, told: Message) -> Message:
-        return told["machine"]
+    def facts(self, described: Message) -> Message:
+        return described["machine"]
 
     def require(self, formats: Iterable[str]) -> None:
-        wanted = {MODULES[name] for name in formats if name in MODULES}
+        wanted = _engines(formats)
         if wanted and not any(module in self.packages for module, _ in wanted):
             packages = " ".join(sorted(package for _, package in wanted))
             raise Failure(
@@ -81,16 +79,24 @@ class PythonSide(FarSide):
         return hashlib.sha256(self._code).hexdigest()
 
     def _ask(self, command: str, *names: str) -> Message:
-        """One command of :mod:`benchmark.devices.bootstrap`."""
+        """Run one command of :mod:`benchmark.devices.bootstrap`."""
         done = self.transport.run([self.python, "-", command, self.folder, *names], self._bootstrap)
         answers = marked(done.stdout.splitlines())
         if not answers:
             if done.code == 127 or "not found" in done.stderr or "No such file" in done.stderr:
                 raise Failure(
-                    f"{self.where}: no {self.python} there", "install it, or name another: --remote-python PATH"
+                    f"{self.where}: no {self.python} there", "install it, or choose another: --remote-python PATH"
                 )
-            said = (done.stderr.strip().splitlines() or [f"exit status {done.code}"])[-1]
-            raise Failure(f"{self.where}: {self.python}: {said}", "is it a Python 3? --remote-python PATH")
+            output = (done.stderr.strip().splitlines() or [f"exit status {done.code}"])[-1]
+            raise Failure(f"{self.where}: {self.python}: {output}", "check that it is a Python 3: --remote-python PATH")
         if "error" in answers[-1]:
-            raise refused(self, answers[-1]["error"])
+            raise self.failure(answers[-1]["error"])
         return answers[-1]
+
+
+def _engines(formats: Iterable[str] | None) -> set[tuple[str, str]]:
+    """Return the top-level module and the package name of the engine of each format (``None``: all formats)."""
+    from export.bundle.formats import FORMATS
+
+    found = [FORMATS[name] for name in (FORMATS.names() if formats is None else formats)]
+    return {(form.engine_module.partition(".")[0], form.engine_package) for form in found}

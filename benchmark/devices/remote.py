@@ -1,8 +1,7 @@
-"""A device behind a cable: files go there, our runner runs there, results come back, all by checksum.
+"""A device behind a connection: send files, run our runner there, fetch results, all verified by checksum.
 
-What was sent and what was computed stays on the device, under names made of what it is, until a run
-ended well. A run that broke off is therefore taken up by giving the same command again: nothing that
-arrived is sent twice, no batch is embedded twice.
+Files and results stay on the device, under content-based names, until a run succeeds. The same command
+therefore resumes an interrupted run: nothing is sent twice, no batch is embedded twice.
 """
 
 from __future__ import annotations
@@ -25,21 +24,21 @@ from benchmark.devices.session import Session, sha256
 from benchmark.devices.side import Content, FarSide, Message
 from benchmark.devices.transport import Died, Undecodable
 from benchmark.devices.work import Memory, joined
-from benchmark.latency import still_bar
 from benchmark.result import LatencyRun, Machine
 from benchmark.system import package_versions
-from benchmark.timing import Plan, Samples
+from benchmark.terminal import still_bar
+from benchmark.timing import LatencySamples, Plan
 from distill.console import Failure, note, progress
 from export.bundle import Bundle
 
 __all__ = ["Remote"]
 
-WINDOW_BYTES = 128 * 2**20  # of pixels that lie on the device at one time
+WINDOW_BYTES = 128 * 2**20  # most bytes of images on the device at one time
 
 
 @dataclass(frozen=True)
 class Sent:
-    """One batch on its way: how many images, how many came before, and for encoded pictures the bytes of each."""
+    """One batch that was sent: its number of images, the number before it, and for encoded files the bytes of each."""
 
     images: int
     before: int
@@ -47,20 +46,20 @@ class Sent:
 
 
 class Remote(Device):
-    """A device that a :class:`Transport` reaches and that has what a :class:`FarSide` needs.
+    """A device behind a :class:`Transport`, driven through a :class:`FarSide`.
 
     Args:
-        name: as the user named it.
-        side: closes nothing; the transport in it is closed by :meth:`close`, or here where this fails.
+        name: Name of the device in results.
+        side: Its transport is closed by :meth:`close`, or here if this fails.
 
     Raises:
-        Failure: the device will not do, see :meth:`FarSide.probe`.
+        Failure: the device lacks something, see :meth:`FarSide.probe`.
     """
 
     def __init__(self, name: str, side: FarSide) -> None:
         self.name = name
         self._side = side
-        self._tried: dict[str, str | None] = {}  # SHA-256 of a variant -> why it does not run with the delegate
+        self._tried: dict[str, str | None] = {}  # SHA-256 of a variant -> why it fails with the delegate
         try:
             self._session = Session(side)
         except BaseException:
@@ -77,7 +76,7 @@ class Remote(Device):
     def measure_latency(
         self, bundle: Bundle, variants: Sequence[str], pixels: np.ndarray, plan: Plan
     ) -> tuple[dict[str, Timing], LatencyRun | None]:
-        """See :class:`Device`; nothing where the device is emulated, for its times say nothing of a real one's."""
+        """See :class:`Device`; an emulated device has no times, since they say nothing about a real one."""
         if self.emulated:
             return {name: Timing() for name in variants}, None
         able, errors = self._able(bundle, variants)
@@ -87,7 +86,7 @@ class Remote(Device):
         data = npy(pixels)
         job = job_for(bundle, able, plan.threads, self.delegate) | {"pixels": sha256(data), "plan": asdict(plan)}
         job["key"] = f"latency-{sha256(json.dumps(job).encode())[:32]}.json"
-        self._session.results.pop(job["key"], None)  # a latency is never taken from an earlier run
+        self._session.results.pop(job["key"], None)  # a latency is never reused from an earlier run
         contents = {**contents_of(bundle, able), job["pixels"]: data}
         before = self._side.vitals()
         with still_bar(f"latency on {self._session.where}") as show:
@@ -115,7 +114,7 @@ class Remote(Device):
                 "preprocessing": bundle.manifest.preprocessing.model_dump(mode="json")
             }
             self._embed(job, contents_of(bundle, able), batches, rows, errors)
-        self.picture_ms = np.concatenate(self._times) if self._times and not self.emulated else None
+        self.image_ms = np.concatenate(self._times) if self._times and not self.emulated else None
         return {
             name: Embedded(error=errors.get(name, "no images"))
             if name in errors or not rows[name]
@@ -143,8 +142,8 @@ class Remote(Device):
                     self._window(job, contents, kept, window, rows, errors, lambda message: None)
                     window, filled = {}, 0
                 name = sha256(data)
-                while name in window:  # the very same batch twice: images in duplicate
-                    # What stands behind an array is not read; behind a picture neither, by any decoder.
+                while name in window:  # the same batch twice: duplicate images
+                    # Bytes after an array are not read; nor are bytes after an encoded image.
                     data, name = data + b"\0", sha256(data + b"\0")
                     if sent.sizes:
                         sent = replace(sent, sizes=[*sent.sizes[:-1], sent.sizes[-1] + 1])
@@ -158,14 +157,14 @@ class Remote(Device):
                 )
 
     def peak_memory(self, bundle: Bundle, variants: Sequence[str]) -> dict[str, Memory]:
-        """See :class:`Device`; nothing where the device is emulated, for the emulator's own would be counted."""
+        """See :class:`Device`; empty for an emulated device, since the emulator's own memory would be counted."""
         return {} if self.emulated else memory_on(self._session, bundle, self._able(bundle, variants)[0], self.delegate)
 
     def energy(self, bundle: Bundle, variants: Sequence[str], plan: Plan, seconds: float) -> dict[str, Energy]:
         if self.emulated:
             raise Failure(
                 f"{self._session.where} is emulated: its energy would be this computer's",
-                "measure on the device itself",
+                "measure on a real device",
             )
         return energy_on(self._session, bundle, self._able(bundle, variants)[0], plan, seconds, self.delegate)
 
@@ -174,7 +173,7 @@ class Remote(Device):
             if done:
                 self._side.clean()
         except Failure as failure:
-            note(f"{self._session.where}: {self._session.folder} could not be cleared there: {failure}")
+            note(f"{self._session.where}: {self._session.folder} could not be emptied: {failure}")
         finally:
             self._side.transport.close()
 
@@ -188,9 +187,9 @@ class Remote(Device):
         window: Mapping[str, Sent],
         rows: dict[str, list[np.ndarray]],
         errors: dict[str, str],
-        heard: Callable[[Message], None],
+        on_message: Callable[[Message], None],
     ) -> None:
-        """Embed the batches of ``window`` and add to ``rows``, in their order."""
+        """Embed the batches of ``window`` and append to ``rows``, in order."""
         keys = {
             (name, pixels): f"{_key(variant, pixels, window[pixels], job, self._session.identity)}.npy"
             for name, variant in job["variants"].items()
@@ -202,7 +201,7 @@ class Remote(Device):
             for pixels, sent in window.items()
             if sent.sizes
         }
-        chunks = []
+        chunks: list[Message] = []
         for pixels, sent in window.items():
             missing = {
                 name: key for (name, batch), key in keys.items() if batch == pixels and key not in self._session.results
@@ -213,15 +212,15 @@ class Remote(Device):
                     | ({"sizes": sent.sizes, "times": times[pixels]} if sent.sizes else {})
                 )
             else:
-                heard({"step": 1})
+                on_message({"step": 1})
         if chunks:
 
             def listen(message: Message) -> None:
                 if "failed" in message:
                     errors[message["failed"]] = message["error"]
-                heard(message)
+                on_message(message)
 
-            wanted = {chunk["pixels"]: kept / chunk["pixels"] for chunk in chunks}
+            wanted: dict[str, Content] = {chunk["pixels"]: kept / chunk["pixels"] for chunk in chunks}
             try:
                 self._session.work("embed", {**job, "chunks": chunks}, {**contents, **wanted}, listen)
             except Undecodable as bad:
@@ -237,7 +236,7 @@ class Remote(Device):
             (kept / pixels).unlink()
 
     def _rows(self, data: bytes, name: str, images: int) -> np.ndarray:
-        """A result as float32 [images, D]."""
+        """Parse a result as float32 [images, D]."""
         batch = np.load(io.BytesIO(data), allow_pickle=False)
         if batch.dtype != np.float32 or batch.ndim != 2 or len(batch) != images:
             raise Failure(
@@ -247,10 +246,10 @@ class Remote(Device):
         return batch
 
     def _able(self, bundle: Bundle, variants: Sequence[str]) -> tuple[list[str], dict[str, str]]:
-        """Variants that may run there, and why the others cannot.
+        """Return the variants that may run there, and why the others cannot.
 
         Raises:
-            Failure: the device has the engine of none of them.
+            Failure: the device has no engine for any of them.
         """
         self._side.require({bundle.variant(name).format for name in variants})
         refusals = {name: self._side.refusal(bundle.variant(name).format, self.delegate) for name in variants}
@@ -260,7 +259,7 @@ class Remote(Device):
         return [name for name in variants if not refusals[name]], {name: why for name, why in refusals.items() if why}
 
     def _trial(self, bundle: Bundle, name: str) -> str | None:
-        """Why a variant does not run with the delegate in a process of its own; ``None``: it does."""
+        """Return why a variant fails with the delegate in a process of its own; ``None`` if it runs."""
         key = bundle.variant(name).sha256
         if key not in self._tried:
             note(f"{self._session.where}: trying {self.delegate} with {name}")
@@ -273,14 +272,14 @@ class Remote(Device):
         return self._tried[key]
 
     def _packed(self, batch: Batch, before: int) -> tuple[bytes, Sent]:
-        """A batch as the content of one file."""
+        """Pack a batch into the content of one file."""
         if isinstance(batch, np.ndarray):
             return npy(batch), Sent(len(batch), before)
         return b"".join(batch), Sent(len(batch), before, [len(file) for file in batch])
 
 
 def _key(variant: Message, pixels: str, sent: Sent, job: Message, identity: list[Any]) -> str:
-    """The name of a result: of all that it depends on."""
+    """Name a result by everything that it depends on."""
     parts = [variant, pixels, job["threads"], identity]
     if sent.sizes:
         parts += [sent.sizes, job["preprocessing"]]
@@ -289,4 +288,4 @@ def _key(variant: Message, pixels: str, sent: Sent, job: Message, identity: list
 
 def _timing(found: Message) -> Timing:
     samples = found.pop("samples")
-    return Timing(samples=Samples(**samples) if samples else None, **found)
+    return Timing(samples=LatencySamples(**samples) if samples else None, **found)

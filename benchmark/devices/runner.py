@@ -1,13 +1,13 @@
-"""What runs on a remote device: a job in (JSON on stdin), results out (files, announced on stdout).
+"""The program on a remote device: reads a job (JSON on stdin), writes results (files, announced on stdout).
 
     python3 CODE.zip describe|latency|embed|memory|sustain FOLDER
 
 Standard library, NumPy and the engines only; sent with the files that it imports
-(:data:`benchmark.devices.parcel.SOURCES`). Files are named by their SHA-256, which is checked when
-they are read. Every line printed is MARK and JSON: ``result`` announces a finished file with its
-SHA-256, ``share`` and ``step`` tell how far it is, ``failed`` names a variant that cannot run,
-``damaged`` a file that has to be sent again, ``error`` why nothing can be done, with ``picture`` and ``of``
-where it is a picture of a chunk that cannot be decoded.
+(:data:`benchmark.devices.parcel.SOURCES`). Files are named by their SHA-256, which is checked on
+reading. Every line printed is MARK and JSON: ``result`` announces a finished file with its
+SHA-256, ``share`` and ``step`` report progress, ``failed`` names a variant that cannot run,
+``damaged`` a file to be sent again, ``error`` why the job failed, with ``picture`` and ``of``
+for an image of a chunk that cannot be decoded.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import os
 import sys
 import time
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Callable
@@ -29,25 +30,25 @@ from benchmark.devices.bootstrap import MARK
 from benchmark.devices.work import Embedders, measure_memory, reason, time_variants
 from benchmark.system import machine_facts, pinned, uptime
 from benchmark.timing import Plan
-from export.bundle.engine import load_engine, open_engine
+from export.bundle.engines.open import load_engine, open_engine
 
 __all__ = ["main"]
 
 WARM_UP = 10  # inferences
-LOCK_SECONDS = 40.0  # an interrupted run's process may need so long to notice that nobody listens
+LOCK_SECONDS = 40.0  # how long an interrupted run's process may take to notice that nobody listens
 
 
 class Damaged(Exception):
-    """A file whose content is not what its name says."""
+    """A file whose content does not match its name."""
 
 
 def tell(**message: Any) -> None:
-    """One line to the host."""
+    """Print one message for the host."""
     print(MARK + json.dumps(message), flush=True)
 
 
-class Undecodable(Exception):
-    """A picture that cannot be decoded here: its number among those of its chunk."""
+class ChunkError(Exception):
+    """An image of a chunk that cannot be decoded here; ``number`` is its index in the chunk."""
 
     def __init__(self, why: str, number: int, chunk: str) -> None:
         super().__init__(why)
@@ -55,16 +56,16 @@ class Undecodable(Exception):
 
 
 class Store:
-    """The folder on the device: ``files`` by content, ``results`` by key."""
+    """The folder on the device: ``files`` by SHA-256, ``results`` by key."""
 
     def __init__(self, folder: str) -> None:
         self.folder = Path(folder)
 
     def content(self, name: str) -> bytes:
-        """A file that was sent, checked.
+        """Return the content of a file that was sent.
 
         Raises:
-            Damaged: missing or changed; it is deleted, so that it gets sent again.
+            Damaged: it is missing or changed; it is deleted, so that it is sent again.
         """
         path = self.folder / "files" / name
         data = path.read_bytes() if path.exists() else b""
@@ -78,7 +79,7 @@ class Store:
         return np.load(io.BytesIO(self.content(name)), allow_pickle=False)
 
     def save(self, key: str, data: bytes) -> None:
-        """Write a result, whole or not at all, and announce it."""
+        """Write a result atomically and announce it."""
         path = self.folder / "results" / key
         temporary = path.with_name(f".{key}.{os.getpid()}")
         try:
@@ -91,31 +92,31 @@ class Store:
 
 
 def openers(store: Store, job: dict[str, Any]) -> dict[str, Callable[[], Any]]:
-    """How to open each variant of the job; a damaged file is found here, before any work."""
-    found = {}
+    """Return a function that opens each variant of the job; check all files first."""
+    found: dict[str, Callable[[], Any]] = {}
     for name, variant in job["variants"].items():
         store.content(variant["model"])
         table = store.array(variant["table"])
         path = store.folder / "files" / variant["model"]
-        border = SimpleNamespace(**variant["input"]), SimpleNamespace(**variant["output"])
+        input_spec, output_spec = SimpleNamespace(**variant["input"]), SimpleNamespace(**variant["output"])
         delegate = variant.get("delegate", "xnnpack")
-        found[name] = lambda path=path, form=variant["format"], border=border, table=table, delegate=delegate: (
-            open_engine(path, form, border[0], border[1], table, job["threads"], delegate)
+        found[name] = partial(
+            open_engine, path, variant["format"], input_spec, output_spec, table, job["threads"], delegate
         )
     return found
 
 
 def latency(store: Store, job: dict[str, Any]) -> None:
-    """Time all variants in turns; the samples become one JSON file."""
+    """Time all variants in turns; write the samples as one JSON file."""
     pixels = store.array(job["pixels"])
     plan = Plan(**{**job["plan"], "cpus": tuple(job["plan"]["cpus"])})
-    told = time.monotonic()
+    reported = time.monotonic()
 
     def show(share: float) -> None:
-        nonlocal told
-        if time.monotonic() - told > 1:  # seldom: the network card's interrupts are not the model's
+        nonlocal reported
+        if time.monotonic() - reported > 1:  # rarely: interrupts of the network card disturb the timing
             tell(share=round(share, 4))
-            told = time.monotonic()
+            reported = time.monotonic()
 
     timings, conduct = time_variants(openers(store, job), pixels, plan, show)
     answer = {
@@ -126,7 +127,7 @@ def latency(store: Store, job: dict[str, Any]) -> None:
 
 
 def embed(store: Store, job: dict[str, Any]) -> None:
-    """Embed every chunk with every variant that it is asked for; each result is one file."""
+    """Embed every chunk with each variant that it lists; each result is one file."""
     embedders = Embedders(openers(store, job))
     for name, error in embedders.errors.items():
         tell(failed=name, error=error)
@@ -143,47 +144,47 @@ def embed(store: Store, job: dict[str, Any]) -> None:
 
 
 def npy(array: np.ndarray) -> bytes:
-    """An array as the content of an .npy file."""
+    """Return an array as the content of an .npy file."""
     buffer = io.BytesIO()
     np.save(buffer, array, allow_pickle=False)
     return buffer.getvalue()
 
 
 def pixels_of(store: Store, job: dict[str, Any], chunk: dict[str, Any]) -> tuple[np.ndarray, np.ndarray | None]:
-    """A chunk's pixels, decoded here where files were sent; then also how long that took, see :func:`unpack`.
+    """Return a chunk's pixels; if files were sent, decode them and return the times too, see :func:`unpack`.
 
     Raises:
-        OSError: nothing can be decoded here.
-        Undecodable: one picture cannot.
+        OSError: files cannot be decoded here at all.
+        ChunkError: one image cannot be decoded.
     """
     if "sizes" not in chunk:
         return store.array(chunk["pixels"]), None
     data = store.content(chunk["pixels"])
     try:
-        from benchmark.devices.pictures import BadPicture, unpack
+        from benchmark.devices.images import BadImage, unpack
     except ImportError as error:
         raise OSError(f"files cannot be decoded there: {error}") from None
     try:
         return unpack(data, chunk["sizes"], job["preprocessing"])
-    except BadPicture as error:
-        raise Undecodable(str(error), error.number, chunk["pixels"]) from None
+    except BadImage as error:
+        raise ChunkError(str(error), error.number, chunk["pixels"]) from None
     except ValueError as error:
         raise OSError(str(error)) from None
 
 
 def memory(store: Store, job: dict[str, Any]) -> None:
-    """Memory of the one variant of the job; this process has run nothing else."""
+    """Measure the memory of the job's one variant; this process has run nothing else."""
     ((name, opener),) = openers(store, job).items()
     try:
         found = measure_memory(opener, lambda: load_engine(job["variants"][name]["format"]))
-    except Exception as error:  # an unsupported variant is a result
+    except Exception as error:  # a variant that fails is a result
         tell(failed=name, error=reason(error))
         return
     tell(memory=asdict(found) if found else None)
 
 
 def sustain(store: Store, job: dict[str, Any]) -> None:
-    """Run the one variant of the job without a pause for ``seconds``, and tell how often and when."""
+    """Run the job's one variant continuously for ``seconds``; report the number of runs, start and end."""
     ((name, opener),) = openers(store, job).items()
     try:
         with pinned(tuple(job["plan"]["cpus"])):
@@ -196,15 +197,15 @@ def sustain(store: Store, job: dict[str, Any]) -> None:
                 runner.invoke()
                 ran += 1
             tell(ran=ran, begun=begun, ended=uptime())
-    except Exception as error:  # an unsupported variant is a result
+    except Exception as error:  # a variant that fails is a result
         tell(failed=name, error=reason(error))
 
 
 def locked(folder: Path) -> Any:
-    """The lock of the folder, held as long as the file is open: two runs would measure each other.
+    """Lock the folder as long as the returned file is open: two runs at once would disturb each other.
 
     Raises:
-        OSError: someone else holds it.
+        OSError: another process holds the lock.
     """
     import fcntl
 
@@ -239,7 +240,7 @@ def main(arguments: list[str]) -> int:
     except Damaged as error:
         tell(damaged=str(error))
         return 1
-    except Undecodable as error:
+    except ChunkError as error:
         tell(error=str(error), picture=error.number, of=error.chunk)
         return 1
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Our folder and our runner on a device: what lies there, what it is asked, all by checksum."""
+"""Our folder and our runner on a device: send files, run jobs, fetch results, all verified by checksum."""
 
 from __future__ import annotations
 
@@ -8,27 +8,26 @@ import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from benchmark.devices.messages import marked, refused
-from benchmark.devices.side import Content, FarSide, Message
+from benchmark.devices.side import Content, FarSide, Message, marked
 from benchmark.devices.transport import Died, Lost, Undecodable
 from distill.console import Failure
 from distill.files import sha256_file
 
 __all__ = ["Session", "sha256"]
 
-MARGIN_BYTES = 16 * 2**20  # of its disk that stay free
+MARGIN_BYTES = 16 * 2**20  # kept free on its disk
 
 
 class Session:
-    """Our side of :mod:`benchmark.devices.runner` on one device.
+    """The host's end of :mod:`benchmark.devices.runner` on one device.
 
     Attributes:
-        results: SHA-256 of each result that lies there, by key.
-        machine: fields of ``Machine``.
-        identity: of what computes there; the same program and engines have the same.
+        results: SHA-256 of each result on the device, by key.
+        machine: Fields of ``Machine``.
+        identity: Identifies what computes there: program and versions of the engines.
 
     Raises:
-        Failure: the device will not do, see :meth:`FarSide.probe`.
+        Failure: the device lacks something, see :meth:`FarSide.probe`.
     """
 
     def __init__(self, side: FarSide) -> None:
@@ -37,20 +36,20 @@ class Session:
         self.folder = side.folder
         self.results: dict[str, str] = {}
         self._transport = side.transport
-        self._present: set[str] = set()  # of ``files`` there
+        self._present: set[str] = set()  # names in ``files`` there
         self._free_bytes = 0
         side.probe()
         self._settle()
         program = side.program()
         self.send(program)
-        told = next((message for message in self._messages("describe") if "machine" in message), None)
-        if told is None:
-            raise Failure(f"{self.where}: our program there said nothing", side.cure)
-        self.machine: Message = side.facts(told)
+        described = next((message for message in self._messages("describe") if "machine" in message), None)
+        if described is None:
+            raise Failure(f"{self.where}: our program there printed nothing", side.cure)
+        self.machine: Message = side.facts(described)
         self.identity = [*program, self.machine["packages"]]
 
     def drop(self, names: Iterable[str]) -> None:
-        """Delete files there."""
+        """Delete files on the device."""
         names = list(names)
         self.side.drop(names)
         self._present -= set(names)
@@ -62,7 +61,7 @@ class Session:
         self._free_bytes = found.free_bytes
 
     def send(self, contents: Mapping[str, Content]) -> None:
-        """Bring files there, by their SHA-256, unless they are there.
+        """Send files, by their SHA-256, unless the device has them.
 
         Raises:
             Failure: they do not fit on its disk, or arrive damaged twice.
@@ -94,70 +93,71 @@ class Session:
         command: str,
         job: Message,
         contents: Mapping[str, Content],
-        heard: Callable[[Message], None],
+        on_message: Callable[[Message], None],
         around: Callable[[Sequence[str]], Sequence[str]] = lambda words: words,
     ) -> list[Message]:
-        """Run a job, and all that the runner said; a file that proves damaged there is sent again once.
+        """Run a job and return the runner's messages; send a file that turns out damaged again once.
 
         Args:
-            around: makes other words of those that start the runner; what they print counts as the runner's.
+            on_message: Called with every message as it arrives.
+            around: Wraps the command that starts the runner; what the wrapper prints counts as the runner's.
         """
         for _ in range(2):
             self.send(contents)
             try:
-                messages = self._messages(command, job, heard, around)
+                messages = self._messages(command, job, on_message, around)
             except Lost as lost:
                 raise Lost(
                     f"{lost.what}, while {self.where} was at work ({command})",
-                    "check cable and power, then run the same command again: what is done there is not done again",
+                    "check cable and power, then run the same command again: finished work is kept",
                 ) from None
             damaged = {message["damaged"] for message in messages if "damaged" in message}
             if not damaged:
                 return messages
             self._present -= damaged
-        raise Failure(f"{self.where}: files are damaged there again and again", "check the disk there")
+        raise Failure(f"{self.where}: files keep getting damaged there", "check the disk there")
 
     def _messages(
         self,
         command: str,
         job: Message | None = None,
-        heard: Callable[[Message], None] = lambda message: None,
+        on_message: Callable[[Message], None] = lambda message: None,
         around: Callable[[Sequence[str]], Sequence[str]] = lambda words: words,
     ) -> list[Message]:
-        """All that the runner said.
+        """Run one command and return the runner's messages.
 
         Raises:
-            Failure: it could not do its work.
-            Died: it ended in the middle.
-            Undecodable: because of one picture.
+            Failure: the runner reports an error.
+            Died: it ended early.
+            Undecodable: it cannot decode an image.
         """
 
         def listen(line: str) -> None:
             for message in marked([line]):
                 if "result" in message:
                     self.results[message["result"]] = message["sha256"]
-                heard(message)
+                on_message(message)
 
         cpus = (job or {}).get("plan", {}).get("cpus", ())
         done = self._transport.run(around(self.side.start(command, cpus)), json.dumps(job).encode(), listen)
         messages = marked(done.stdout.splitlines())
-        told = next((message for message in messages if "error" in message and "failed" not in message), None)
-        if told and "picture" in told:
-            raise Undecodable(f"{self.where}: {told['error']}", told["picture"], told["of"])
-        if told:
-            raise refused(self.side, told["error"])
+        problem = next((message for message in messages if "error" in message and "failed" not in message), None)
+        if problem and "picture" in problem:
+            raise Undecodable(f"{self.where}: {problem['error']}", problem["picture"], problem["of"])
+        if problem:
+            raise self.side.failure(problem["error"])
         if done.code != 0 and not any("damaged" in message for message in messages):
-            said = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+            output = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
             ended = (
                 f"was killed (status {done.code}): out of memory?"
                 if done.code > 128
-                else f"ended with status {done.code}: {said}"
+                else f"ended with status {done.code}: {output}"
             )
-            raise Died(f"{self.where}: our program there {ended}", "run again; --variant NAME tries one variant alone")
+            raise Died(f"{self.where}: our program there {ended}", "run again; --variant NAME runs one variant alone")
         return messages
 
     def fetch(self, keys: Sequence[str]) -> dict[str, bytes]:
-        """Results by key, checked; fetched again once where they arrive damaged."""
+        """Fetch results by key; fetch damaged ones again once."""
         found: dict[str, bytes] = {}
         for _ in range(2):
             missing = [key for key in dict.fromkeys(keys) if key not in found]
@@ -175,5 +175,5 @@ class Session:
 
 
 def sha256(data: bytes) -> str:
-    """As hex digits."""
+    """Return the SHA-256 of ``data`` as hex digits."""
     return hashlib.sha256(data).hexdigest()

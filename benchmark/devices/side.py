@@ -1,13 +1,14 @@
-"""The far side of a connection: which language our program there is in, and how its folder is looked after.
+"""The interface of the far side of a connection: our program on a device, its folder and its messages.
 
 A :class:`~benchmark.devices.transport.Transport` moves bytes and starts programs; a ``FarSide`` knows what to
-start: a Python on a board (:mod:`benchmark.devices.python_side`), a Java program on a phone
+start: a Python program on a board (:mod:`benchmark.devices.python_side`), a Java program on a phone
 (:mod:`benchmark.devices.android_side`). Both keep one folder with ``incoming`` (arrived, unchecked), ``files``
 (named by the SHA-256 of their content) and ``results``.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,24 +16,38 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from benchmark.devices.bootstrap import MARK
 from benchmark.devices.transport import Transport
-from distill.console import UsageFailure
+from distill.console import Failure, UsageFailure
 
-__all__ = ["Content", "FarSide", "Message", "Settled"]
+__all__ = ["Content", "FarSide", "Message", "Settled", "marked"]
 
 Message = dict[str, Any]
 Content = Path | bytes
 
 
+def marked(lines: Iterable[str]) -> list[Message]:
+    """Parse our own messages (marked lines of JSON) and skip whatever else a login shell prints."""
+    found = []
+    for line in lines:
+        _, mark, text = line.partition(MARK)
+        if mark:
+            try:
+                found.append(json.loads(text))
+            except ValueError:
+                continue  # a line cut off by a lost connection; the missing end is noticed elsewhere
+    return found
+
+
 @dataclass(frozen=True)
 class Settled:
-    """What lies there.
+    """Files on the device.
 
     Attributes:
-        damaged: of what had arrived, was not what its name says; deleted.
-        files: names (SHA-256) of what can be used.
+        damaged: Names of arrived files whose content did not match; they are deleted.
+        files: Names (SHA-256) of files that can be used.
         results: SHA-256 of each result, by key.
-        free_bytes: on its disk.
+        free_bytes: Free space on its disk.
     """
 
     damaged: Sequence[str]
@@ -45,11 +60,10 @@ class FarSide(ABC):
     """One folder and one program on a device.
 
     Raises:
-        UsageFailure: a folder with characters that a shell or sftp would take apart.
+        UsageFailure: the folder's name has characters that a shell or sftp would interpret.
     """
 
-    cure: ClassVar[str]  # for whatever has no better one
-    android: ClassVar[bool] = False
+    cure: ClassVar[str]  # for errors without a better one
 
     def __init__(self, transport: Transport, folder: str, example: str) -> None:
         if not re.fullmatch(r"[A-Za-z0-9_./ -]+", folder) or folder.startswith("-"):
@@ -60,15 +74,15 @@ class FarSide(ABC):
 
     @abstractmethod
     def probe(self) -> None:
-        """Make the folder, and see whether this device will do.
+        """Make the folder and check that the device has what is needed.
 
         Raises:
-            Failure: it will not (with the cure).
+            Failure: something is missing (with the cure).
         """
 
     @abstractmethod
     def settle(self) -> Settled:
-        """Move what arrived whole to ``files``, delete what did not, and say what there is."""
+        """Move intact arrivals to ``files``, delete damaged ones, and return what is there."""
 
     @abstractmethod
     def drop(self, names: Iterable[str]) -> None:
@@ -76,42 +90,63 @@ class FarSide(ABC):
 
     @abstractmethod
     def clean(self) -> None:
-        """Delete all that was sent and made, and the folder if nothing else lies in it."""
+        """Delete everything that was sent or made, and the folder if it is then empty."""
 
     @abstractmethod
     def program(self) -> Mapping[str, Content]:
-        """What has to lie in ``files`` before :meth:`start`, by SHA-256."""
+        """Return the files that :meth:`start` needs in ``files``, by SHA-256."""
 
     @abstractmethod
     def start(self, command: str, cpus: Sequence[int] = ()) -> Sequence[str]:
-        """The words that run ``command`` of the runner there (:mod:`benchmark.devices.runner` has the protocol).
+        """Return the words that run ``command`` of the runner there (protocol: :mod:`benchmark.devices.runner`).
 
         Args:
-            cpus: processors to run on, where the runner cannot see to it itself; empty: any.
+            cpus: Processors to run on, for runners that cannot pin themselves; empty: any.
 
         Raises:
             Failure: there are no such processors.
         """
 
     @abstractmethod
-    def facts(self, told: Message) -> Message:
-        """Fields of ``Machine``, from what the runner's ``describe`` told and what this side found itself."""
+    def facts(self, described: Message) -> Message:
+        """Return the fields of ``Machine``, from the runner's ``describe`` and from what this side knows itself."""
 
     def refusal(self, format_name: str, delegate: str) -> str | None:
-        """Why variants of this format cannot run there with this delegate; ``None``: they may, and the runner will tell."""
+        """Return why variants of this format cannot run there with this delegate; ``None`` if they may."""
         return None
 
     def require(self, formats: Iterable[str]) -> None:
-        """See that it can run one of these formats at least.
+        """Check that the device can run at least one of these formats.
 
         Raises:
-            Failure: it has the engine of none of them.
+            Failure: it has no engine for any of them.
         """
 
     def may_die(self, delegate: str) -> bool:
-        """Whether a variant should be tried in a process of its own first: drivers are known to end the process."""
+        """Return whether to try each variant in a process of its own first, since drivers may end the process."""
         return False
 
     def vitals(self) -> Message | None:
-        """The fields of ``Vitals`` now, where this side sees more than the runner does."""
+        """Return the present fields of ``Vitals`` where this side sees more than the runner does."""
         return None
+
+    def battery_script(self) -> str:
+        """Return a shell script that prints one reading of the battery, see :mod:`benchmark.devices.power`."""
+        from benchmark.devices.power import sysfs_script
+
+        return sysfs_script()
+
+    def failure(self, why: str) -> Failure:
+        """Return the failure for an error that our program there reported, with a cure."""
+        cure = self.cure
+        if "No space left" in why or "ENOSPC" in why:
+            cure = "free some space there, or --remote-folder PATH on another disk"
+        elif "another measurement" in why:
+            cure = "wait for it, or end that process there"
+        elif why.startswith("processors"):
+            cure = "choose others: --cpus"
+        elif "cannot be decoded there" in why:
+            cure = (
+                "install Pillow there: pip install pillow" if "PIL" in why else "--from pixels decodes on this computer"
+            )
+        return Failure(f"{self.where}: {why}", cure)

@@ -1,4 +1,4 @@
-"""The way to a Linux board: the OpenSSH client, as the user has it configured."""
+"""Linux boards over ssh: the OpenSSH client with the user's own configuration, and the spec of ``ssh``."""
 
 from __future__ import annotations
 
@@ -10,42 +10,48 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from benchmark.devices.spec import DeviceRow, DeviceSpec, RemoteOptions, device_option
 from benchmark.devices.transport import Finished, Lost, Transport
 from distill.console import Failure, UsageFailure
 
-__all__ = ["Address", "Ssh", "parse_address"]
+if TYPE_CHECKING:
+    from benchmark.devices.base import Device
 
-BROKEN = 255  # ssh's own exit status; a program's is passed on
+__all__ = ["SSH", "Address", "Ssh", "SshOptions", "parse_address"]
+
+PATTERN = "ssh://[user@]host[:port]"
+
+BROKEN = 255  # exit status of ssh itself; that of a program is passed on
 EXAMPLE = "for example ssh://pi@raspberrypi.local or ssh://board:2222"
-KEEP_ALIVE = {"ServerAliveInterval": "5", "ServerAliveCountMax": "4"}  # a pulled cable is noticed after 20 s
+KEEP_ALIVE = {"ServerAliveInterval": "5", "ServerAliveCountMax": "4"}  # a broken connection is noticed after 20 s
 
-# What the client says -> what can be done about it.
+# Words in the client's error -> the cure.
 CURES = (
     (
         "host key verification failed",
-        "connect once by hand and compare the fingerprint: ssh {where}; or give --ssh-known-hosts FILE",
+        "connect once by hand and check the fingerprint: ssh {where}; or give --ssh-known-hosts FILE",
     ),
     (
         "identification has changed",
-        "the device was reinstalled, or it is another one: ssh-keygen -R {host} if you are sure",
+        "the device was reinstalled or replaced: if you are sure, ssh-keygen -R {host}",
     ),
-    ("permission denied", "it must let you in without a password: ssh-copy-id {where}, or give --ssh-identity FILE"),
-    ("too many authentication failures", "name the key: --ssh-identity FILE"),
-    ("could not resolve hostname", "check the name, or use the address of the device"),
-    ("connection refused", "is sshd running there, on this port?"),
-    ("timed out", "is the device on, and in this network?"),
-    ("no route to host", "is the device on, and in this network?"),
-    ("bad configuration", "repair the ssh configuration"),
+    ("permission denied", "set up login without a password: ssh-copy-id {where}, or give --ssh-identity FILE"),
+    ("too many authentication failures", "give the key: --ssh-identity FILE"),
+    ("could not resolve hostname", "check the name, or use the IP address"),
+    ("connection refused", "check that sshd runs there, on this port"),
+    ("timed out", "check that the device is on, and in this network"),
+    ("no route to host", "check that the device is on, and in this network"),
+    ("bad configuration", "fix the ssh configuration"),
     ("subsystem request failed", "install sftp-server on the device (Debian: openssh-sftp-server)"),
 )
 
 
 @dataclass(frozen=True)
 class Address:
-    """Where and how to connect; ``None``: what ``~/.ssh/config`` says."""
+    """Where and how to connect; ``None``: as in ``~/.ssh/config``."""
 
     host: str
     user: str | None = None
@@ -60,7 +66,7 @@ class Address:
 
 
 def parse_address(text: str) -> tuple[str, str | None, int | None]:
-    """``ssh://[user@]host[:port]`` as (host, user, port).
+    """Parse ``ssh://[user@]host[:port]`` into (host, user, port).
 
     Raises:
         UsageFailure: not of this form.
@@ -71,7 +77,7 @@ def parse_address(text: str) -> tuple[str, str | None, int | None]:
     except ValueError as error:
         raise UsageFailure(f"--device {text}: {error}", EXAMPLE) from None
     plain = parts.scheme == "ssh" and not (parts.path.strip("/") or parts.query or parts.fragment or parts.password)
-    # A host that begins with "-" would be an option to ssh.
+    # ssh would take a host that begins with "-" for an option.
     named = all(re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.:%-]*", word) for word in (host or "", user or "nobody"))
     if not (plain and named):
         raise UsageFailure(f"--device {text}: not ssh://[user@]host[:port]", EXAMPLE)
@@ -80,10 +86,10 @@ def parse_address(text: str) -> tuple[str, str | None, int | None]:
 
 
 class Ssh(Transport):
-    """One connection, shared by all that goes through it (ControlMaster).
+    """One connection that all commands and copies share (ControlMaster).
 
     Raises:
-        Failure: no client, or no connection (with the cure).
+        Failure: no ssh client, or no connection (with the cure).
     """
 
     def __init__(self, address: Address) -> None:
@@ -97,7 +103,7 @@ class Ssh(Transport):
         for file in (address.identity, address.known_hosts, address.config):
             if file is not None and not file.is_file():
                 raise Failure(f"{file}: no such file", "check the path")
-        self._folder = Path(tempfile.mkdtemp(prefix="bench-"))  # short: a socket's path has 104 bytes at most
+        self._folder = Path(tempfile.mkdtemp(prefix="bench-"))  # short: the path of a socket has at most 104 bytes
         options = {"BatchMode": "yes", "ConnectTimeout": "15", "ControlPath": str(self._folder / "c"), **KEEP_ALIVE}
         if address.user:
             options["User"] = address.user
@@ -117,7 +123,7 @@ class Ssh(Transport):
             raise
 
     def _connect(self) -> None:
-        # The master outlives this call and keeps its stderr open: a file, for a pipe would never end.
+        # The master outlives this call and keeps stderr open: to a file, since a pipe would never end.
         with tempfile.TemporaryFile() as stderr:
             command = [
                 "ssh",
@@ -175,11 +181,15 @@ class Ssh(Transport):
             )
             if done.returncode == 0:
                 return
-            said = _text(stderr)
-            if done.returncode == BROKEN or "connection closed" in said.lower() or "lost connection" in said.lower():
-                raise self._failure(said, "the connection was lost")
+            output = _text(stderr)
+            if (
+                done.returncode == BROKEN
+                or "connection closed" in output.lower()
+                or "lost connection" in output.lower()
+            ):
+                raise self._failure(output, "the connection was lost")
             raise Failure(
-                f"{self.where}: a file could not be copied: {_last(said)}", "check the disk and the folder there"
+                f"{self.where}: a file could not be copied: {_last(output)}", "check the disk and the folder there"
             )
 
     def close(self) -> None:
@@ -193,11 +203,11 @@ class Ssh(Transport):
             )
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _failure(self, said: str, what: str) -> Failure:
+    def _failure(self, output: str, what: str) -> Failure:
         for words, cure in CURES:
-            if words in said.lower():
-                return Failure(f"{self.where}: {_last(said)}", cure.format(where=self.where, host=self._host))
-        return Lost(f"{self.where}: {what}: {_last(said)}", "check cable and power, then run the same command again")
+            if words in output.lower():
+                return Failure(f"{self.where}: {_last(output)}", cure.format(where=self.where, host=self._host))
+        return Lost(f"{self.where}: {what}: {_last(output)}", "check cable and power, then run the same command again")
 
 
 def _text(file: IO[bytes]) -> str:
@@ -205,13 +215,37 @@ def _text(file: IO[bytes]) -> str:
     return file.read().decode("utf-8", "replace")
 
 
-def _last(said: str) -> str:
-    """The line that says most: the last one that is not a mere goodbye."""
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
-    telling = [line for line in lines if not line.lower().startswith(("connection closed", "connection to"))]
-    return (telling or lines or ["no reason given"])[-1]
+def _last(output: str) -> str:
+    """Return the most informative line: the last one that does not just announce the end of the connection."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    informative = [line for line in lines if not line.lower().startswith(("connection closed", "connection to"))]
+    return (informative or lines or ["no reason given"])[-1]
 
 
 def _quote(path: str) -> str:
-    """For sftp's batch file: quotes, and no pattern characters."""
+    """Quote a path for sftp's batch file and escape pattern characters."""
     return '"' + re.sub(r'([\\"*?\[\]])', r"\\\1", path) + '"'
+
+
+class SshOptions(RemoteOptions):
+    """Options of boards over ssh."""
+
+    ssh_identity: Path | None = device_option(None, "Private key. Default: as ssh finds it.")
+    ssh_known_hosts: Path | None = device_option(None, "File with the device's host key. Default: as ssh finds it.")
+    ssh_config: Path | None = device_option(None, "ssh configuration (jump hosts etc.). Default: your own.")
+    remote_python: str = device_option("python3", "Python on the device, with numpy and ai-edge-litert or onnxruntime.")
+
+
+def _open(name: str, options: SshOptions, delegate: str) -> Device:
+    from benchmark.devices.python_side import FOLDER, PythonSide
+    from benchmark.devices.remote import Remote
+
+    address = Address(*parse_address(name), options.ssh_identity, options.ssh_known_hosts, options.ssh_config)
+    return Remote(name, PythonSide(Ssh(address), options.remote_python, options.remote_folder or FOLDER))
+
+
+def _rows() -> list[DeviceRow]:
+    return [DeviceRow(PATTERN, "name one", "a Linux board with Python 3.9, numpy and ai-edge-litert or onnxruntime")]
+
+
+SSH = DeviceSpec(PATTERN, _open, _rows, SshOptions)

@@ -1,4 +1,4 @@
-"""The way to a device: run a program there, send files, fetch files."""
+"""The interface of a transport: run a program on a device, send files, fetch files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Died", "Finished", "Lost", "Transport", "Undecodable"]
 
 
 class Lost(Failure):
-    """The connection broke while something was under way."""
+    """The connection broke during an operation."""
 
 
 class Died(Failure):
@@ -21,11 +21,11 @@ class Died(Failure):
 
 
 class Undecodable(Failure):
-    """A picture that the device's decoder refuses.
+    """The device's decoder refuses an image.
 
     Attributes:
-        number: which one, from 0: of its ``chunk``, or without one of all pictures.
-        chunk: SHA-256 of the pictures that it came with.
+        number: Index of the image, from 0, within its ``chunk``; within all images if there is no chunk.
+        chunk: SHA-256 of the chunk that holds the image.
     """
 
     def __init__(self, what: str, number: int, chunk: str | None = None) -> None:
@@ -35,7 +35,7 @@ class Undecodable(Failure):
 
 @dataclass(frozen=True)
 class Finished:
-    """A program that ended on the device."""
+    """Exit status and output of a program that ended on the device."""
 
     code: int
     stdout: str
@@ -43,7 +43,7 @@ class Finished:
 
 
 class Transport(ABC):
-    """``ssh`` is one, ``adb`` can be another; what is measured and how is none of its business."""
+    """Moves bytes to and from a device and starts programs there. It knows nothing of what is measured."""
 
     where: str  # for messages, e.g. "pi@board"
 
@@ -51,22 +51,22 @@ class Transport(ABC):
     def run(
         self, arguments: Sequence[str], stdin: bytes = b"", on_line: Callable[[str], None] | None = None
     ) -> Finished:
-        """Run a program there, in the user's home folder.
+        """Run a program in the user's home folder on the device.
 
         Args:
-            on_line: called with every line of stdout as it comes.
+            on_line: Called with every line of stdout as it arrives.
 
         Raises:
-            Failure: there is no connection to be had (with the cure).
-            Lost: it broke meanwhile.
+            Failure: no connection can be made (with the cure).
+            Lost: the connection broke meanwhile.
         """
 
     @abstractmethod
     def push(self, files: Mapping[str, Path]) -> None:
-        """Send files: path there -> file here. The content is not to be trusted before it was checked there.
+        """Send files: path there -> file here. Check their content there before use.
 
         Raises:
-            Failure, Lost: see :meth:`run`; or it could not be written there.
+            Failure, Lost: see :meth:`run`; or a file could not be written there.
         """
 
     @abstractmethod

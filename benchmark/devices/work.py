@@ -1,7 +1,7 @@
 """What every device does with the variants of a bundle: open, time in turns, embed.
 
-Standard library and NumPy only: this file is sent to remote devices as it is, so that a board
-measures with the very code that measures here.
+Standard library and NumPy only: this file is sent to remote devices unchanged, so that boards and
+this computer measure with the same code.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, Callable
 import numpy as np
 
 from benchmark.system import memory_bytes, pinned, reset_peak_memory
-from benchmark.timing import Conduct, Plan, Samples, interleave
+from benchmark.timing import Conduct, LatencySamples, Plan, interleave
 
 __all__ = [
     "Embedded",
@@ -33,9 +33,9 @@ Openers = Mapping[str, Callable[[], Any]]  # variant -> a new VariantRunner
 
 @dataclass(frozen=True)
 class Timing:
-    """Latency of one variant; ``error`` says why there is none."""
+    """Latency of one variant, or the ``error`` that prevented it."""
 
-    samples: Samples | None = None
+    samples: LatencySamples | None = None
     init_ms: float | None = None
     first_run_ms: float | None = None
     error: str | None = None
@@ -50,7 +50,7 @@ class Embedded:
 
 
 def reason(error: Exception) -> str:
-    """The first line of an error."""
+    """Return the first line of an error."""
     text = str(error).strip().splitlines()
     return text[0] if text else type(error).__name__
 
@@ -64,12 +64,12 @@ def time_variants(
         pixels: uint8 [N, H, W, 3], preprocessed, N >= 1.
 
     Returns:
-        every variant's timing, and how they were taken (``None``: nothing could be timed).
+        The timing of every variant, and the conditions of the run (``None``: nothing could be timed).
 
     Raises:
-        OSError: ``plan.cpus`` are not there.
+        OSError: there are no such processors as ``plan.cpus``.
     """
-    with pinned(plan.cpus):  # before the engines start their threads, which inherit it
+    with pinned(plan.cpus):  # before the engines start their threads, which inherit the affinity
         return _time_variants(openers, pixels, plan, show)
 
 
@@ -81,8 +81,8 @@ def _time_variants(
     starts: dict[str, tuple[float, float]] = {}
     for name, open_runner in openers.items():
         try:
-            # The first opening pays for importing the engine and reading the disk; the
-            # second is what every later start of an app would see.
+            # The first opening includes importing the engine and reading the disk; the
+            # second is what every later start of an app takes.
             open_runner()
             begun = time.perf_counter_ns()
             runner = open_runner()
@@ -90,7 +90,7 @@ def _time_variants(
             runner.prepare(pixels[:1])
             runner.invoke()
             ran = time.perf_counter_ns()
-        except Exception as error:  # an unsupported variant is a result
+        except Exception as error:  # a variant that fails is a result
             timings[name] = Timing(error=reason(error))
             continue
         runners[name] = runner
@@ -106,11 +106,11 @@ def _time_variants(
 
 @dataclass(frozen=True)
 class Memory:
-    """Highest resident memory, bytes.
+    """Peak resident memory, bytes.
 
     Attributes:
-        added: above that of the process with the engine loaded.
-        process: of the whole process.
+        added: Above that of the process with the engine loaded.
+        process: Of the whole process.
     """
 
     added: int
@@ -118,16 +118,16 @@ class Memory:
 
 
 def measure_memory(open_runner: Callable[[], Any], load_engine: Callable[[], Any]) -> Memory | None:
-    """What one model takes; in a fresh process, or what ran before is counted too.
+    """Measure the memory of one model. Call it in a fresh process, or earlier work is counted too.
 
     Args:
-        load_engine: imports the engine, which is not the model's.
+        load_engine: Imports the engine, whose memory is not counted.
 
     Returns:
-        ``None``: the system does not tell.
+        ``None`` where the system does not report it.
     """
     load_engine()
-    if not reset_peak_memory():  # what the import took and gave back would be counted as the model's
+    if not reset_peak_memory():  # memory that the import used and freed would be counted too
         return None
     before = memory_bytes()
     runner = open_runner()
@@ -139,7 +139,7 @@ def measure_memory(open_runner: Callable[[], Any], load_engine: Callable[[], Any
 
 
 class Embedders:
-    """Open variants that embed batch after batch; one that fails drops out, with the reason in ``errors``."""
+    """Open variants that embed batch after batch. One that fails is dropped; ``errors`` has the reason."""
 
     def __init__(self, openers: Openers) -> None:
         self.errors: dict[str, str] = {}
@@ -151,7 +151,7 @@ class Embedders:
                 self.errors[name] = reason(error)
 
     def embed(self, pixels: np.ndarray, names: Iterable[str] | None = None) -> dict[str, np.ndarray]:
-        """Embeddings of one batch, float32 [B, D], by those of ``names`` (default: all) that still work.
+        """Embed one batch with those of ``names`` (default: all) that still work: float32 [B, D] by variant.
 
         Args:
             pixels: uint8 [B, H, W, 3], preprocessed.
@@ -168,7 +168,7 @@ class Embedders:
 
 
 def joined(rows: list[np.ndarray]) -> Embedded:
-    """All batches of one variant as one; NaN or infinity among them is an error."""
+    """Concatenate the batches of one variant; NaN or infinity is an error."""
     embeddings = np.concatenate(rows)
     broken = int((~np.isfinite(embeddings).all(axis=1)).sum())
     if broken:

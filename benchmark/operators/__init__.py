@@ -1,1 +1,1 @@
-"""Where a model's time goes: operator by operator, beside the machine's measured peak."""
+"""Profile models operator by operator, next to the machine's measured peaks."""

@@ -1,5 +1,7 @@
-"""How fast this machine moves memory: measured with as many bytes as an operator moves, for those of small models never leave the
-caches, and a stream through main memory would tell nothing of them."""
+"""Measure memory bandwidth by working set.
+
+The tensors of small models stay in the caches, for which the bandwidth of main memory would say nothing.
+"""
 
 from __future__ import annotations
 
@@ -11,34 +13,33 @@ import numpy as np
 
 __all__ = ["LADDER", "bandwidth_at", "measured_bandwidth"]
 
-# Bytes read and written together, 32 KiB to 128 MiB; of less the call itself would be most of the time.
+# Bytes read and written together, 32 KiB to 128 MiB; with less, the call itself would dominate.
 LADDER = tuple(2**power for power in range(15, 28, 2))
-SECONDS = 0.2  # for each
-STRETCH_BYTES = 2**22  # that are moved between two looks at the clock
+SECONDS = 0.2  # per working set
+STRETCH_BYTES = 2**22  # moved between two readings of the clock
 
 
 def measured_bandwidth(threads: int, ladder: Sequence[int] = LADDER, seconds: float = SECONDS) -> dict[int, float]:
-    """Bytes a second, read and written together, of copies by ``threads`` threads at once; the fastest of many, for a roof is
-    what is possible.
+    """Measure the rate of copies by ``threads`` threads at once, the fastest of many.
 
     Args:
-        ladder: bytes that the threads together go over again and again.
+        ladder: Working sets in bytes, of all threads together.
 
     Returns:
-        by rung of the ladder.
+        Bytes per second, read and written together, by working set.
     """
     return {rung: _together(max(rung // threads, ladder[0]), threads, seconds) for rung in ladder}
 
 
 def _together(each: int, threads: int, seconds: float) -> float:
-    """The sum of what the threads reach, each with a working set of ``each`` bytes."""
+    """Return the sum of the threads' rates, each with a working set of ``each`` bytes."""
     rates: list[float] = []
     ready = threading.Barrier(threads)
 
     def work() -> None:
         half = each // 2
         source, target = np.ones(half, np.uint8), np.zeros(half, np.uint8)
-        # A large working set is gone through piece by piece: in a stretch too long the thread loses its processor.
+        # Copy a large working set piece by piece: a thread loses its processor during a long copy.
         piece = min(half, STRETCH_BYTES // 2)
         pieces = [
             (target[start : start + piece], source[start : start + piece])
@@ -52,7 +53,7 @@ def _together(each: int, threads: int, seconds: float) -> float:
             begun = clock()
             for _ in range(repeats):
                 copy(into, rest)
-            if runs >= len(pieces):  # the first round brings the pages
+            if runs >= len(pieces):  # the first round maps the pages
                 best = min(best, clock() - begun)
             runs += 1
         rates.append(2 * piece * repeats / best)
@@ -67,6 +68,6 @@ def _together(each: int, threads: int, seconds: float) -> float:
 
 
 def bandwidth_at(moved: int, measured: dict[int, float]) -> float:
-    """Bytes a second for an operator that moves ``moved``: by the logarithm between the rungs, beyond them that of the last one."""
+    """Return bytes per second for an operator that moves ``moved`` bytes, interpolated over the logarithm of the size."""
     rungs = sorted(measured)
     return float(np.interp(np.log(max(moved, 1)), np.log(rungs), [measured[rung] for rung in rungs]))

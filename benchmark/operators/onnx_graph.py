@@ -1,7 +1,7 @@
-"""Nodes and weights of an ONNX file, read without the ``onnx`` package, which the ``run`` extra does not bring.
+"""Read nodes and weights of an ONNX file without the ``onnx`` package, which is not in the ``run`` extra.
 
-Protocol Buffers' wire format, and of onnx.proto the few fields that are asked for here. The file is one that onnxruntime has just
-written.
+Parses Protocol Buffers' wire format and the few fields of onnx.proto that are needed here. onnxruntime has just
+written the file.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 
 @dataclass(frozen=True)
 class Weights:
-    """A constant of the graph."""
+    """Shape and size of a constant of the graph."""
 
     shape: tuple[int, ...]
     bytes: int
@@ -30,17 +30,17 @@ class Weights:
 
 @dataclass
 class Graph:
-    """``nodes``: names of the inputs, by name of the node; ``weights``: by name."""
+    """``nodes``: names of the inputs by name of the node; ``weights``: constants by name."""
 
     nodes: dict[str, list[str]] = field(default_factory=dict)
     weights: dict[str, Weights] = field(default_factory=dict)
 
 
 def read_graph(content: bytes) -> Graph:
-    """The main graph of a model.
+    """Read the main graph of a model.
 
     Raises:
-        ValueError: not in the wire format.
+        ValueError: the content is not in the wire format.
     """
     found = Graph()
     for number, value in _fields(content):
@@ -91,11 +91,11 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
         at += 1
         if data[at - 1] < 128:
             return value, at
-    raise ValueError("a number without an end")
+    raise ValueError("a number without end")
 
 
 def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
-    """Number and value of each field."""
+    """Yield number and value of each field."""
     at = 0
     while at < len(data):
         tag, at = _varint(data, at)

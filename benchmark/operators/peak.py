@@ -1,4 +1,4 @@
-"""The machine's peak, measured: the fastest that its TFLite engine multiplies here."""
+"""Measure the machine's peak: the highest rate at which the TFLite engine multiplies."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from export.bundle.engine import interpreter_for
+from export.bundle.engines.tflite import interpreter_for
 
 __all__ = ["measured_peak", "pointwise_model"]
 
-SIDE, CHANNELS = 32, 256  # 67 million multiply-accumulates; weights and a tile of pixels stay in the caches
+SIDE, CHANNELS = 32, 256  # 67 million multiply-accumulates; weights and a tile of pixels fit in the caches
 SECONDS = 1.0
 
 
 def pointwise_model(integer: bool) -> bytes:
-    """A TFLite file of one 1 × 1 convolution, [1, 32, 32, 256] to the same: what engines are fastest at."""
+    """Return a TFLite file with one 1 × 1 convolution, [1, 32, 32, 256] to the same shape: engines run it fastest."""
     import flatbuffers
     from ai_edge_litert import schema_py_generated as schema
 
@@ -39,18 +39,21 @@ def pointwise_model(integer: bool) -> bytes:
         found.name, found.shape, found.type, found.buffer = name, np.asarray(shape, np.int32), type_, buffer
         if integer:
             found.quantization = schema.QuantizationParametersT()
-            found.quantization.scale, found.quantization.zeroPoint = np.float32([scale]), np.int64([0])
+            found.quantization.scale, found.quantization.zeroPoint = (
+                np.array([scale], np.float32),
+                np.array([0], np.int64),
+            )
         return found
 
-    picture = [1, SIDE, SIDE, CHANNELS]
+    image = [1, SIDE, SIDE, CHANNELS]
     graph = schema.SubGraphT()
     graph.tensors = [
-        tensor("x", picture, kind, 0, 0.02), tensor("w", list(weights.shape), kind, 1, 0.001),
-        tensor("b", [CHANNELS], schema.TensorType.INT32 if integer else kind, 2, 0.02 * 0.001), tensor("y", picture, kind, 0, 0.05),
+        tensor("x", image, kind, 0, 0.02), tensor("w", list(weights.shape), kind, 1, 0.001),
+        tensor("b", [CHANNELS], schema.TensorType.INT32 if integer else kind, 2, 0.02 * 0.001), tensor("y", image, kind, 0, 0.05),
     ]  # fmt: skip
-    graph.inputs, graph.outputs = np.int32([0]), np.int32([3])
+    graph.inputs, graph.outputs = np.array([0], np.int32), np.array([3], np.int32)
     convolution = schema.OperatorT()
-    convolution.inputs, convolution.outputs = np.int32([0, 1, 2]), np.int32([3])
+    convolution.inputs, convolution.outputs = np.array([0, 1, 2], np.int32), np.array([3], np.int32)
     convolution.builtinOptionsType = schema.BuiltinOptions.Conv2DOptions
     convolution.builtinOptions = schema.Conv2DOptionsT()
     convolution.builtinOptions.strideH = convolution.builtinOptions.strideW = 1
@@ -67,7 +70,7 @@ def pointwise_model(integer: bool) -> bytes:
 
 
 def measured_peak(integer: bool, threads: int) -> float:
-    """Multiply-accumulates a second of that convolution; the fastest of many runs, for a peak is what is possible."""
+    """Return the multiply-accumulates per second of that convolution, in the fastest of many runs."""
     interpreter = interpreter_for(pointwise_model(integer), threads)
     details = interpreter.get_input_details()[0]
     random = np.random.default_rng(1)

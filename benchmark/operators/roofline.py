@@ -1,4 +1,4 @@
-"""What each operator could take at least on this machine, and which of the two, arithmetic or memory, is in its way."""
+"""Compute the shortest time that this machine allows each operator, limited by arithmetic or by memory."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from benchmark.operators.bandwidth import bandwidth_at
-from benchmark.operators.schema import Operator
+from benchmark.operators.profile import ProfiledOperator
 
 __all__ = ["Roof", "as_json", "roof_of"]
 
@@ -17,20 +17,20 @@ class Roof:
     """The shortest time that the machine's peaks allow an operator.
 
     Attributes:
-        ms: milliseconds.
-        bound: which peak sets it.
+        ms: Milliseconds.
+        bound: The peak that limits it.
     """
 
     ms: float
     bound: Literal["compute", "memory"]
 
 
-def roof_of(operator: Operator, peaks: Mapping[bool, float], bandwidth: dict[int, float]) -> Roof | None:
-    """``None``: it neither multiplies nor moves anything.
+def roof_of(operator: ProfiledOperator, peaks: Mapping[bool, float], bandwidth: dict[int, float]) -> Roof | None:
+    """Return the roof of an operator; ``None`` if it neither multiplies nor moves anything.
 
     Args:
-        peaks: multiply-accumulates a second, by whether with int8.
-        bandwidth: see :func:`benchmark.operators.bandwidth.measured_bandwidth`.
+        peaks: Multiply-accumulates per second, by whether with int8.
+        bandwidth: See :func:`benchmark.operators.bandwidth.measured_bandwidth`.
     """
     compute = 1e3 * operator.macs / peaks[operator.integer] if operator.macs else 0.0
     memory = 1e3 * operator.bytes / bandwidth_at(operator.bytes, bandwidth) if operator.bytes else 0.0
@@ -40,11 +40,11 @@ def roof_of(operator: Operator, peaks: Mapping[bool, float], bandwidth: dict[int
 
 
 def as_json(
-    name: str, threads: int, found: Sequence[Operator], peaks: Mapping[bool, float], bandwidth: dict[int, float]
+    name: str, threads: int, found: Sequence[ProfiledOperator], peaks: Mapping[bool, float], bandwidth: dict[int, float]
 ) -> dict[str, Any]:
-    """What ``distill-bench operators --json`` prints; times are milliseconds, shares fractions."""
+    """Return what ``distill-bench operators --json`` prints; times are milliseconds, shares fractions."""
     whole = sum(operator.ms for operator in found)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for operator in found:
         roof = roof_of(operator, peaks, bandwidth)
         of_peak = (
@@ -56,7 +56,7 @@ def as_json(
             "roof_ms": roof.ms if roof else None, "bound": roof.bound if roof else None,
             "of_roof": roof.ms / operator.ms if roof and operator.ms > 0 else None,
         })  # fmt: skip
-    roofs = sum(row["roof_ms"] or 0.0 for row in rows)
+    roofs = sum(float(row["roof_ms"] or 0.0) for row in rows)
     return {
         "schema_version": 1, "variant": name, "threads": threads, "ms": whole, "roof_ms": roofs, "of_roof": roofs / whole if whole else None,
         "peak_macs_per_second": {"int8" if integer else "float32": peak for integer, peak in peaks.items()},

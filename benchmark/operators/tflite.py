@@ -1,29 +1,32 @@
-"""TFLite by truncated graphs: the wheel gives no profiler, so the model is cut after each operator and every cut is timed.
+"""Profile TFLite files by truncated graphs: cut the model after each operator and time every cut.
 
-An operator's time is the median with it minus the median without it; the cuts take turns like the variants of a
-bundle (:mod:`benchmark.timing`). It is what the operator adds, within the delegate and with whatever the delegate fuses.
+The ai-edge-litert wheel has no profiler. An operator's time is the median with it minus the median without it, so it
+includes the effect of fusions by the delegate. The cuts are timed in turns, like the variants of a bundle
+(:mod:`benchmark.timing`).
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from benchmark.operators.schema import Operator
+from benchmark.operators.profile import ProfiledOperator
 from benchmark.timing import Plan, interleave
 from distill.console import Failure
-from export.bundle.engine import interpreter_for
+from export.bundle.engines.tflite import interpreter_for
 
 __all__ = ["cuts", "profile_tflite"]
 
 
-def cuts(content: bytes) -> list[tuple[Operator, bytes]]:
-    """Every operator, its time still 0, and the model that ends with it.
+def cuts(content: bytes) -> list[tuple[ProfiledOperator, bytes]]:
+    """Return every operator, with time 0, and the model that ends with it.
 
     Raises:
-        Failure: more than one subgraph, or nothing in it.
+        Failure: the model has several subgraphs, or no operator.
     """
     import flatbuffers
     from ai_edge_litert import schema_py_generated as schema
@@ -34,7 +37,7 @@ def cuts(content: bytes) -> list[tuple[Operator, bytes]]:
         raise Failure("the model is not one graph with operators", "profile another variant")
     graph = model.subgraphs[0]
     operators = graph.operators
-    # They name tensors that a cut has not, and nothing here reads them.
+    # They refer to tensors that a cut lacks, and are not read here.
     model.signatureDefs, model.metadata, model.metadataBuffer = [], [], []
     found = []
     for index, operator in enumerate(operators):
@@ -48,7 +51,7 @@ def cuts(content: bytes) -> list[tuple[Operator, bytes]]:
         shape = tuple(int(side) for side in output.shape)
         found.append(
             (
-                Operator(
+                ProfiledOperator(
                     kind,
                     shape,
                     _macs(kind, operator, graph.tensors, shape),
@@ -76,7 +79,7 @@ _SIZES = {0: 4, 1: 2, 2: 4, 3: 1, 4: 8, 6: 1, 7: 2, 9: 1, 10: 8}
 
 
 def _bytes(operator: Any, tensors: list[Any]) -> int:
-    """What it reads and writes; -1 among the inputs is one that is left out."""
+    """Count the bytes that an operator reads and writes; input -1 is absent."""
     moved = [tensors[index] for index in (*operator.inputs, *operator.outputs) if index >= 0]
     return sum(
         _SIZES.get(tensor.type, 0) * math.prod(int(side) for side in tensor.shape)
@@ -86,7 +89,7 @@ def _bytes(operator: Any, tensors: list[Any]) -> int:
 
 
 class _Cut:
-    """A model to be timed; its input is set once."""
+    """A truncated model; its input is set once."""
 
     def __init__(self, content: bytes, threads: int, values: np.ndarray) -> None:
         self._interpreter = interpreter_for(content, threads)
@@ -97,19 +100,19 @@ class _Cut:
         pass
 
 
-def profile_tflite(content: bytes, values: np.ndarray, plan: Plan, show: Any = lambda share: None) -> list[Operator]:
+def profile_tflite(
+    content: bytes, values: np.ndarray, plan: Plan, show: Callable[[float], None] = lambda share: None
+) -> list[ProfiledOperator]:
     """Time every operator.
 
     Args:
-        values: the input tensor.
-        plan: ``end_to_end`` has no meaning here.
-        show: called with the share done.
+        values: Input tensor.
+        plan: Its ``end_to_end`` is ignored.
+        show: Called with the share done.
 
     Raises:
         Failure: see :func:`cuts`.
     """
-    from dataclasses import replace
-
     parts = cuts(content)
     runners = {str(index): _Cut(part, plan.threads, values) for index, (_, part) in enumerate(parts)}
     samples, _ = interleave(runners, np.zeros((1, 1, 1, 3), np.uint8), replace(plan, end_to_end=0), show=show)

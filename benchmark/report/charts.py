@@ -1,4 +1,4 @@
-"""Geometry of the report's charts. The template draws them, so that all text passes its escaping."""
+"""Compute the geometry of the report's charts. The template draws them, so that it escapes all text."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmark.gates import DROP_GATE
-from benchmark.result import Result, Variant
+from benchmark.result import Result, VariantResult
 
 __all__ = [
     "Bar",
@@ -38,7 +38,7 @@ class Tick:
 
 
 def nice_ticks(low: float, high: float, count: int = 5) -> list[float]:
-    """Round numbers (1, 2 or 5 times a power of ten apart) within [low, high], about ``count`` of them."""
+    """Return about ``count`` round numbers within [low, high], 1, 2 or 5 times a power of ten apart."""
     span = max(high - low, 1e-12)
     rough = span / max(count, 1)
     power = 10.0 ** math.floor(math.log10(rough))
@@ -48,7 +48,7 @@ def nice_ticks(low: float, high: float, count: int = 5) -> list[float]:
     return [round(index * step, 12) for index in range(first, last + 1)]
 
 
-# ---- latency distributions: one row a variant, positions in percent of the row's width
+# ---- latency distributions: one row per variant, positions in percent of the row's width
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Ridge:
     p50: float | None  # positions, percent; None: beyond the axis
     p90: float | None
     p99: float | None
-    variant: Variant
+    variant: VariantResult
 
 
 @dataclass(frozen=True)
@@ -71,12 +71,12 @@ class Distribution:
 
 
 def distribution(result: Result) -> Distribution | None:
-    """Histograms of the raw samples on one common axis from 0."""
+    """Draw histograms of the raw samples on a common axis from 0."""
     measured = [variant for variant in result.variants if variant.latency_ms]
     if not measured:
         return None
     latencies = [variant.latency_ms for variant in measured if variant.latency_ms]
-    # A far tail drawn to scale would squeeze everything else into a line; the figures have it.
+    # A far tail drawn to scale would squeeze everything else; the figures include it.
     end = min(1.06 * max(latency.p99 for latency in latencies), 1.8 * max(latency.p50 for latency in latencies))
     edges = np.linspace(0, end, BINS + 1)
     ridges = []
@@ -86,14 +86,17 @@ def distribution(result: Result) -> Distribution | None:
         points = [
             f"{100 * i / BINS:.2f},{30 - h:.2f} {100 * (i + 1) / BINS:.2f},{30 - h:.2f}" for i, h in enumerate(heights)
         ]
-        marks = (latency.p50, latency.p90, latency.p99)
-        place = [round(100 * value / end, 3) if value <= end else None for value in marks]
+        p50, p90, p99 = (
+            round(100 * value / end, 3) if value <= end else None for value in (latency.p50, latency.p90, latency.p99)
+        )
         ridges.append(
             Ridge(
                 variant.name,
                 variant.name == result.verdict.candidate,
                 f"M0,30 L{' '.join(points)} L100,30 Z",
-                *place,
+                p50,
+                p90,
+                p99,
                 variant,
             )
         )
@@ -102,7 +105,7 @@ def distribution(result: Result) -> Distribution | None:
     return Distribution(ridges, ticks, sum(latency.samples for latency in latencies), beyond)
 
 
-# ---- Recall@1 of everything, as bars
+# ---- Recall@1 as bars
 
 
 @dataclass(frozen=True)
@@ -115,7 +118,7 @@ class Bar:
 
 
 def bars(result: Result) -> list[Bar]:
-    """References, the model in PyTorch, then the variants, in this order."""
+    """Return the bars of the references, the model in PyTorch and the variants, in this order."""
     rows = [
         Bar(
             reference.name,
@@ -127,13 +130,13 @@ def bars(result: Result) -> list[Bar]:
         for reference in result.references
     ]
     if result.pytorch:
-        own = result.pytorch
+        model = result.pytorch
         rows.append(
             Bar(
                 "This model in PyTorch",
-                f"{own.arch}, {_million(own.parameters)} parameters",
-                own.recall[1],
-                (own.recall_ci95 or {}).get(1),
+                f"{model.arch}, {_million(model.parameters)} parameters",
+                model.recall[1],
+                (model.recall_ci95 or {}).get(1),
                 "pytorch",
             )
         )
@@ -161,7 +164,7 @@ def _million(count: int) -> str:
 
 @dataclass(frozen=True)
 class Interval:
-    variant: Variant
+    variant: VariantResult
     candidate: bool
     low: float
     high: float
@@ -169,7 +172,7 @@ class Interval:
 
 
 def intervals(result: Result) -> tuple[list[Interval], float, float | None, list[Tick]]:
-    """(rows, position of zero, position of the gate's limit, ticks); all positions in percent."""
+    """Return (rows, position of zero, position of the gate's limit, ticks); all positions in percent."""
     measured = [variant for variant in result.variants if variant.recall_drop]
     limit = next((gate.limit for gate in result.verdict.gates if gate.name == DROP_GATE), None)
     bounds = [
@@ -218,7 +221,7 @@ class Bubble:
 
 @dataclass(frozen=True)
 class Drawing:
-    """What every chart of discs has: its frame, discs and ticks, in SVG units."""
+    """Frame, discs and ticks of a chart of discs, in SVG units."""
 
     width: int
     height: int
@@ -238,7 +241,7 @@ class Scatter(Drawing):
 
 
 def scatter(result: Result, width: int, height: int) -> Scatter | None:
-    """Bubbles with labels that keep clear of each other, for a drawing of ``width`` x ``height`` units."""
+    """Draw Recall@1 against latency in ``width`` × ``height`` units, with labels that do not overlap."""
     measured = [variant for variant in result.variants if variant.latency_ms and variant.recall]
     if not measured:
         return None
@@ -250,9 +253,9 @@ def scatter(result: Result, width: int, height: int) -> Scatter | None:
     limit = pytorch - points / 100 if pytorch is not None and points is not None else None
     shown = [value for value in (*recalls, pytorch, limit) if value is not None]
     middle, span = (max(shown) + min(shown)) / 2, max(shown) - min(shown)
-    span = max(1.5 * span, 0.04)  # never zoom so far that noise looks like a difference
+    span = max(1.5 * span, 0.04)  # keeps noise from looking like a difference
     low, high = middle - span / 2, middle + span / 2
-    if high > 1.005:  # keep the span, but no axis far beyond 100 %
+    if high > 1.005:  # keep the span, but end the axis near 100 %
         low, high = max(0.0, low - (high - 1.005)), 1.005
     slow = 1.18 * max(times)
     largest = max(variant.size_bytes for variant in measured)
@@ -306,13 +309,13 @@ Box = tuple[float, float, float, float]
 def place_labels(
     bubbles: Sequence[Bubble], words: Sequence[Box], left: float, right: float, top: float, bottom: float
 ) -> None:
-    """Greedy: the nearest free place around each bubble, the candidate first; ``words`` are taken already."""
+    """Place each label in the nearest free spot around its bubble, greedily, the candidate first; avoid ``words``."""
     discs: list[Box] = [(b.x - b.radius, b.y - b.radius, b.x + b.radius, b.y + b.radius) for b in bubbles]
     taken: list[Box] = list(words)
     for bubble in sorted(bubbles, key=lambda b: (not b.candidate, b.radius)):
         wide, high = 7.1 * max(len(bubble.name), len(bubble.note)) + 6, 27.0
         best: tuple[float, Box, str, float] | None = None
-        for reach in (6, 14, 24, 36, 50, 66, 84, 104):
+        for reach in (6.0, 14, 24, 36, 50, 66, 84, 104):
             for step in range(16):
                 angle = math.pi * step / 8
                 x = bubble.x + (bubble.radius + reach) * math.cos(angle)
@@ -335,7 +338,7 @@ def place_labels(
 
 
 def _overlap(a: Box, b: Box) -> float:
-    """Shared area, in units of 100 square SVG units."""
+    """Return the shared area, in units of 100 square SVG units."""
     wide = min(a[2], b[2]) - max(a[0], b[0])
     high = min(a[3], b[3]) - max(a[1], b[1])
     return max(0.0, wide) * max(0.0, high) / 100

@@ -1,15 +1,16 @@
-"""Write reports: each one HTML file that needs no network and runs no script."""
+"""Write reports: HTML files that need no network and run no script."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from benchmark.report import charts
-from benchmark.report.pictures import Gallery
+from benchmark.report.neighbours import NeighbourSheet
 from benchmark.result import Result
 from benchmark.table import KS
-from benchmark.text import kilobytes, percent, points
+from benchmark.text import kilobytes, milliseconds, p_value, percent, points
 from distill.page import page as frame
 from distill.page import write_page
 
@@ -19,34 +20,40 @@ HERE = Path(__file__).parent
 
 
 def page(template: str, **context: Any) -> str:
-    """A page of ours as text; see :func:`distill.page.page`."""
-    filters = {"percent": percent, "kilobytes": kilobytes, "ms": _ms, "points": points, "p_value": _p_value}
+    """Render a page of this package; see :func:`distill.page.page`."""
+    filters: dict[str, Callable[..., Any]] = {
+        "percent": percent,
+        "kilobytes": kilobytes,
+        "ms": milliseconds,
+        "points": points,
+        "p_value": p_value,
+    }
     return frame("distill-bench", HERE, template, filters, **context)
 
 
-def render(result: Result, gallery: Gallery | None) -> str:
-    """The report of one result; see :func:`page`."""
-    return page("template.html", **_context(result, gallery))
+def render(result: Result, sheet: NeighbourSheet | None) -> str:
+    """Render the report of one result; see :func:`write_report`."""
+    return page("template.html", **_context(result, sheet))
 
 
-def write_report(path: str | Path, result: Result, gallery: Gallery | None) -> None:
-    """Render and write, atomically.
+def write_report(path: str | Path, result: Result, sheet: NeighbourSheet | None) -> None:
+    """Render the report and write it atomically.
 
     Args:
-        gallery: the pictures; ``None`` leaves them out (a result read back from JSON has none).
+        sheet: Queries with their nearest images; ``None`` leaves them out (a result read from JSON has none).
     """
-    write_page(path, render(result, gallery))
+    write_page(path, render(result, sheet))
 
 
-def _context(result: Result, gallery: Gallery | None) -> dict[str, Any]:
+def _context(result: Result, sheet: NeighbourSheet | None) -> dict[str, Any]:
     rows, zero, limit, ticks = charts.intervals(result)
     candidate = result.variant(result.verdict.candidate)
     others = [v for v in result.variants if v.status == "ok" and v.name != candidate.name]
     return {
         "result": result,
         "candidate": candidate,
-        "yardstick": next((v for v in others if v.name == "tflite-float32"), None),
-        "gallery": gallery,
+        "baseline": next((v for v in others if v.name == "tflite-float32"), None),
+        "sheet": sheet,
         "bars": charts.bars(result),
         "distribution": charts.distribution(result),
         "drops": {"rows": rows, "zero": zero, "limit": limit, "ticks": ticks},
@@ -55,14 +62,3 @@ def _context(result: Result, gallery: Gallery | None) -> dict[str, Any]:
         "source": result.bundle.provenance.get("source") or {},
         "versions": result.bundle.provenance.get("versions") or {},
     }
-
-
-def _ms(value: float | None) -> str:
-    """Three significant digits, but never more than microseconds."""
-    if value is None:
-        return "–"
-    return f"{value:.3f}" if value < 1 else f"{value:.2f}" if value < 100 else f"{value:.0f}"
-
-
-def _p_value(value: float | None) -> str:
-    return "–" if value is None else "< 0.001" if value < 0.001 else f"{value:.3f}"

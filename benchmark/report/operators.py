@@ -1,4 +1,4 @@
-"""The page of ``distill-bench operators --html``: every operator under the machine's roofs."""
+"""Render the page of ``distill-bench operators --html``: every operator and the machine's roofs."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from benchmark.report.html import page, write_page
 
 __all__ = ["Roofline", "draw", "render_operators", "write_page"]
 
-NAMED = 6  # of the operators, those that take longest
+NAMED = 6  # labels, for the operators that take longest
 
 
 @dataclass(frozen=True)
 class Roofline(Drawing):
-    """Both axes logarithmic, in SVG units; ``roofs``: SVG paths by the name of the number type."""
+    """A chart with logarithmic axes, in SVG units; ``roofs``: SVG paths by number type and memory."""
 
     roofs: dict[str, str]
 
 
 def draw(value: Mapping[str, Any], width: int, height: int) -> Roofline | None:
-    """Multiply-accumulates a second against multiply-accumulates a byte; ``None``: nothing multiplies.
+    """Draw multiply-accumulates per second against multiply-accumulates per byte; ``None`` if nothing multiplies.
 
     Args:
-        value: see :func:`benchmark.operators.roofline.as_json`.
+        value: See :func:`benchmark.operators.roofline.as_json`.
     """
     shown = [row for row in value["operators"] if row["macs"] and row["bytes"] and row["ms"] > 0]
     if not shown:
@@ -84,13 +84,13 @@ def draw(value: Mapping[str, Any], width: int, height: int) -> Roofline | None:
 
 
 def _decades(low: float, high: float) -> tuple[int, int]:
-    """Powers of ten around a range, at least one apart."""
+    """Return the exponents of the powers of ten around a range, at least one apart."""
     first = math.floor(math.log10(low))
     return first, max(math.ceil(math.log10(high)), first + 1)
 
 
 def render_operators(value: Mapping[str, Any]) -> str:
-    """The page as text; see :func:`benchmark.report.html.page`."""
+    """Render the page; see :func:`benchmark.report.html.page`."""
     charts = [
         {"class": name, "chart": drawn}
         for name, wide, high in (("wide", 980, 460), ("narrow", 360, 360))

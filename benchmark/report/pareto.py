@@ -1,4 +1,4 @@
-"""Which of many models nobody beats: Recall@1 against latency and against size."""
+"""Find and draw the Pareto front of many models: Recall@1 against latency and against size."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Point:
     recall: float  # 0..1
     p50: float | None  # ms; None: withheld
     size_bytes: int
-    best: bool  # nobody is at least as good in all three and better in one
+    best: bool  # no other is at least as good in all three and better in one
 
     @property
     def name(self) -> str:
@@ -34,7 +34,7 @@ class Point:
 
 
 def front(values: np.ndarray) -> np.ndarray:
-    """Rows that no other row dominates.
+    """Return the rows that no other row dominates.
 
     Args:
         values: float [N, M], less is better in every column.
@@ -48,7 +48,7 @@ def front(values: np.ndarray) -> np.ndarray:
 
 
 def points(results: Sequence[tuple[str, Result]]) -> list[Point]:
-    """All variants that have a Recall; those without latency lose to any latency."""
+    """Return all variants with a Recall; a missing latency counts as infinite."""
     rows = [
         (
             source,
@@ -69,23 +69,23 @@ def points(results: Sequence[tuple[str, Result]]) -> list[Point]:
 
 @dataclass(frozen=True)
 class Panel(Drawing):
-    """One drawing, in SVG units."""
+    """One chart, in SVG units."""
 
     title: str
     axis: str
-    line: str  # SVG path of the front: what the best Recall is at each cost
+    line: str  # SVG path of the front: the best Recall at each cost
 
 
 def panel(
     found: Sequence[Point], costs: Sequence[float | None], title: str, axis: str, width: int, height: int
 ) -> Panel | None:
-    """Recall@1 against a cost; ``None`` where nothing has that cost."""
+    """Draw Recall@1 against a cost; ``None`` if no model has that cost."""
     shown = [(point, cost) for point, cost in zip(found, costs, strict=True) if cost is not None]
     if not shown:
         return None
     left, right, top, bottom = 46, width - 14, 20, height - 40
     recalls = [point.recall for point, _ in shown]
-    span = max(1.3 * (max(recalls) - min(recalls)), 0.04)  # never zoom so far that noise looks like a difference
+    span = max(1.3 * (max(recalls) - min(recalls)), 0.04)  # keeps noise from looking like a difference
     high = min((max(recalls) + min(recalls)) / 2 + span / 2, 1.005)
     low = high - span
     end = 1.12 * max(cost for _, cost in shown) or 1.0
@@ -123,7 +123,7 @@ def panel(
 
 
 def render_pareto(results: Sequence[tuple[str, Result]]) -> str:
-    """The page as text; see :func:`benchmark.report.html.page`."""
+    """Render the page; see :func:`benchmark.report.html.page`."""
     found = points(results)
     panels = [
         {"class": name, "panel": drawn}

@@ -1,4 +1,4 @@
-"""Results over time, as lines."""
+"""Render results over time, as lines."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from benchmark.history import Series
 from benchmark.report.charts import Tick, nice_ticks
 from benchmark.report.html import page
 
-__all__ = ["Line", "line", "render_trend"]
+__all__ = ["TrendLine", "line", "render_trend"]
 
 
 @dataclass(frozen=True)
-class Line:
-    """One measure of one series; positions in SVG units of a box 100 wide and 100 high."""
+class TrendLine:
+    """One measure of one series; positions in SVG units of a box of 100 × 100."""
 
     measure: Measure
     path: str
-    dots: list[tuple[float, float, str]]  # x, y, what it says
+    dots: list[tuple[float, float, str]]  # x, y, tooltip
     ticks: list[Tick]
     last: float
 
 
-def line(entry: Series, measure: Measure) -> Line | None:
-    """The values in the order of time, evenly spaced; ``None`` where none was measured."""
+def line(entry: Series, measure: Measure) -> TrendLine | None:
+    """Draw the values in order of time, evenly spaced; ``None`` if none was measured."""
     found = [
         (index, value, result)
         for index, result in enumerate(entry.results)
@@ -35,7 +35,7 @@ def line(entry: Series, measure: Measure) -> Line | None:
     if not found:
         return None
     values = [value for _, value, _ in found]
-    # A range that a change of 2 % (2 points) fills: noise must not look like an event.
+    # The range is at least 4 % (4 points), so that noise does not look like an event.
     middle = (max(values) + min(values)) / 2
     span = max(1.25 * (max(values) - min(values)), 0.04 * abs(middle) if measure.relative else 4.0, 1e-9)
     low = middle - span / 2
@@ -50,11 +50,11 @@ def line(entry: Series, measure: Measure) -> Line | None:
     ]
     path = "M" + " L".join(f"{x},{y}" for x, y, _ in dots)
     ticks = [Tick(round(100 - 100 * (value - low) / span, 2), f"{value:g}") for value in nice_ticks(low, low + span, 3)]
-    return Line(measure, path, dots, ticks, values[-1])
+    return TrendLine(measure, path, dots, ticks, values[-1])
 
 
 def render_trend(entries: Sequence[Series]) -> str:
-    """The page as text; see :func:`benchmark.report.html.page`."""
+    """Render the page; see :func:`benchmark.report.html.page`."""
     shown = [measure for measure in MEASURES if measure.name != "latency p90"]
     drawn = [
         {

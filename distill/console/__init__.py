@@ -1,4 +1,4 @@
-"""What the command lines of all stages share: errors, progress, options and help."""
+"""Errors, progress bars, options and help shared by all commands."""
 
 from distill.console.app import AppGroup, DebugOption, JsonOption, make_app, run_app
 from distill.console.errors import Failure, UsageFailure, suggest

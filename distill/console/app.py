@@ -1,12 +1,11 @@
-"""The frame of every command line here: one-line errors, ``--debug``, default commands."""
+"""Shared command-line behaviour: one-line errors, ``--debug``, default commands."""
 
 from __future__ import annotations
 
 import difflib
 import errno
 import os
-import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -16,8 +15,8 @@ from distill.console.progress import console
 
 __all__ = ["AppGroup", "DebugOption", "JsonOption", "make_app", "run_app"]
 
-INTERRUPTED = 130  # what shells expect after Ctrl-C
-_NEAR = 0.7  # how like a command's name a word is that was meant for it
+INTERRUPTED = 130  # the exit code that shells expect after Ctrl-C
+_NEAR = 0.7  # similarity above which a word counts as a mistyped command
 _CURES = {
     errno.ENOSPC: "free some space, or choose another place",
     errno.EDQUOT: "free some space, or choose another place",
@@ -44,40 +43,38 @@ DebugOption = Annotated[
         "-v",
         callback=_set_debug,
         is_eager=True,
-        help="Show tracebacks and the libraries' own messages.",
+        help="Show tracebacks and messages of libraries.",
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 
 
 class AppGroup(TyperGroup):
-    """A group whose ``default_command`` runs when the first word names no command.
+    """A group whose ``default_command`` runs if the first word is not a command.
 
-    So that ``distill-export RUN`` and ``distill-export inspect BUNDLE`` can live side by side.
+    It allows both ``distill-export RUN`` and ``distill-export inspect BUNDLE``.
     """
 
     default_command: str | None = None
 
-    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         first = args[0] if args else ""
-        own = first in self.commands or first in ("--help", "-h")
-        is_word = bool(first) and first[0] != "-" and not own and not os.path.lexists(first)
-        # Otherwise it would be taken for the default command's argument, and what that lacks be asked for.
+        known = first in self.commands or first in ("--help", "-h")
+        is_word = bool(first) and first[0] != "-" and not known and not os.path.lexists(first)
+        # A mistyped command would become an argument of the default command, whose error would mislead.
         if self.default_command and is_word and difflib.get_close_matches(first, self.commands, n=1, cutoff=_NEAR):
-            raise UsageFailure(
-                f"{first}: no such command, nor anything of that name here", suggest(first, self.commands)
-            )
-        if self.default_command and args and not own:
+            raise UsageFailure(f"{first}: no such command, file or folder", suggest(first, self.commands))
+        if self.default_command and args and not known:
             args = [self.default_command, *args]
         return super().parse_args(ctx, args)
 
 
 def make_app(help_text: str, default_command: str | None = None) -> typer.Typer:
-    """A typer application in the house style.
+    """Create a typer application with the shared settings.
 
     Args:
-        help_text: shown by ``--help``; give examples.
-        default_command: command taken when the first argument names none.
+        help_text: Text of ``--help``; include examples.
+        default_command: Command to run if the first argument is not a command.
     """
     group = type("Group", (AppGroup,), {"default_command": default_command})
     if default_command:
@@ -94,10 +91,10 @@ def make_app(help_text: str, default_command: str | None = None) -> typer.Typer:
 
 
 def run_app(app: typer.Typer, args: list[str] | None = None) -> int:
-    """Run ``app`` and turn what it raises into one line and an exit code.
+    """Run ``app`` and turn exceptions into one line and an exit code.
 
     Returns:
-        0 done, 1 the work failed, 2 wrong usage, 130 interrupted.
+        0: success; 1: failure; 2: wrong usage; 130: interrupted.
     """
     global _debug
     _debug = False
@@ -110,13 +107,13 @@ def run_app(app: typer.Typer, args: list[str] | None = None) -> int:
         return stop.exit_code
     except typer.TyperException as error:
         if type(error).__name__ == "NoArgsIsHelpError":
-            return error.exit_code  # the help is printed already
+            return error.exit_code  # the help has been printed
         context = getattr(error, "ctx", None)
         see = f" (see {context.command_path} --help)" if context else ""
         console.print(f"error: {error.format_message()}{see}", style="red", markup=False, soft_wrap=True)
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        console.print("interrupted: run the same command again to go on", style="yellow")
+        console.print("interrupted: run the same command again to continue", style="yellow")
         return INTERRUPTED
     except Failure as failure:
         if _debug:
@@ -141,8 +138,3 @@ def run_app(app: typer.Typer, args: list[str] | None = None) -> int:
             soft_wrap=True,
         )
         return 1
-
-
-def exit_with(app: typer.Typer) -> None:
-    """Entry point body: run and leave with the exit code."""
-    sys.exit(run_app(app))

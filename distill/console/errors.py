@@ -1,4 +1,4 @@
-"""Errors a user can act on: what went wrong, where, and the cure, in one line."""
+"""Errors that a user can act on: what went wrong, where, and the cure, in one line."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ __all__ = ["Failure", "UsageFailure", "suggest"]
 
 
 class Failure(Exception):
-    """The command was right but the work failed (bad file, NaN loss, full disk): exit code 1.
+    """The command was valid but failed (bad file, NaN loss, full disk): exit code 1.
 
     Args:
-        what: what is wrong and where, e.g. ``"runs/a/model.json: not a JSON object"``.
-        cure: what the user can do about it, e.g. ``"train again with --overwrite"``.
+        what: What is wrong and where, e.g. ``"runs/a/model.json: not a JSON object"``.
+        cure: What the user can do about it, e.g. ``"train again with --overwrite"``.
     """
 
     exit_code = 1
@@ -25,13 +25,13 @@ class Failure(Exception):
 
 
 class UsageFailure(Failure):
-    """The command itself was wrong (unknown name, bad option value): exit code 2."""
+    """The command itself was invalid (unknown name, bad option value): exit code 2."""
 
     exit_code = 2
 
 
 def suggest(word: str, known: Iterable[str]) -> str:
-    """A cure for a mistyped name: the nearest known one, or the whole list.
+    """Return a cure for a mistyped name: the most similar known name, or the whole list.
 
     >>> suggest("realtive", ["relative", "absolute"])
     "did you mean 'relative'?"

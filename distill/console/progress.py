@@ -1,4 +1,4 @@
-"""Progress bars and notices, all on stderr: stdout belongs to results (tables, ``--json``)."""
+"""Progress bars and notices on stderr; stdout is for results (tables, ``--json``)."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from rich.progress import (
 
 __all__ = ["console", "note", "progress", "warn"]
 
-console = Console(stderr=True, highlight=False, emoji=False)  # "blur:x:" is no emoji
+console = Console(stderr=True, highlight=False, emoji=False)  # emoji=False: "blur:x:" is text
 
 
 def note(text: str) -> None:
-    """Tell the user something worth knowing (stderr)."""
+    """Print a notice to stderr."""
     console.print(_writable(text), markup=False)
 
 
 def warn(text: str) -> None:
-    """Tell the user something they may have to act on (stderr)."""
+    """Print a warning to stderr."""
     console.print(_writable(f"warning: {text}"), style="yellow", markup=False)
 
 
 def _writable(text: str) -> str:
-    """Bytes of a file name that were no UTF-8 become U+FFFD: a stream may refuse to write them."""
+    """Replace bytes of file names that are not UTF-8 by U+FFFD, because a stream may refuse to write them."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 class _Bar:
-    """One bar: ``advance`` moves it, ``status`` shows a few words beside it."""
+    """A progress bar: ``advance`` moves it, ``status`` sets the text beside it."""
 
     def __init__(self, bars: Progress, task: TaskID) -> None:
         self._bars = bars
@@ -52,11 +52,11 @@ class _Bar:
 
 @contextmanager
 def progress(label: str, total: int | None) -> Iterator[_Bar]:
-    """Show a bar for work of more than two seconds.
+    """Show a progress bar, for work of more than two seconds.
 
     Args:
-        label: what is being done, e.g. ``"calibrating"``.
-        total: number of steps, ``None`` where unknown.
+        label: What is being done, e.g. ``"calibrating"``.
+        total: Number of steps, ``None`` if unknown.
 
     Example:
         >>> with progress("embedding", total=len(batches)) as bar:

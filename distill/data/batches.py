@@ -1,4 +1,4 @@
-"""Decoded pictures in order, read ahead by threads."""
+"""Read decoded images in order, with threads that read ahead."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ def pixel_batches(
     workers: int = 2,
     label: str = "reading",
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """All images of a set, preprocessed, in the set's order.
+    """Yield all images of a set, preprocessed, in the order of the set.
 
-    Threads decode ahead (Pillow releases the interpreter lock), at most two batches' worth, so that
+    Threads decode ahead (Pillow releases the interpreter lock), by two batches at most, so that
     memory stays bounded. The result does not depend on the number of threads. Unreadable images are
-    left out; one warning at the end counts and names them.
+    skipped; one warning at the end counts and names them.
 
     Args:
-        images: what to read.
-        preprocessing: resize and crop; scaling is left to the caller.
-        batch_size: images per batch; the last one may be smaller.
-        workers: decoding threads.
-        label: shown beside the progress bar.
+        images: Images to read.
+        preprocessing: Resize and crop; scaling is left to the caller.
+        batch_size: Images per batch; the last one may be smaller.
+        workers: Number of decoding threads.
+        label: Text beside the progress bar.
 
     Yields:
-        pixels uint8 [B, H, W, 3] and int64 [B], their indices in ``images``.
+        Pixels uint8 [B, H, W, 3], and their indices in ``images``, int64 [B].
 
     Raises:
-        Failure: no image is readable.
+        Failure: no image can be read.
         ValueError: ``batch_size`` or ``workers`` below 1.
     """
     if batch_size < 1 or workers < 1:
@@ -80,9 +80,9 @@ def _batches(
 
 
 def read_ahead(load: Callable[[int], T], indices: Sequence[int], workers: int, ahead: int) -> Iterator[T]:
-    """``load`` of every index, in order, computed by threads at most ``ahead`` results early.
+    """Yield ``load(index)`` for every index, in order, computed by threads at most ``ahead`` results early.
 
-    What ``load`` raises comes out here. Threads end when the iterator is closed or fails.
+    Exceptions of ``load`` are raised here. Threads end when the iterator is closed or fails.
     """
     pool = ThreadPoolExecutor(workers, thread_name_prefix="read")
     waiting: deque[Future[T]] = deque()
@@ -98,10 +98,10 @@ def read_ahead(load: Callable[[int], T], indices: Sequence[int], workers: int, a
 
 
 def warn_unreadable(images: ImageSet, problems: Sequence[UnreadableImage], shown: int = 3) -> None:
-    """One warning for all unreadable images.
+    """Print one warning for all unreadable images.
 
     Raises:
-        Failure: none of ``images`` is readable.
+        Failure: none of ``images`` can be read.
     """
     if not problems and len(images):
         return

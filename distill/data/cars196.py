@@ -1,12 +1,12 @@
-"""``cars196:PATH``: Stanford Cars in any of the three layouts it is passed around in.
+"""``cars196:PATH``: Stanford Cars in any of the three layouts in which it is distributed.
 
 - ``cars_annos.mat`` with ``car_ims/``: one list with every image (the retrieval papers' form);
 - ``devkit/`` with ``cars_train/`` and ``cars_test/`` (the test list with labels,
   ``cars_test_annos_withlabels.mat``, in ``devkit/`` or beside it);
 - folders named by class, either directly below PATH or below ``train/`` and ``test/``.
 
-The retrieval split is by class: 1–98 train, 99–196 test, whatever the lists or folders call
-training and test images (those are for classification).
+The retrieval split is by class: 1–98 train, 99–196 test. The train and test parts of the lists and folders are
+for classification and are not used.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from distill.console.errors import Failure
-from distill.data.files import FileImageSet, walk_images
-from distill.data.folder import class_folders
+from distill.data.files import FileImageSet
+from distill.data.folder import images_by_class
+from distill.data.kind import PUBLISHED_OPTIONS, DataKind
 from distill.data.published import Counts, Published, from_list
 
-__all__ = ["CARS196", "open_cars196"]
+__all__ = ["CARS196", "KIND", "open_cars196"]
 
 CARS196 = Published(
     name="Stanford Cars (Cars-196)",
@@ -35,10 +36,10 @@ _TRAIN_CLASSES = 98
 
 
 def open_cars196(spec: str, root: Path, flip: bool = True, counts: Literal["strict", "any"] = "strict") -> FileImageSet:
-    """Open Cars-196; ``root`` is the folder that holds one of the layouts above.
+    """Open Cars-196; ``root`` is the folder with one of the layouts above.
 
     Raises:
-        Failure: another layout, a broken .mat file, SciPy missing where one has to be read, missing
+        Failure: another layout, a broken .mat file, a .mat file without SciPy, missing
             images, or other counts (see ``published``).
     """
     if (root / "cars_annos.mat").is_file():
@@ -51,12 +52,15 @@ def open_cars196(spec: str, root: Path, flip: bool = True, counts: Literal["stri
     return from_list(spec, "cars196", root, listed, official, CARS196, flip, counts)
 
 
+KIND = DataKind(open_cars196, "a folder", PUBLISHED_OPTIONS)
+
+
 def _numbers(listed: dict[str, str]) -> dict[str, int]:
-    """Class name -> class id, 1 … 196."""
+    """Map class names to class ids, 1 … 196."""
     names = sorted(set(listed.values()))
     if all(re.match(r"\d{3}\.", name) for name in names):
         return {name: int(name[:3]) for name in names}
-    # Folders carry no ids. Code-point order puts the same 98 classes first as the ids do.
+    # Folders have no ids, but sorting by code point puts the same 98 classes first.
     return {name: place for place, name in enumerate(names, 1)}
 
 
@@ -89,12 +93,11 @@ def _devkit(root: Path) -> dict[str, str]:
 
 
 def _folders(root: Path) -> dict[str, str]:
-    listed = {}
+    listed: dict[str, str] = {}
     divided = (root / "train").is_dir() and (root / "test").is_dir()
     for part in ("train/", "test/") if divided else ("",):
-        for name in class_folders(root / part):
-            for path in walk_images(root / part / name):
-                listed[f"{part}{name}/{path}"] = name
+        for name, keys in images_by_class(root / part).items():
+            listed |= {part + key: name for key in keys}
     if not listed:
         raise Failure(f"{root}: this is not {CARS196.name}: no list and no class folders", CARS196.get)
     return listed
@@ -105,7 +108,8 @@ def _load_mat(path: Path) -> dict[str, Any]:
         from scipy.io import loadmat
     except ImportError:
         raise Failure(
-            f"{path}: reading .mat files needs SciPy", "pip install scipy, or arrange the images in one folder a class"
+            f"{path}: reading .mat files needs SciPy",
+            "pip install scipy, or arrange the images in one folder per class",
         ) from None
     try:
         return loadmat(path, squeeze_me=True)
@@ -119,7 +123,7 @@ def _rows(path: Path, content: dict[str, Any]) -> Any:
     import numpy as np
 
     if "annotations" not in content:
-        raise Failure(f"{path}: no 'annotations' in it", CARS196.get)
+        raise Failure(f"{path}: it has no 'annotations'", CARS196.get)
     return np.atleast_1d(content["annotations"])
 
 
@@ -127,7 +131,7 @@ def _class_names(path: Path, content: dict[str, Any]) -> list[str]:
     import numpy as np
 
     if "class_names" not in content:
-        raise Failure(f"{path}: no 'class_names' in it", CARS196.get)
+        raise Failure(f"{path}: it has no 'class_names'", CARS196.get)
     return [str(name) for name in np.atleast_1d(content["class_names"])]
 
 

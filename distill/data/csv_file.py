@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 from distill.console.errors import Failure
 from distill.data.files import FileImageSet
+from distill.data.kind import FILE_OPTIONS, DataKind
 
-__all__ = ["open_csv"]
+__all__ = ["KIND", "open_csv"]
 
 _COLUMNS = {
     "path": ("path", "image", "file", "filename"),
     "class": ("class", "label", "class_name"),
     "split": ("split", "part"),
 }
-_CURE = "the first line names the columns: path,class and, if wanted, split (train or test)"
+_CURE = "the first line names the columns: path,class and optionally split (train or test)"
 
 
 def open_csv(spec: str, file: Path, flip: bool = True) -> FileImageSet:
@@ -24,12 +26,12 @@ def open_csv(spec: str, file: Path, flip: bool = True) -> FileImageSet:
 
     The first line names the columns, in any order and case: ``path`` (or image, file, filename),
     ``class`` (or label, class_name) and optionally ``split`` (or part); others are ignored. Fields
-    are separated by commas, semicolons or tabs, whichever the first line has; UTF-8. Paths are
-    relative to the CSV file's folder, or absolute. The ``split`` column (``train`` or ``test``, the
+    are separated by commas, semicolons or tabs, as in the first line; the encoding is UTF-8. Paths are
+    absolute or relative to the folder of the CSV file. The ``split`` column (``train`` or ``test``, the
     same for all images of a class) becomes the official split.
 
     Raises:
-        Failure: not such a table, an empty or contradictory row (with its line), or no file exists.
+        Failure: not such a table, an empty or contradictory row (with its line), or none of the images exists.
     """
     reader = _reader(file)
     try:
@@ -56,7 +58,7 @@ def open_csv(spec: str, file: Path, flip: bool = True) -> FileImageSet:
             if "split" in columns:
                 _note_part(file, line, name, part.lower(), official)
     except csv.Error as error:
-        # The row was not finished: its line is not yet in reader.line_num.
+        # The row is incomplete, so reader.line_num does not count its line yet.
         raise Failure(f"{file}: line {reader.reader.line_num}: {error}", "check the file") from None
     if not keys:
         raise Failure(f"{file}: lists no image", _CURE)
@@ -67,6 +69,9 @@ def open_csv(spec: str, file: Path, flip: bool = True) -> FileImageSet:
             "paths are relative to the CSV file's folder",
         )
     return images
+
+
+KIND = DataKind(open_csv, "a file", FILE_OPTIONS)
 
 
 def _reader(file: Path) -> csv.DictReader:
@@ -81,7 +86,7 @@ def _reader(file: Path) -> csv.DictReader:
     return csv.DictReader(io.StringIO(text, newline=""), delimiter=separator, restkey="", strict=True)
 
 
-def _find_columns(file: Path, header: list[str]) -> dict[str, str]:
+def _find_columns(file: Path, header: Sequence[str]) -> dict[str, str]:
     by_name = {name.strip().lower(): name for name in reversed(header) if name}
     found = {
         column: by_name[alias]

@@ -1,4 +1,4 @@
-"""Image sets whose images are files: shared by ``folder:``, ``csv:`` and the published data sets."""
+"""Image sets made of files, for ``folder:``, ``csv:`` and the published data sets."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["IMAGE_SUFFIXES", "FileImageSet", "walk_images"]
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
 
-# Files up to this size are hashed whole; of larger ones the size and three blocks count.
+# Files up to this size are hashed whole; of larger files, the size and three blocks.
 _WHOLE = 256 * 1024
 _BLOCK = 64 * 1024
 
@@ -42,7 +42,7 @@ class FileImageSet(ImageSet):
         self.root = Path(root)
 
     def path(self, index: int) -> Path:
-        """Where the image lies."""
+        """Return the path of an image."""
         return self.root / self.keys[index]
 
     def read(self, index: int) -> PIL.Image.Image:
@@ -55,11 +55,11 @@ class FileImageSet(ImageSet):
             raise UnreadableImage(self.keys[index], error.strerror or str(error)) from None
 
     def _content(self) -> Iterable[bytes]:
-        """SHA-256 of each file's size and bytes.
+        """Yield the SHA-256 of each file's size and bytes.
 
         Files above 256 KiB are sampled (64 KiB at the start, the middle and the end): compressed
-        pictures of the same size that differ only elsewhere do not occur by accident, and
-        thousands of large photographs stay a matter of seconds.
+        images of the same size that differ only elsewhere do not occur by accident, and
+        thousands of large images take seconds.
         """
         started = time.monotonic()
         with ThreadPoolExecutor(4) as pool, ExitStack() as stack:
@@ -90,7 +90,7 @@ def _file_digest(path: Path) -> bytes:
 
 
 def walk_images(folder: Path) -> Iterator[str]:
-    """Paths of the image files below ``folder`` (any depth), relative, with ``/``, sorted.
+    """Yield the image files below ``folder`` (any depth) as relative paths with ``/``, sorted.
 
     Hidden files and folders (a leading dot) are ignored. Links to folders are followed, but no
     folder is entered twice, so that loops of links end.
@@ -108,5 +108,5 @@ def _walk(folder: Path | str, prefix: str, entered: set[str]) -> Iterator[str]:
                 entered.add(real)
                 yield from _walk(entry.path, f"{prefix}{entry.name}/", entered)
         elif os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES:
-            # Broken links stay in: they are reported as unreadable, not lost in silence.
+            # Broken links are kept, so that they are reported as unreadable.
             yield prefix + entry.name

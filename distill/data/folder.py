@@ -1,4 +1,4 @@
-"""``folder:PATH``: one folder a class."""
+"""``folder:PATH``: one folder per class."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from pathlib import Path
 from distill.console.errors import Failure
 from distill.console.progress import warn
 from distill.data.files import IMAGE_SUFFIXES, FileImageSet, walk_images
+from distill.data.kind import FILE_OPTIONS, DataKind
 
-__all__ = ["class_folders", "open_folder"]
+__all__ = ["KIND", "images_by_class", "open_folder"]
 
-_LAYOUT = "expected one folder a class: PATH/CLASS/any.jpg (jpg, jpeg, png, webp or bmp)"
+_LAYOUT = "expected one folder per class: PATH/CLASS/any.jpg (jpg, jpeg, png, webp or bmp)"
 
 
 def open_folder(spec: str, root: Path, flip: bool = True) -> FileImageSet:
@@ -23,31 +24,37 @@ def open_folder(spec: str, root: Path, flip: bool = True) -> FileImageSet:
     it is a distractor in a gallery, but cannot be a query.
 
     Raises:
-        Failure: the folder cannot be read or holds no class.
+        Failure: the folder cannot be read, or contains no class.
     """
-    folders = class_folders(root)
-    keys: list[str] = []
-    class_names: list[str] = []
-    empty: list[str] = []
-    for name in folders:
-        found = _images(root / name)
-        keys += [f"{name}/{path}" for path in found]
-        class_names += [name] * len(found)
-        if not found:
-            empty.append(name)
+    found = images_by_class(root)
+    keys = [key for images in found.values() for key in images]
+    class_names = [name for name, images in found.items() for _ in images]
+    empty = [name for name, images in found.items() if not images]
     if not keys:
-        raise Failure(f"{root}: no images in {len(folders)} class folders{_endings(root)}", _LAYOUT)
+        raise Failure(f"{root}: no images in {len(found)} class folders{_suffixes(root)}", _LAYOUT)
     if empty:
         more = ", …" if len(empty) > 3 else ""
-        warn(f"{root}: {len(empty)} folders hold no images and are not classes: {', '.join(empty[:3])}{more}")
+        warn(f"{root}: {len(empty)} folders contain no images and are not classes: {', '.join(empty[:3])}{more}")
     return FileImageSet(spec, "folder", root, keys, class_names, flip)
 
 
-def class_folders(root: Path) -> list[str]:
-    """Names of the visible folders in ``root``, sorted.
+KIND = DataKind(open_folder, "a folder", FILE_OPTIONS)
+
+
+def images_by_class(root: Path) -> dict[str, list[str]]:
+    """Map each visible folder in ``root`` to its images, as sorted paths below ``root``.
 
     Raises:
-        Failure: ``root`` cannot be read or holds none.
+        Failure: ``root`` or a folder cannot be read, or ``root`` contains no folder.
+    """
+    return {name: [f"{name}/{path}" for path in _images(root / name)] for name in _class_folders(root)}
+
+
+def _class_folders(root: Path) -> list[str]:
+    """Return the names of the visible folders in ``root``, sorted.
+
+    Raises:
+        Failure: ``root`` cannot be read, or contains no folder.
     """
     try:
         with os.scandir(root) as entries:
@@ -55,7 +62,7 @@ def class_folders(root: Path) -> list[str]:
     except OSError as error:
         raise Failure(f"{root}: {error.strerror}", _LAYOUT) from None
     if not folders:
-        raise Failure(f"{root}: no class folders in it{_endings(root)}", _LAYOUT)
+        raise Failure(f"{root}: no class folders in it{_suffixes(root)}", _LAYOUT)
     return folders
 
 
@@ -66,12 +73,12 @@ def _images(folder: Path) -> list[str]:
         raise Failure(f"{error.filename or folder}: {error.strerror}", "make it readable, or move it away") from None
 
 
-def _endings(root: Path) -> str:
-    """What is there instead, e.g. " (found .heic ×12)"."""
+def _suffixes(root: Path) -> str:
+    """Describe the files that are there instead, e.g. "; found .heic ×12"."""
     counts: Counter[str] = Counter()
     for _, folders, files in os.walk(root):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        counts.update(os.path.splitext(name)[1].lower() or "no ending" for name in files if not name.startswith("."))
+        counts.update(os.path.splitext(name)[1].lower() or "no suffix" for name in files if not name.startswith("."))
         if sum(counts.values()) > 10_000:
             break
     common = [f"{suffix} ×{count}" for suffix, count in counts.most_common(3) if suffix not in IMAGE_SUFFIXES]

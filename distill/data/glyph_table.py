@@ -1,12 +1,50 @@
-"""The 1,929 characters that are classes of ``glyphs``: made by ``distill.data.glyph_choice``."""
+"""The characters and typefaces of ``glyphs``.
+
+The characters are a committed table rather than computed at run time, so that the classes do not depend on the
+versions of FreeType and Pillow. ``python -m distill.data.glyph_table`` computes and prints the table again.
+"""
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterable, Sequence
 from functools import cache
+from pathlib import Path
 
-__all__ = ["characters", "parse_ranges"]
+import numpy as np
+import PIL.Image
+import PIL.ImageFont
 
-# Hexadecimal code points and ranges, ends included.
+from distill.console.errors import Failure
+
+__all__ = [
+    "FACES",
+    "characters",
+    "choose_characters",
+    "font_path",
+    "load_font",
+    "parse_ranges",
+    "shared_characters",
+    "to_ranges",
+]
+
+# The 12 DejaVu faces that matplotlib ships. In this order ``faces=N`` takes upright text faces first.
+FACES = (
+    "DejaVuSans",
+    "DejaVuSerif",
+    "DejaVuSansMono",
+    "DejaVuSans-Bold",
+    "DejaVuSerif-Bold",
+    "DejaVuSansMono-Bold",
+    "DejaVuSans-Oblique",
+    "DejaVuSerif-Italic",
+    "DejaVuSansMono-Oblique",
+    "DejaVuSans-BoldOblique",
+    "DejaVuSerif-BoldItalic",
+    "DejaVuSansMono-BoldOblique",
+)
+
+# The 1,929 characters: hexadecimal code points and ranges, ends included.
 _RANGES = """
 21-7e a1-ac ae-b6 b8-c0 c3-c8 cb-d2 d6-d9 dc-101 103-109 10b 10d-10f 111-113 115 117-119 11c-11d 11f
 121-12b 12d-12f 131-146 148-14d 14f-157 159-15b 15d-15f 161-16b 16d-17a 17c 17e-188 18a-1c3 1cf-1d0
@@ -40,17 +78,127 @@ _RANGES = """
 2e18 2e1f 2e22-2e25 2e2e a708-a716 a71b-a71e a727 a78b a790-a791 a7aa a7f8-a7f9 fb01-fb02 fffd
 """
 
+# Two characters look the same if the squared difference of their images, scaled to the same
+# size, is below this share of the ink of the fainter one ...
+SAME_BELOW = 0.10
+# ... in at least this many of the 12 faces: a few faces distinguish, say, Latin a and Cyrillic а.
+SAME_FACES = 9
+
+_EM = 72
+_SIDE = 36
+
+_local = threading.local()
+
+
+@cache
+def _font_folder() -> Path:
+    try:
+        import matplotlib
+    except ImportError:
+        raise Failure("glyphs: needs the fonts that matplotlib ships", "pip install matplotlib") from None
+    return Path(matplotlib.get_data_path()) / "fonts" / "ttf"
+
+
+def font_path(face: str) -> Path:
+    """Return the .ttf file of a face.
+
+    Raises:
+        Failure: matplotlib is not installed, or its fonts were removed.
+    """
+    path = _font_folder() / f"{face}.ttf"
+    if not path.is_file():
+        raise Failure(f"glyphs: {path} is missing", "install matplotlib from PyPI: it ships the DejaVu fonts")
+    return path
+
+
+def load_font(face: str, em: int) -> PIL.ImageFont.FreeTypeFont:
+    """Return a face at ``em`` pixels per em, one object per thread because FreeType faces are not thread-safe."""
+    fonts = _local.__dict__.setdefault("fonts", {})
+    if (face, em) not in fonts:
+        # The basic layout engine, so that the result does not depend on whether libraqm is installed.
+        fonts[face, em] = PIL.ImageFont.truetype(str(font_path(face)), em, layout_engine=PIL.ImageFont.Layout.BASIC)
+    return fonts[face, em]
+
 
 @cache
 def characters() -> tuple[int, ...]:
-    """The code points, ascending."""
+    """Return the code points of all classes, ascending."""
     return tuple(parse_ranges(_RANGES))
 
 
 def parse_ranges(text: str) -> list[int]:
-    """``"21-7e a1"`` -> [0x21, ..., 0x7e, 0xa1]."""
+    """Parse ``"21-7e a1"`` to [0x21, ..., 0x7e, 0xa1]."""
     codes: list[int] = []
     for word in text.split():
         first, _, last = word.partition("-")
         codes.extend(range(int(first, 16), int(last or first, 16) + 1))
     return codes
+
+
+def shared_characters() -> list[int]:
+    """Return the code points that all 12 faces have, ascending."""
+    shared = None
+    for face in FACES:
+        found = _charmap(face)
+        shared = found if shared is None else shared & found
+    return sorted(shared or ())
+
+
+def choose_characters(candidates: Sequence[int]) -> list[int]:
+    """Return the candidates that are not blank and do not look like an earlier candidate.
+
+    Images are compared after scaling the ink to the same size, because random crops in training
+    remove differences in size and position (ˣ and x, ¯ and _, • and ·).
+    """
+    images = np.stack([_fitted(face, candidates) for face in FACES])  # [12, N, pixels]
+    ink = np.square(images).sum(2)
+    close = np.zeros((len(candidates), len(candidates)), np.int8)
+    for face, energy in zip(images, ink, strict=True):
+        distance = energy[:, None] + energy[None] - 2 * (face @ face.T)
+        close += distance < SAME_BELOW * np.minimum(energy[:, None], energy[None])
+    visible = (ink > 1).all(0)
+    kept: list[int] = []
+    for i in np.flatnonzero(visible):
+        if not (close[i, kept] >= SAME_FACES).any():
+            kept.append(int(i))
+    return [candidates[i] for i in kept]
+
+
+def to_ranges(codes: Iterable[int]) -> str:
+    """Format ascending code points as text: ``"21-7e a1 a3-a5"`` (hexadecimal, ends included)."""
+    ranges: list[list[int]] = []
+    for code in codes:
+        if ranges and code == ranges[-1][1] + 1:
+            ranges[-1][1] = code
+        else:
+            ranges.append([code, code])
+    return " ".join(f"{a:x}" if a == b else f"{a:x}-{b:x}" for a, b in ranges)
+
+
+def _charmap(face: str) -> set[int]:
+    from matplotlib.ft2font import FT2Font
+
+    return {code for code, glyph in FT2Font(str(font_path(face))).get_charmap().items() if glyph}
+
+
+def _fitted(face: str, codes: Sequence[int]) -> np.ndarray:
+    """Render each character with its longer side filling the frame, centred: float32 [N, side²], 0..1."""
+    font = load_font(face, _EM)
+    images = np.zeros((len(codes), _SIDE, _SIDE), np.float32)
+    for image, code in zip(images, codes, strict=True):
+        mask, _ = font.getmask2(chr(code), mode="L")
+        box = mask.getbbox()
+        if box is None:
+            continue
+        width, height = mask.size
+        ink = np.frombuffer(bytes(mask), np.uint8).reshape(height, width)[box[1] : box[3], box[0] : box[2]]
+        longer = max(ink.shape)
+        h, w = (max(1, round(side * _SIDE / longer)) for side in ink.shape)
+        small = PIL.Image.fromarray(np.ascontiguousarray(ink)).resize((w, h), PIL.Image.Resampling.BILINEAR)
+        top, left = (_SIDE - h) // 2, (_SIDE - w) // 2
+        image[top : top + h, left : left + w] = np.asarray(small, np.float32) / 255
+    return images.reshape(len(codes), -1)
+
+
+if __name__ == "__main__":
+    print(to_ranges(choose_characters(shared_characters())))

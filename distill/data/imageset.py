@@ -1,4 +1,4 @@
-"""A labelled set of images: what every opener returns and every later stage reads."""
+"""The interface of a labelled set of images."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ __all__ = ["ImageSet", "UnreadableImage"]
 
 
 class UnreadableImage(Exception):
-    """One image could not be decoded; callers skip it and count it.
+    """An image could not be decoded. Callers skip it and count it.
 
     Args:
-        key: the image's key in its set.
-        reason: what is wrong with it, in a few words.
+        key: Key of the image in its set.
+        reason: What is wrong with it, in a few words.
     """
 
     def __init__(self, key: str, reason: str) -> None:
@@ -28,19 +28,19 @@ class UnreadableImage(Exception):
 
 
 class ImageSet(ABC):
-    """Images with class labels. Immutable; ``select`` makes smaller ones.
+    """Images with class labels. Immutable; ``select`` makes subsets.
 
     Args:
-        spec: the spec string that opened it.
-        kind: the kind of source ("folder", "glyphs", ...); part of the fingerprint, the path is not.
-        keys: one unique name per image. All that a subclass needs to find the image again.
-        class_names: one class name per image, in the order of ``keys``.
-        flip: whether a mirrored image keeps its class.
-        official: class name -> "train" or "test" where the data set has its own class-disjoint
+        spec: The data spec that opened it.
+        kind: Kind of source ("folder", "glyphs", ...); part of the fingerprint, unlike the path.
+        keys: One unique name per image, from which a subclass can find the image.
+        class_names: One class name per image, in the order of ``keys``.
+        flip: Whether a mirrored image keeps its class.
+        official: Class name to "train" or "test" if the data set has its own class-disjoint
             split, else None.
 
     Attributes:
-        classes: class names in code-point order, only those that have an image.
+        classes: Class names in code-point order, only those with an image.
         labels: int64 [N], index into ``classes``.
     """
 
@@ -51,7 +51,7 @@ class ImageSet(ABC):
     labels: np.ndarray
     flip: bool
     official: Mapping[str, str] | None
-    # Side in pixels of images drawn to fill a square frame; None for photos, which have a margin to crop.
+    # Side in pixels of images drawn to fill a square frame; None for images with a margin to crop.
     native_size: int | None = None
 
     def __init__(
@@ -95,7 +95,7 @@ class ImageSet(ABC):
         """
 
     def read_bytes(self, index: int) -> bytes | None:
-        """The encoded file, or None where images are not files.
+        """Return the encoded file, or None if images are not files.
 
         Raises:
             UnreadableImage: the file cannot be read.
@@ -103,9 +103,9 @@ class ImageSet(ABC):
         return None
 
     def select(self, indices: Iterable[int] | np.ndarray) -> ImageSet:
-        """The images at ``indices`` (or where a boolean mask is true), in that order.
+        """Return the images at ``indices`` (or where a boolean mask is true), in that order.
 
-        Classes without an image left are dropped and labels renumbered.
+        Classes without an image are dropped and labels renumbered.
 
         Raises:
             IndexError: an index is out of range.
@@ -131,28 +131,28 @@ class ImageSet(ABC):
         return subset
 
     def fingerprint(self) -> str:
-        """SHA-256 (64 hex digits) over the kind, the keys, the class names and the content.
+        """Return the SHA-256 (64 hex digits) of the kind, the keys, the class names and the content.
 
         The same data in another folder has the same fingerprint; a changed, added, removed,
-        renamed or moved image has not. What counts as content is the subclass's ``_content``.
+        renamed or moved image changes it. The subclass's ``_content`` defines the content.
         """
         if self._fingerprint is None:
             digest = hashlib.sha256()
             for text in (self.kind, *self.classes):
                 digest.update(text.encode("utf-8", "surrogateescape") + b"\0")
             for key, label, content in zip(self.keys, self.labels, self._content(), strict=True):
-                # A key is a path at most: it never holds a NUL, so the fields cannot run together.
+                # Keys are paths at most and never contain a NUL, so the fields cannot run together.
                 digest.update(key.encode("utf-8", "surrogateescape") + b"\0%d\0" % label + content)
             self._fingerprint = digest.hexdigest()
         return self._fingerprint
 
     def digests(self) -> Iterable[bytes]:
-        """What stands for each image's content, in order: another picture has another one.
+        """Return a digest of each image's content, in order; it changes when the image changes.
 
-        Fixed length within a set; may be equal for images whose keys already tell them apart.
+        Fixed length within a set. May be equal for images whose keys already distinguish them.
         """
         return self._content()
 
     @abstractmethod
     def _content(self) -> Iterable[bytes]:
-        """One fixed-length digest per image."""
+        """Return one fixed-length digest per image."""

@@ -1,9 +1,9 @@
-"""``lfw:PATH``: Labeled Faces in the Wild, by identity, and the pairs of its verification protocol.
+"""``lfw:PATH``: Labeled Faces in the Wild by identity, and the pairs of its verification protocol.
 
 Layout: ``NAME/NAME_0001.jpg`` below PATH or below ``lfw/``, ``lfw_funneled/`` or
-``lfw-deepfunneled/``. The lists (``pairs.txt``, ``peopleDevTrain.txt`` …) lie in PATH, beside it, or
-beside the image folders. The official class-disjoint split is view 1: the people of
-``peopleDevTrain.txt`` train, those of ``peopleDevTest.txt`` test. ``pairs.txt`` is view 2: ten sets of
+``lfw-deepfunneled/``. The lists (``pairs.txt``, ``peopleDevTrain.txt`` …) are in PATH, beside it, or
+beside the image folders. The official class-disjoint split is view 1: the people in
+``peopleDevTrain.txt`` are train, those in ``peopleDevTest.txt`` test. ``pairs.txt`` is view 2: ten sets of
 300 matched and 300 mismatched pairs.
 """
 
@@ -16,13 +16,14 @@ from typing import Literal
 import numpy as np
 
 from distill.console.errors import Failure
-from distill.data.files import FileImageSet, walk_images
-from distill.data.folder import class_folders
+from distill.data.files import FileImageSet
+from distill.data.folder import images_by_class
 from distill.data.imageset import ImageSet
+from distill.data.kind import PUBLISHED_OPTIONS, DataKind
 from distill.data.published import Counts, Published, from_list, read_lines
 from distill.files import require_file
 
-__all__ = ["LFW", "Pairs", "open_lfw", "read_pairs"]
+__all__ = ["KIND", "LFW", "Pairs", "open_lfw", "read_pairs"]
 
 LFW = Published(
     name="Labeled Faces in the Wild",
@@ -30,7 +31,7 @@ LFW = Published(
     parts={"train": Counts(4_038, 9_525), "test": Counts(1_711, 3_708)},
     get="download lfw.tgz, pairs.txt, peopleDevTrain.txt and peopleDevTest.txt from http://vis-www.cs.umass.edu/lfw/ "
     "(or run sklearn.datasets.fetch_lfw_people, which keeps the funneled images in ~/scikit_learn_data/lfw_home), "
-    "unpack it, and give the folder that holds one folder a person",
+    "unpack it, and give the folder that contains one folder per person",
 )
 
 _FOLDERS = ("lfw", "lfw_funneled", "lfw-deepfunneled")
@@ -42,8 +43,8 @@ class Pairs:
 
     Attributes:
         left, right: int64 [P], indices into the image set.
-        same: bool [P], whether both show the same person.
-        fold: int64 [P], number of the set (0 … 9 in ``pairs.txt``); thresholds are chosen on the
+        same: bool [P], whether both images show the same person.
+        fold: int64 [P], number of the set (0 … 9 in ``pairs.txt``); its threshold is chosen on the
             other sets.
     """
 
@@ -57,21 +58,21 @@ class Pairs:
 
 
 def open_lfw(spec: str, root: Path, flip: bool = True, counts: Literal["strict", "any"] = "strict") -> FileImageSet:
-    """Open LFW; class = person. 4,069 of them have one image: distractors, never queries.
+    """Open LFW; each person is a class. 4,069 people have one image: distractors, never queries.
 
-    The official split is known only where both lists of view 1 are found.
+    The official split is known only if both lists of view 1 are found.
 
     Raises:
         Failure: another layout, a broken list, or other counts (see ``published``).
     """
     images = next((root / name for name in _FOLDERS if (root / name).is_dir()), root)
-    listed = {}
-    for name in class_folders(images):
-        for path in walk_images(images / name):
-            listed[f"{name}/{path}"] = name
+    listed = {key: name for name, keys in images_by_class(images).items() for key in keys}
     if not listed:
         raise Failure(f"{root}: this is not {LFW.name}: no images in its folders", LFW.get)
     return from_list(spec, "lfw", images, listed, _view_1(images), LFW, flip, counts)
+
+
+KIND = DataKind(open_lfw, "a folder", PUBLISHED_OPTIONS)
 
 
 def _view_1(images: Path) -> dict[str, str] | None:
@@ -90,13 +91,13 @@ def _view_1(images: Path) -> dict[str, str] | None:
 def read_pairs(path: str | Path, images: ImageSet) -> Pairs:
     """Read ``pairs.txt`` (or ``pairsDevTrain.txt``, ``pairsDevTest.txt``).
 
-    First line: number of sets and pairs of each kind per set (``10 300``), or only the latter. Then,
-    set by set, matched pairs ``name i j`` and mismatched pairs ``name i other j``; image numbers
+    The first line has the number of sets and the pairs of each kind per set (``10 300``), or only the latter.
+    Then follow, set by set, matched pairs ``name i j`` and mismatched pairs ``name i other j``. Image numbers
     start at 1 and are the four digits in the file name.
 
     Args:
-        path: the list.
-        images: an ``lfw:`` set, or any whose keys end in ``NAME/NAME_0001.jpg`` (any image suffix).
+        path: The list.
+        images: An ``lfw:`` set, or any set whose keys end in ``NAME/NAME_0001.jpg`` (any image suffix).
 
     Raises:
         Failure: the list is missing or broken, or names an image that is not in ``images``.
@@ -109,7 +110,7 @@ def read_pairs(path: str | Path, images: ImageSet) -> Pairs:
     per_kind = int(rows[0][-1])
     sets = int(rows[0][0]) if len(rows[0]) == 2 else 1
     if len(rows) - 1 != 2 * sets * per_kind:
-        raise Failure(f"{path}: {len(rows) - 1} pairs, but its first line announces {2 * sets * per_kind}", LFW.get)
+        raise Failure(f"{path}: {len(rows) - 1} pairs, but its first line declares {2 * sets * per_kind}", LFW.get)
     where = {"/".join(key.rsplit(".", 1)[0].split("/")[-2:]): i for i, key in enumerate(images.keys)}
 
     def find(name: str, number: str) -> int:

@@ -1,9 +1,9 @@
-"""From a picture to network input, defined to the integer so that a phone can repeat it.
+"""Preprocessing from an image to network input, in exact integer arithmetic so that a phone can reproduce it.
 
-**Resize.** For a picture of w × h pixels and a resize size r: the shorter side becomes r, the longer
-``longer * r // shorter`` (integer division, rounded down; never below r). A picture that already
-has that size is left untouched. The resampling is Pillow's antialiased ``BILINEAR`` on 8-bit RGB,
-first horizontally, then vertically; its exact integer arithmetic is in ``docs/preprocessing.md``.
+**Resize.** For an image of w × h pixels and a resize size r: the shorter side becomes r, the longer
+``longer * r // shorter`` (integer division, rounded down; never below r). An image that already
+has that size is left unchanged. The resampling is Pillow's antialiased ``BILINEAR`` on 8-bit RGB,
+first horizontally, then vertically; ``docs/preprocessing.md`` has its exact integer arithmetic.
 
 **Crop.** A square of the input size s from the centre: left = ``(w - s) // 2``, top =
 ``(h - s) // 2`` (rounded down: the odd pixel is lost on the right and at the bottom).
@@ -27,17 +27,17 @@ _Positive = Annotated[FiniteFloat, Field(gt=0)]
 
 
 def resize_exactly(image: PIL.Image.Image, size: tuple[int, int]) -> PIL.Image.Image:
-    """Pillow's antialiased 8-bit bilinear resize with a fixed order of its two passes.
+    """Resize with Pillow's antialiased 8-bit bilinear filter, in a fixed order of its two passes.
 
     Args:
         image: RGB.
         size: (width, height), pixels.
 
     Returns:
-        RGB of that size; ``image`` itself where it has the size already.
+        RGB of that size; ``image`` itself if it already has the size.
     """
-    # One call for each pass: in a joint call some releases of Pillow resize horizontally first and
-    # others choose the cheaper order, and the 8-bit rounding in between makes that a visible choice.
+    # One call per pass: in a joint call some releases of Pillow resize horizontally first and others
+    # choose the cheaper order, and the 8-bit rounding in between makes the results differ.
     for step in ((size[0], image.height), size):
         if image.size != step:
             image = image.resize(step, PIL.Image.Resampling.BILINEAR)
@@ -45,16 +45,16 @@ def resize_exactly(image: PIL.Image.Image, size: tuple[int, int]) -> PIL.Image.I
 
 
 class Preprocessing(BaseModel):
-    """What happens to every picture before the network, in training's validation and on the phone.
+    """Preprocessing of every image before the network, in validation and on the phone.
 
     Attributes:
-        input_size: side of the square network input, pixels, 1 … 4096.
-        resize_size: shorter side after the resize, pixels, ``input_size`` … 4096.
-        resize_rule: how pixels are resampled; only Pillow's antialiased 8-bit bilinear so far.
-        crop: what is cut out of the resized picture.
-        colour_order: order of the channels.
-        mean: per channel, in pixel values 0 … 255.
-        std: per channel, in pixel values, above 0.
+        input_size: Side of the square network input, pixels, 1 … 4096.
+        resize_size: Shorter side after the resize, pixels, ``input_size`` … 4096.
+        resize_rule: Resampling; only Pillow's antialiased 8-bit bilinear so far.
+        crop: Which part of the resized image is used.
+        colour_order: Order of the channels.
+        mean: Per channel, in pixel values 0 … 255.
+        std: Per channel, in pixel values, above 0.
 
     Raises:
         pydantic.ValidationError: a value is out of range or not finite.
@@ -77,20 +77,20 @@ class Preprocessing(BaseModel):
         return self
 
     def resized_size(self, width: int, height: int) -> tuple[int, int]:
-        """(width, height) after the resize of a ``width`` × ``height`` picture, pixels."""
+        """Return (width, height) after the resize of a ``width`` × ``height`` image, pixels."""
         shorter, longer = min(width, height), max(width, height)
         other = longer * self.resize_size // shorter
         return (other, self.resize_size) if width > height else (self.resize_size, other)
 
     def crop_corner(self, width: int, height: int) -> tuple[int, int]:
-        """(left, top) of the crop in a resized picture of ``width`` × ``height`` pixels."""
+        """Return (left, top) of the crop in a resized image of ``width`` × ``height`` pixels."""
         return (width - self.input_size) // 2, (height - self.input_size) // 2
 
     def pixels(self, image: PIL.Image.Image) -> np.ndarray:
         """Resize and crop.
 
         Args:
-            image: a picture; modes other than RGB are converted by Pillow.
+            image: Modes other than RGB are converted by Pillow.
 
         Returns:
             uint8 [input_size, input_size, 3], RGB.
@@ -104,7 +104,7 @@ class Preprocessing(BaseModel):
         return np.array(image.crop((left, top, left + side, top + side)))
 
     def scale(self, pixels: np.ndarray) -> np.ndarray:
-        """``(pixels - mean) / std``.
+        """Return ``(pixels - mean) / std``.
 
         Args:
             pixels: uint8 (or any number) [..., 3].
@@ -117,4 +117,4 @@ class Preprocessing(BaseModel):
         """
         if pixels.shape[-1:] != (3,):
             raise ValueError(f"expected [..., 3] pixels, got shape {pixels.shape}")
-        return (pixels.astype(np.float32) - np.float32(self.mean)) / np.float32(self.std)
+        return (pixels.astype(np.float32) - np.array(self.mean, np.float32)) / np.array(self.std, np.float32)

@@ -1,7 +1,7 @@
-"""What the openers of published data sets share: lists against files, counts, how to get the data.
+"""Shared parts of the openers of published data sets: reading lists, checking counts.
 
-Policy: a figure on a published data set only means something on the whole of it. So a copy whose
-counts differ is refused (``Failure``); ``?counts=any`` in the spec takes it with a warning.
+Results on a published data set are comparable only if the data set is complete. A copy whose
+counts differ is therefore refused (``Failure``); ``?counts=any`` in the spec accepts it with a warning.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ class Published:
     """A published data set.
 
     Args:
-        name: for messages.
-        whole: what all of it counts.
-        get: how to get it, as the cure of an error.
-        parts: counts of the official "train" and "test" parts.
+        name: Name in messages.
+        whole: Counts of the whole data set.
+        get: How to get it, as the cure of an error.
+        parts: Counts of the official "train" and "test" parts.
     """
 
     name: str
@@ -53,9 +53,9 @@ def check_counts(images: ImageSet, published: Published, counts: Literal["strict
     """Compare the counts of ``images`` with the published ones.
 
     Args:
-        images: the data set as found.
-        published: what it should be. Parts are compared only where ``images.official`` is known.
-        counts: what to do about a difference: fail, or warn.
+        images: The data set as found.
+        published: The data set as published. Parts are compared only if ``images.official`` is known.
+        counts: What to do about a difference: fail ("strict") or warn ("any").
 
     Raises:
         Failure: they differ and ``counts`` is "strict".
@@ -69,8 +69,8 @@ def check_counts(images: ImageSet, published: Published, counts: Literal["strict
         return
     text = f"{images.spec}: not the whole of {published.name}: {'; '.join(wrong)}"
     if counts == "strict":
-        raise Failure(text, f"{published.get}; or add ?counts=any to take it as it is")
-    warn(f"{text}; figures from it do not compare with published ones")
+        raise Failure(text, f"{published.get}; or add ?counts=any to use it as it is")
+    warn(f"{text}; its results are not comparable with published ones")
 
 
 def _compared(images: ImageSet, published: Published) -> list[tuple[str, Counts, Counts]]:
@@ -84,10 +84,10 @@ def _compared(images: ImageSet, published: Published) -> list[tuple[str, Counts,
 
 
 def find_root(root: Path, markers: Sequence[str], published: Published, below: Sequence[str] = ()) -> Path:
-    """The folder that holds one of ``markers``: ``root`` itself or one of the folders ``below`` it.
+    """Return the folder that contains one of ``markers``: ``root`` itself or one of the folders ``below`` it.
 
     Raises:
-        Failure: none does.
+        Failure: none contains one.
     """
     for candidate in (root, *(root / name for name in below)):
         if any((candidate / marker).exists() for marker in markers):
@@ -96,12 +96,12 @@ def find_root(root: Path, markers: Sequence[str], published: Published, below: S
 
 
 def read_lines(path: Path, fields: int | None, published: Published) -> list[list[str]]:
-    """Whitespace-separated fields of each line that is not blank; the last field may hold blanks.
+    """Return the whitespace-separated fields of each line that is not blank; the last field may contain blanks.
 
     Args:
-        path: a text file, UTF-8.
-        fields: how many fields each line must have, None for any number.
-        published: says how to get a whole copy.
+        path: Text file, UTF-8.
+        fields: Number of fields that each line must have, None for any number.
+        published: Data set, for the cure of an error.
 
     Raises:
         Failure: missing, not text, or a line with another number of fields.
@@ -133,13 +133,15 @@ def from_list(
     flip: bool,
     counts: Literal["strict", "any"],
 ) -> FileImageSet:
-    """An image set from the data set's own list, after a look at which files are there.
+    """Build the image set from the list that comes with the data set, and check the files and counts.
 
     Args:
-        listed: key (path below ``root``) -> class name, in the order the images shall have.
+        listed: Key (path below ``root``) to class name, in the order of the images.
+        official: Class name to "train" or "test", None if unknown.
+        counts: "strict": every listed file must exist and the counts must be the published ones; "any": warn.
 
     Raises:
-        Failure: files are missing and ``counts`` is "strict", or all of them are.
+        Failure: files are missing or counts differ and ``counts`` is "strict", or no file exists.
     """
     present = set(walk_images(root))
     found = [key for key in listed if key in present]

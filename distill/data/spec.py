@@ -1,108 +1,69 @@
-"""One string names the data: ``glyphs:classes=100``, ``folder:photos``, ``cub200:CUB_200_2011``."""
+"""Open images by a data spec such as ``glyphs:classes=100``, ``folder:signs`` or ``cub200:CUB_200_2011``."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from distill.console.errors import Failure, UsageFailure, suggest
 from distill.console.progress import warn
 from distill.data.imageset import ImageSet
+from distill.data.kind import DataKind
+from distill.registry import Registry
 
-__all__ = ["KINDS", "Kind", "open_data"]
+__all__ = ["KINDS", "data_help", "open_data"]
 
-
-@dataclass(frozen=True)
-class Kind:
-    """How one kind of spec is opened.
-
-    Args:
-        opener: ``module:function``, imported only when used. Called with ``(spec, [path,] **options)``.
-        path: what the path is ("a folder", "a file"), or "" where none is taken.
-        options: option name -> parser; a parser raises ValueError saying what is expected.
-        help: one line for ``--help`` and the docs.
-    """
-
-    opener: str
-    path: str
-    options: dict[str, Callable[[str], object]]
-    help: str
-
-
-def _whole(low: int, high: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        if not (text.isascii() and text.isdigit() and low <= int(text[:9]) <= high and len(text) < 10):
-            raise ValueError(f"a whole number from {low} to {high}")
-        return int(text)
-
-    return parse
+KINDS: Registry[DataKind] = Registry(
+    "kind of data",
+    DataKind,
+    {
+        "glyphs": "distill.data.glyphs:KIND",
+        "folder": "distill.data.folder:KIND",
+        "csv": "distill.data.csv_file:KIND",
+        "cub200": "distill.data.cub200:KIND",
+        "cars196": "distill.data.cars196:KIND",
+        "sop": "distill.data.sop:KIND",
+        "lfw": "distill.data.lfw:KIND",
+    },
+    group="distill_to_phone.data",
+)
 
 
-def _one_of(values: dict[str, object]) -> Callable[[str], object]:
-    def parse(text: str) -> object:
-        if text not in values:
-            raise ValueError(" or ".join(values))
-        return values[text]
-
-    return parse
-
-
-_yes_no = _one_of({"yes": True, "no": False})
-_FILES = {"flip": _yes_no, "min_images": _whole(1, 1_000_000)}
-_PUBLISHED = {**_FILES, "counts": _one_of({"strict": "strict", "any": "any"})}
-
-KINDS: dict[str, Kind] = {
-    "glyphs": Kind(
-        "distill.data.glyphs:open_glyphs",
-        "",
-        {"classes": _whole(2, 1929), "faces": _whole(1, 12), "size": _whole(16, 1024), "clean": _yes_no},
-        "characters in 12 typefaces, rendered on the fly (no download)",
-    ),
-    "folder": Kind("distill.data.folder:open_folder", "a folder", _FILES, "one folder a class"),
-    "csv": Kind("distill.data.csv_file:open_csv", "a file", _FILES, "a table with the columns path, class[, split]"),
-    "cub200": Kind("distill.data.cub200:open_cub200", "a folder", _PUBLISHED, "CUB-200-2011"),
-    "cars196": Kind("distill.data.cars196:open_cars196", "a folder", _PUBLISHED, "Stanford Cars"),
-    "sop": Kind("distill.data.sop:open_sop", "a folder", _PUBLISHED, "Stanford Online Products"),
-    "lfw": Kind("distill.data.lfw:open_lfw", "a folder", _PUBLISHED, "Labeled Faces in the Wild"),
-}
+def data_help() -> str:
+    """The values of ``--data``, for help texts."""
+    return f"glyphs or KIND:PATH. Kinds: {', '.join(KINDS.names())}."
 
 
 def open_data(spec: str) -> ImageSet:
-    """Open the images that a spec string names.
+    """Open the images that a data spec names.
 
     ``glyphs`` takes options after a colon: ``glyphs:classes=100,size=64``. All other kinds take a
     path after the colon, and options after a question mark: ``folder:signs?flip=no,min_images=2``.
     A path that exists as written is never cut at a question mark; ``~`` is the home folder.
 
-    Options of every kind with a path: ``flip`` (yes, no: whether a mirrored image keeps its class)
-    and ``min_images`` (classes with fewer are dropped); of the published data sets also ``counts``
-    (strict, any: whether an incomplete copy is refused or taken with a warning).
+    Every kind with a path has the options ``flip`` (yes or no: whether a mirrored image keeps its class)
+    and ``min_images`` (classes with fewer images are dropped). Published data sets also have ``counts``
+    (strict or any: whether an incomplete copy is refused, or accepted with a warning).
 
     Raises:
         UsageFailure: unknown kind or option, or a value out of range.
-        Failure: nothing at the path, or not what the kind expects there.
+        Failure: the path does not exist, or does not contain what the kind expects.
     """
     name, colon, rest = spec.partition(":")
-    if name not in KINDS:
-        if os.path.isdir(spec):
-            raise UsageFailure(f"'{spec}' is a path, not a data spec", f"write folder:{spec}")
-        raise UsageFailure(f"unknown kind of data '{name}'", suggest(name, KINDS))
+    if name not in KINDS and os.path.isdir(spec):
+        raise UsageFailure(f"'{spec}' is a path, not a data spec", f"write folder:{spec}")
     kind = KINDS[name]
     path, options = _take_apart(spec, kind, name, colon, rest)
     values = _parse_options(spec, kind, options)
-    module, _, function = kind.opener.partition(":")
-    opener = getattr(import_module(module), function)
     if not kind.path:
-        return opener(spec, **values)
+        return kind.opener(spec, **values)
     min_images = values.pop("min_images", 1)
-    return _drop_small_classes(opener(spec, _existing(path, kind, name), **values), min_images)
+    return _drop_small_classes(kind.opener(spec, _existing(path, kind, name), **values), min_images)
 
 
-def _take_apart(spec: str, kind: Kind, name: str, colon: str, rest: str) -> tuple[str, str]:
-    """Path and options, both as written."""
+def _take_apart(spec: str, kind: DataKind, name: str, colon: str, rest: str) -> tuple[str, str]:
+    """Split into path and options, both as written."""
     if not kind.path:
         if colon and not rest:
             raise UsageFailure(
@@ -119,8 +80,8 @@ def _take_apart(spec: str, kind: Kind, name: str, colon: str, rest: str) -> tupl
     return path, options
 
 
-def _parse_options(spec: str, kind: Kind, text: str) -> dict[str, object]:
-    values: dict[str, object] = {}
+def _parse_options(spec: str, kind: DataKind, text: str) -> dict[str, Any]:
+    values: dict[str, Any] = {}
     for item in text.split(",") if text else ():
         key, equals, value = (part.strip() for part in item.partition("="))
         if not equals:
@@ -134,11 +95,11 @@ def _parse_options(spec: str, kind: Kind, text: str) -> dict[str, object]:
         try:
             values[key] = kind.options[key](value)
         except ValueError as expected:
-            raise UsageFailure(f"'{spec}': {key}={value} is not possible", f"{key} is {expected}") from None
+            raise UsageFailure(f"'{spec}': {key}={value} is not valid", f"{key} is {expected}") from None
     return values
 
 
-def _existing(text: str, kind: Kind, name: str) -> Path:
+def _existing(text: str, kind: DataKind, name: str) -> Path:
     try:
         path = Path(text).expanduser()
         exists, folder = path.exists(), path.is_dir()
@@ -151,7 +112,7 @@ def _existing(text: str, kind: Kind, name: str) -> Path:
     return path
 
 
-def _drop_small_classes(images: ImageSet, min_images: object) -> ImageSet:
+def _drop_small_classes(images: ImageSet, min_images: int) -> ImageSet:
     import numpy as np
 
     if min_images == 1:

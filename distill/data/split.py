@@ -1,4 +1,4 @@
-"""Class-disjoint splits: no class is ever in two of train, validation and test."""
+"""Class-disjoint splits: each class is in only one of train, validation and test."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ Part = Literal["train", "validation", "test", "all"]
 
 
 def split(images: ImageSet, rule: str = "half", part: Part = "train", validation: float = 0.0) -> ImageSet:
-    """One part of ``images``, whole classes at a time.
+    """Return one part of ``images``, made of whole classes.
 
-    Classes are taken in sorted order, so the result depends on nothing but the class names.
+    Classes are taken in sorted order, so the result depends only on the class names.
 
     Args:
-        images: the whole data set.
-        rule: how many of the sorted classes train, the rest being test:
-            ``"half"`` the first half (the larger one where the number is odd), as in the papers;
-            ``"120"`` the first 120; ``"0.7"`` the first 70 % (rounded to the nearest, at least 1);
-            ``"official"`` the data set's own lists.
+        images: The whole data set.
+        rule: Which of the sorted classes are train; the rest are test.
+            ``"half"``: the first half (the larger one if the number is odd), as in the papers;
+            ``"120"``: the first 120; ``"0.7"``: the first 70 % (rounded to the nearest, at least 1);
+            ``"official"``: the lists of the data set.
         part: ``"train"`` (without the validation classes), ``"validation"``, ``"test"`` or
-            ``"all"`` (everything, whatever the rule).
-        validation: share of the *train* classes set aside, 0 <= validation < 1: the last ones in
-            sorted order, rounded to the nearest, at least 1 where it is not 0.
+            ``"all"`` (everything, for any rule).
+        validation: Share of the *train* classes that is set aside, 0 <= validation < 1: the last ones in
+            sorted order, rounded to the nearest, at least 1 unless the share is 0.
 
     Raises:
-        UsageFailure: the rule, the part or the share makes no sense.
+        UsageFailure: invalid rule, part or share.
         Failure: the data set has too few classes or no official split.
     """
     if part not in get_args(Part):
@@ -57,12 +57,12 @@ def split(images: ImageSet, rule: str = "half", part: Part = "train", validation
         "test": test,
     }[part]
     if len(chosen) == 1:
-        warn(f"{images.spec}: the {part} part has one class only: neither a metric loss nor Recall@K means anything")
+        warn(f"{images.spec}: the {part} part has one class only: metric losses and Recall@K are meaningless")
     return images.select(np.isin(images.labels, chosen))
 
 
 def _train_and_test(images: ImageSet, rule: str) -> tuple[np.ndarray, np.ndarray]:
-    """Labels of the train and the test classes, both ascending."""
+    """Return the labels of the train and of the test classes, both ascending."""
     count = len(images.classes)
     if rule == "official":
         return _official(images)

@@ -1,8 +1,8 @@
-"""Decoded pictures in one memory-mapped file: an epoch reads pixels, not JPEGs.
+"""Decoded images in one memory-mapped file, so that an epoch reads pixels and does not decode JPEGs.
 
-Layout of a store in the cache folder (format version 1): ``pixels-KEY.bin``, the pictures one after
-another as uint8 [h, w, 3], and ``pixels-KEY.json``, the index, written last. KEY is made of the
-image set's fingerprint and the size.
+Layout of a store in the cache folder (format version 1): ``pixels-KEY.bin``, the images one after
+another as uint8 [h, w, 3], and ``pixels-KEY.json``, the index, written last. KEY consists of the
+fingerprint of the image set and the size.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ _STALE_SECONDS = 3600
 
 
 class PixelStore:
-    """Pixels of an image set, shorter side at most ``size``; made by :meth:`open`.
+    """Pixels of an image set, shorter side at most ``size``. Create it with :meth:`open`.
 
     Attributes:
-        size: the limit of the shorter side, pixels.
-        shapes: int64 [N, 2], height and width of each picture (0, 0 where unreadable).
-        readable: bool [N]; the caller leaves out the images where it is false.
+        size: Limit of the shorter side, pixels.
+        shapes: int64 [N, 2], height and width of each image (0, 0 if unreadable).
+        readable: bool [N]; the caller skips the images for which it is false.
     """
 
     def __init__(self, path: Path, size: int, shapes: np.ndarray) -> None:
@@ -56,18 +56,18 @@ class PixelStore:
         """Reuse the store of ``images`` at ``size`` in ``cache_dir``, or build it.
 
         A store that is damaged, truncated, or made by another version of this format or of Pillow
-        is built again. Several processes may do so at once: each writes a file of its own, and the
-        last one renamed stays. Unreadable images are counted in one warning.
+        is built again. Several processes may do so at once: each writes its own file, and the
+        last one to be renamed remains. One warning counts the unreadable images.
 
         Args:
-            images: what to decode.
-            size: pictures whose shorter side is above it are reduced to it (Pillow's antialiased
-                bilinear, longer side ``longer * size // shorter``); smaller ones stay as they are.
-            cache_dir: folder, created if need be.
-            workers: decoding threads.
+            images: Images to decode.
+            size: Images whose shorter side is larger are reduced to it (Pillow's antialiased
+                bilinear, longer side ``longer * size // shorter``); smaller ones stay unchanged.
+            cache_dir: Folder, created if missing.
+            workers: Number of decoding threads.
 
         Raises:
-            Failure: no image is readable, or the cache cannot be written (disk full, no right).
+            Failure: no image can be read, or the cache cannot be written (disk full, no permission).
             ValueError: size below 1.
         """
         if size < 1:
@@ -91,14 +91,14 @@ class PixelStore:
         return len(self.shapes)
 
     def __getitem__(self, index: int) -> np.ndarray:
-        """One picture: uint8 [h, w, 3], RGB, a read-only view of the file.
+        """Return one image: uint8 [h, w, 3], RGB, a read-only view of the file.
 
         Raises:
             IndexError: out of range.
             UnreadableImage: ``readable[index]`` is false.
         """
         if not -len(self) <= index < len(self):
-            raise IndexError(f"picture {index} of {len(self)}")
+            raise IndexError(f"image {index} of {len(self)}")
         index %= len(self)
         height, width = self.shapes[index]
         if not height:
@@ -106,7 +106,7 @@ class PixelStore:
         return self._flat[self._offsets[index] : self._offsets[index + 1]].reshape(height, width, 3)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Data loader processes map the file again; a pickled memmap would carry all pixels.
+        # Data-loader workers map the file again; a pickled memmap would contain all pixels.
         return type(self), (self.path, self.size, self.shapes)
 
 
@@ -142,7 +142,7 @@ def _build(images: ImageSet, size: int, index_path: Path, pixel_path: Path, work
             "unreadable": [(problem.key, problem.reason) for problem in problems],
             "shapes": shapes,
         }
-        # An index of an older build must not meet the new pixels.
+        # The index of an older build must not be paired with the new pixels.
         index_path.unlink(missing_ok=True)
     write_json(index_path, index)
     return index
@@ -158,7 +158,7 @@ def _reduced(image: PIL.Image.Image, size: int) -> PIL.Image.Image:
 
 
 def _valid_index(index_path: Path, pixel_path: Path, images: ImageSet, size: int) -> dict[str, Any] | None:
-    """The index, or None where there is none that fits, for whatever reason."""
+    """Return the index, or None if it is missing, damaged or outdated."""
     if not index_path.is_file() or not pixel_path.is_file():
         return None
     try:
@@ -181,7 +181,7 @@ def _valid_index(index_path: Path, pixel_path: Path, images: ImageSet, size: int
 
 
 def _probe(path: Path, total: int) -> list[int]:
-    """CRC-32 of 64 blocks spread over the file: cheap, and finds pages that never reached the disk."""
+    """Return the CRC-32 of 64 blocks spread over the file: cheap, and detects pages that never reached the disk."""
     starts: Sequence[int] = sorted({i * max(0, total - _PROBE_BYTES) // (_PROBES - 1) for i in range(_PROBES)})
     sums = []
     with open(path, "rb") as file:
@@ -192,7 +192,7 @@ def _probe(path: Path, total: int) -> list[int]:
 
 
 def _remove_stale(cache_dir: Path, stem: str) -> None:
-    """Remove what killed builders left behind; a living one has written within the hour."""
+    """Remove leftovers of killed builders; a running one has written within the last hour."""
     for leftover in cache_dir.glob(f".{stem}-*"):
         try:
             if time.time() - leftover.stat().st_mtime > _STALE_SECONDS:

@@ -1,4 +1,4 @@
-"""How well embeddings retrieve, and how sure that is: NumPy only, no torch, no faiss.
+"""Retrieval metrics and their statistics, in NumPy without torch or faiss.
 
 Example:
     >>> import numpy as np

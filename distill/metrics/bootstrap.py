@@ -1,4 +1,4 @@
-"""How far a mean over queries could be off, given that the test classes are a sample."""
+"""Bootstrap confidence intervals for means over queries, with test classes as the sampling unit."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _DRAWS = 4 * 1024 * 1024
 
 
 class Drop(NamedTuple):
-    """Reference minus variant.
+    """A metric of the reference minus that of the variant.
 
     Attributes:
-        value: the drop, −1..1 for recall; positive: the variant is worse.
+        value: The drop, −1..1 for recall; positive if the variant is worse.
         ci95: (low, high), the 95 % interval.
     """
 
@@ -33,19 +33,19 @@ def bootstrap_ci(
     seed: int = 0,
     level: float = 0.95,
 ) -> tuple[float, float]:
-    """Confidence interval of the mean of ``values``, by resampling whole classes.
+    """Return the confidence interval of the mean of ``values``, by resampling whole classes.
 
-    Queries of one class succeed and fail together, so single queries are not independent; the
+    Queries of one class tend to succeed and fail together, so queries are not independent, but
     classes are (cluster bootstrap: Davison and Hinkley, "Bootstrap Methods and their
     Application", 1997, section 3.8). Each resample draws as many classes as there are, with
-    replacement, and takes the mean over all their queries; the interval is that of the percentiles.
+    replacement, and takes the mean over all their queries. The interval is the percentile interval.
 
     Args:
-        values: ``[N]`` one number per query: hits, average precisions, differences.
-        labels: ``[N]`` class of each query.
-        resamples: at least 1.
-        seed: of the draws.
-        level: share of the resamples within the interval, between 0 and 1.
+        values: ``[N]``, one number per query: hits, average precisions, differences.
+        labels: ``[N]``, class of each query.
+        resamples: Number of resamples, at least 1.
+        seed: Seed of the draws.
+        level: Share of the resamples within the interval, between 0 and 1.
 
     Returns:
         ``(low, high)`` in the unit of ``values``.
@@ -87,17 +87,17 @@ def paired_drop_ci(
     seed: int = 0,
     counted: ArrayLike | None = None,
 ) -> Drop:
-    """Drop from a reference to a variant on the same queries, with its 95 % interval.
+    """Return the drop from a reference to a variant on the same queries, with its 95 % interval.
 
-    Paired: what both get right or wrong cancels, so the interval is far narrower than the
+    The comparison is paired: queries that both answer alike cancel, so the interval is far narrower than the
     difference of two intervals.
 
     Args:
-        reference_hits: ``[Q]`` of the reference (bool, or any score per query).
-        hits: ``[Q]`` of the variant, same queries in the same order.
-        labels: ``[Q]``.
-        resamples, seed: as in :func:`bootstrap_ci`.
-        counted: bool ``[Q]``, queries to use. None: all whose class has two or more of them.
+        reference_hits: ``[Q]``, hits of the reference (bool, or any score per query).
+        hits: ``[Q]``, hits of the variant, same queries in the same order.
+        labels: ``[Q]``, class of each query.
+        resamples, seed: As in :func:`bootstrap_ci`.
+        counted: bool ``[Q]``, queries to use. None: all whose class has at least two.
 
     Raises:
         Failure: lengths differ, fewer than two classes left.

@@ -1,4 +1,4 @@
-"""The checks and the normalisation that all metrics share."""
+"""Input checks and normalisation for all metrics."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _ROWS = 4096
 
 
 def unit_rows(embeddings: ArrayLike, name: str = "embeddings") -> np.ndarray:
-    """Rows scaled to length 1, as float32.
+    """Return the rows scaled to unit length, as float32.
 
     Args:
-        embeddings: ``[N, D]``, any real type. Rows of zeros stay zero: they are equally far
-            (similarity 0) from everything.
-        name: what to call them in an error.
+        embeddings: ``[N, D]``, any real type. Rows of zeros stay zero: their similarity to
+            everything is 0.
+        name: Name in error messages.
 
     Returns:
         A new C-ordered float32 array ``[N, D]``.
@@ -35,13 +35,14 @@ def unit_rows(embeddings: ArrayLike, name: str = "embeddings") -> np.ndarray:
         raise Failure(f"{name}: expected real numbers, got {array.dtype}", "pass float32")
     rows = np.empty(array.shape, dtype=np.float32)
     for start in range(0, len(array), _ROWS):
-        # float64: the square of a large float32 overflows, that of a small one vanishes.
+        # float64, because squares of large float32 values overflow and those of small ones vanish.
         part = array[start : start + _ROWS].astype(np.float64)
         norms = np.sqrt(np.einsum("ij,ij->i", part, part))
         if not np.isfinite(norms).all():
             bad = start + int(np.flatnonzero(~np.isfinite(norms))[0])
             raise Failure(
-                f"{name}: row {bad} holds NaN or infinity", "the model diverged or is broken: train or export it again"
+                f"{name}: row {bad} contains NaN or infinity",
+                "the model diverged or is broken: train or export it again",
             )
         part /= np.where(norms > 0, norms, 1.0)[:, None]
         rows[start : start + _ROWS] = part
@@ -49,7 +50,7 @@ def unit_rows(embeddings: ArrayLike, name: str = "embeddings") -> np.ndarray:
 
 
 def checked_ks(ks: Sequence[int]) -> tuple[int, ...]:
-    """``ks`` sorted, without doubles.
+    """Return ``ks`` sorted, without duplicates.
 
     Raises:
         Failure: empty, or a value below 1.
@@ -63,60 +64,61 @@ def checked_ks(ks: Sequence[int]) -> tuple[int, ...]:
 def labels_pair(
     labels: ArrayLike, queries: int, gallery_labels: ArrayLike | None, gallery: int | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Labels of queries and gallery as int64 codes that can be compared with each other.
+    """Return the labels of queries and gallery as comparable int64 codes.
 
     Args:
-        labels: ``[Q]`` class of each query: integers or strings.
+        labels: ``[Q]``, class of each query: integers or strings.
         queries: Q.
-        gallery_labels: ``[G]``, or None where the queries are the gallery.
-        gallery: G, or None where the queries are the gallery.
+        gallery_labels: ``[G]``, or None if the queries are the gallery.
+        gallery: G, or None if the queries are the gallery.
 
     Raises:
-        Failure: counts that do not match, or only one of gallery and its labels given.
+        Failure: counts do not match, or only one of gallery and its labels is given.
     """
-    own = np.asarray(labels)
-    if own.shape != (queries,):
+    of_queries = np.asarray(labels)
+    if of_queries.shape != (queries,):
         raise Failure(
-            f"labels: expected {queries}, one per embedding, got shape {own.shape}", "pass one label per image"
+            f"labels: expected {queries}, one per embedding, got shape {of_queries.shape}", "pass one label per image"
         )
     if (gallery is None) != (gallery_labels is None):
         raise Failure("gallery: embeddings and labels go together, only one was given", "pass both or neither")
     if gallery is None:
-        codes = np.unique(own, return_inverse=True)[1].reshape(-1).astype(np.int64)
+        codes = np.unique(of_queries, return_inverse=True)[1].reshape(-1).astype(np.int64)
         return codes, codes
-    others = np.asarray(gallery_labels)
-    if others.shape != (gallery,):
+    of_gallery = np.asarray(gallery_labels)
+    if of_gallery.shape != (gallery,):
         raise Failure(
-            f"gallery labels: expected {gallery}, one per embedding, got shape {others.shape}",
+            f"gallery labels: expected {gallery}, one per embedding, got shape {of_gallery.shape}",
             "pass one label per image",
         )
-    if (own.dtype.kind in "iub") != (others.dtype.kind in "iub"):
+    if (of_queries.dtype.kind in "iub") != (of_gallery.dtype.kind in "iub"):
         raise Failure(
-            f"labels: queries have {own.dtype}, the gallery {others.dtype}", "use the same kind of label for both"
+            f"labels: queries have {of_queries.dtype}, the gallery {of_gallery.dtype}",
+            "use the same kind of label for both",
         )
-    codes = np.unique(np.concatenate([own, others]), return_inverse=True)[1].reshape(-1).astype(np.int64)
+    codes = np.unique(np.concatenate([of_queries, of_gallery]), return_inverse=True)[1].reshape(-1).astype(np.int64)
     return codes[:queries], codes[queries:]
 
 
 def relevant_counts(labels: np.ndarray, gallery_labels: np.ndarray, exclude_self: bool) -> np.ndarray:
-    """R of each query: images of its class in the gallery, itself not counted. int64 ``[Q]``."""
+    """Return R of each query, int64 ``[Q]``: the images of its class in the gallery, the query itself excluded."""
     size = 1 + max(int(labels.max(initial=0)), int(gallery_labels.max(initial=0)))
     return np.bincount(gallery_labels, minlength=size)[labels] - int(exclude_self)
 
 
 def counted_queries(labels: ArrayLike, gallery_labels: ArrayLike | None = None) -> np.ndarray:
-    """Which queries can be answered at all: their class has another image in the gallery.
+    """Return which queries can be answered: those whose class has another image in the gallery.
 
-    The others are left out of every mean, as pytorch-metric-learning does.
+    The other queries are excluded from every mean, as in pytorch-metric-learning.
 
     Args:
-        labels: ``[Q]``.
-        gallery_labels: ``[G]``, or None where the queries are the gallery.
+        labels: ``[Q]``, class of each query.
+        gallery_labels: ``[G]``, or None if the queries are the gallery.
 
     Returns:
         bool ``[Q]``.
     """
-    own = np.asarray(labels)
+    queries = np.asarray(labels)
     gallery = None if gallery_labels is None else len(np.asarray(gallery_labels))
-    query_codes, gallery_codes = labels_pair(own, len(own), gallery_labels, gallery)
+    query_codes, gallery_codes = labels_pair(queries, len(queries), gallery_labels, gallery)
     return relevant_counts(query_codes, gallery_codes, gallery_labels is None) > 0

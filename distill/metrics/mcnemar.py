@@ -1,4 +1,4 @@
-"""Whether two models differ on the same queries, or only by chance."""
+"""McNemar's test: whether two models differ on the same queries by more than chance."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ __all__ = ["McNemar", "mcnemar_exact"]
 
 
 class McNemar(NamedTuple):
-    """Outcome of the test.
+    """Result of the test.
 
     Attributes:
-        only_reference: queries that only the reference answers.
-        only_variant: queries that only the variant answers.
-        p_value: two-sided, 0..1: small where chance is a poor explanation.
+        only_reference: Number of queries that only the reference answers.
+        only_variant: Number of queries that only the variant answers.
+        p_value: Two-sided, 0..1; small if chance is an unlikely explanation.
     """
 
     only_reference: int
@@ -27,13 +27,13 @@ class McNemar(NamedTuple):
 
 
 def mcnemar_exact(reference_hits: ArrayLike, hits: ArrayLike) -> McNemar:
-    """McNemar's exact (binomial) test on paired hits.
+    """Run McNemar's exact (binomial) test on paired hits.
 
-    Of the n queries that exactly one model answers, b by the reference, chance gives each to
-    either with probability 1/2: ``p = min(1, 2 · Σ_{i=0..min(b, n−b)} C(n, i) / 2^n)``.
+    Let n be the number of queries that exactly one model answers, and b the number that the reference answers
+    among them. By chance, each falls to either model with probability 1/2: ``p = min(1, 2 · Σ_{i=0..min(b, n−b)} C(n, i) / 2^n)``.
     McNemar, "Note on the sampling error of the difference between correlated proportions",
-    Psychometrika 12, 1947, in its exact form. It takes the queries as independent; where classes
-    are few and large, trust :func:`distill.metrics.paired_drop_ci` instead.
+    Psychometrika 12, 1947, in its exact form. The test assumes independent queries; if classes
+    are few and large, prefer :func:`distill.metrics.paired_drop_ci` instead.
 
     Args:
         reference_hits, hits: bool ``[Q]``, the same queries in the same order.
@@ -51,7 +51,7 @@ def mcnemar_exact(reference_hits: ArrayLike, hits: ArrayLike) -> McNemar:
     b = int(np.count_nonzero(before & ~after))
     c = int(np.count_nonzero(after & ~before))
     n, low = b + c, min(b, c)
-    # Logarithms: C(n, i) and 2^n overflow from n = 1030 on.
+    # Logarithms, because C(n, i) and 2^n overflow from n = 1030 on.
     ratios = np.log(np.arange(n, n - low, -1)) - np.log(np.arange(1, low + 1))
     terms = np.concatenate([[0.0], np.cumsum(ratios)]) - n * np.log(2.0)
     tail = np.exp(terms[::-1]).sum()

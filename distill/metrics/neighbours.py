@@ -15,7 +15,7 @@ from distill.metrics.topk import block_suffices, candidates, pick
 
 __all__ = ["nearest", "nearest_chunks"]
 
-# Similarities held at a time: 32 Mi float32 = 128 MiB, beside the embeddings themselves.
+# Similarities in memory at a time: 32 Mi float32 = 128 MiB, in addition to the embeddings.
 _CELLS = 32 * 1024 * 1024
 _TILE = 4096
 
@@ -27,25 +27,24 @@ def nearest(
     exclude_self: bool | None = None,
     chunk: int = 1024,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The ``k`` gallery images most similar to each query, best first.
+    """Return the ``k`` gallery images most similar to each query, best first.
 
     Rows are L2-normalised here, so the inner product is the cosine similarity, and the order is
     that of the Euclidean distance. The search is exhaustive. Ties go to the lower gallery index;
-    rows that are equal bit for bit always tie, wherever they stand.
+    rows that are equal bit for bit always tie, wherever they are.
 
     Args:
         queries: ``[Q, D]`` real numbers.
         gallery: ``[G, D]``, or None: the queries are the gallery.
-        k: neighbours per query, at most G (G − 1 where the query itself is excluded).
-        exclude_self: leave gallery row i out of the answer to query i. None: exactly where
-            ``gallery`` is None.
-        chunk: most queries at a time; fewer are taken where the gallery is large.
+        k: Neighbours per query, at most G (G − 1 if the query itself is excluded).
+        exclude_self: Exclude gallery row i from the result of query i. Default: ``gallery is None``.
+        chunk: Maximum number of queries at a time; fewer if the gallery is large.
 
     Returns:
         ``(indices, similarities)``: int64 and float32, both ``[Q, k]``; similarities in −1..1.
 
     Raises:
-        Failure: shapes that do not match, ``k`` out of range, NaN or infinity.
+        Failure: shapes do not match, ``k`` is out of range, NaN or infinity.
 
     Example:
         >>> import numpy as np
@@ -69,31 +68,32 @@ def nearest_chunks(
     exclude_self: bool | None = None,
     chunk: int = 1024,
 ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """The same as :func:`nearest`, a chunk of queries at a time, for ``k`` too large to hold.
+    """Yield the results of :func:`nearest` in chunks of queries, for ``k`` too large to keep in memory.
 
     Yields:
         ``(first query, indices [n, k], similarities [n, k])``.
     """
     rows = unit_rows(queries, "queries")
-    shelf = rows if gallery is None else unit_rows(gallery, "gallery")
-    if rows.shape[1] != shelf.shape[1]:
+    gallery_rows = rows if gallery is None else unit_rows(gallery, "gallery")
+    if rows.shape[1] != gallery_rows.shape[1]:
         raise Failure(
-            f"queries have {rows.shape[1]} dimensions, the gallery {shelf.shape[1]}",
+            f"queries have {rows.shape[1]} dimensions, the gallery {gallery_rows.shape[1]}",
             "embed both with models of one space",
         )
     exclude_self = gallery is None if exclude_self is None else exclude_self
-    if exclude_self and len(rows) > len(shelf):
+    if exclude_self and len(rows) > len(gallery_rows):
         raise Failure(
-            f"{len(rows)} queries cannot be the first rows of a gallery of {len(shelf)}", "do not exclude the queries"
+            f"{len(rows)} queries cannot be the first rows of a gallery of {len(gallery_rows)}",
+            "do not exclude the queries",
         )
-    available = len(shelf) - int(exclude_self)
+    available = len(gallery_rows) - int(exclude_self)
     if not 1 <= k <= available:
-        raise Failure(f"{k} neighbours asked, {available} available", f"ask for 1 to {available}")
+        raise Failure(f"{k} neighbours requested, {available} available", f"ask for 1 to {available}")
 
-    # A product of matrices may round the same two rows differently at different places of the
-    # result. Each distinct row is multiplied once, so that equal images tie exactly.
-    distinct, member = _distinct_rows(shelf)
-    step = max(1, min(chunk, _CELLS // len(shelf)))
+    # A matrix product may round the same two rows differently at different positions. Each distinct row
+    # is therefore multiplied once, so that equal images tie exactly.
+    distinct, member = _distinct_rows(gallery_rows)
+    step = max(1, min(chunk, _CELLS // len(gallery_rows)))
     if gallery is None and exclude_self and member is None and len(rows) >= 2 * _TILE and block_suffices(_TILE, k):
         found, values = _among_themselves(rows, k)
         for start in range(0, len(rows), step):
@@ -106,56 +106,56 @@ def nearest_chunks(
         if member is not None:
             scores = scores[:, member]
         if exclude_self:
-            own = np.arange(len(part))
-            scores[own, start + own] = -np.inf
+            diagonal = np.arange(len(part))
+            scores[diagonal, start + diagonal] = -np.inf
         row, column, _ = candidates(scores, k)
         yield start, *pick(len(part), k, row, column, scores[row, column])
 
 
 def _among_themselves(rows: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Neighbours of all rows among all rows: each tile of products serves its rows and its columns."""
+    """Find the neighbours of all rows among all rows; each tile of products serves its rows and its columns."""
     starts = range(0, len(rows), _TILE)
     floors = np.full(len(rows), -np.inf, dtype=np.float32)
     kept: list[list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = [[] for _ in starts]
     buffer = np.empty((_TILE, _TILE), dtype=np.float32)
 
-    def collect(tile: int, scores: np.ndarray, own: int, other: int) -> None:
-        part = slice(own, own + len(scores))
+    def collect(tile: int, scores: np.ndarray, first: int, offset: int) -> None:
+        part = slice(first, first + len(scores))
         row, column, bounds = candidates(scores, k, floors[part])
         floors[part] = bounds
-        kept[tile].append((row, column + other, scores[row, column]))
+        kept[tile].append((row, column + offset, scores[row, column]))
 
-    # The product keeps all cores busy by itself; its rows and its columns are then looked through
-    # side by side, each for its own part of the floors.
+    # The product alone keeps all cores busy. Two threads then scan its rows and its columns, each
+    # updating a different part of the floors.
     with ThreadPoolExecutor(2) as pool:
-        for i, own in enumerate(starts):
-            part = rows[own : own + _TILE]
+        for i, top in enumerate(starts):
+            part = rows[top : top + _TILE]
             for j in range(i, len(starts)):
-                other = starts[j]
-                against = rows[other : other + _TILE]
+                left = starts[j]
+                against = rows[left : left + _TILE]
                 cells = buffer.reshape(-1)[: len(part) * len(against)].reshape(len(part), len(against))
                 scores = np.matmul(part, against.T, out=cells)
                 if i == j:
                     np.fill_diagonal(scores, -np.inf)
-                    collect(i, scores, own, other)
+                    collect(i, scores, top, left)
                     continue
-                columns = pool.submit(collect, j, scores.T, other, own)
-                collect(i, scores, own, other)
+                columns = pool.submit(collect, j, scores.T, left, top)
+                collect(i, scores, top, left)
                 columns.result()
 
     indices = np.empty((len(rows), k), dtype=np.int64)
     similarities = np.empty((len(rows), k), dtype=np.float32)
-    for tile, own in enumerate(starts):
-        count = min(_TILE, len(rows) - own)
+    for tile, top in enumerate(starts):
+        count = min(_TILE, len(rows) - top)
         row, column, value = (np.concatenate(parts) for parts in zip(*kept[tile], strict=True))
         kept[tile].clear()
-        indices[own : own + count], similarities[own : own + count] = pick(count, k, row, column, value)
+        indices[top : top + count], similarities[top : top + count] = pick(count, k, row, column, value)
     return indices, similarities
 
 
 def _distinct_rows(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-    """The distinct rows, and for each row which of them it is (None: all rows differ)."""
-    # Adding zero turns −0.0 into 0.0, which has other bytes but is the same number.
+    """Return the distinct rows, and for each row the index of its distinct row (None if all rows differ)."""
+    # Adding zero turns −0.0 into 0.0, an equal number with other bytes.
     seen: dict[bytes, int] = {}
     member = np.empty(len(rows), dtype=np.int64)
     first: list[int] = []

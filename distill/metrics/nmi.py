@@ -12,16 +12,16 @@ __all__ = ["nmi"]
 
 
 def nmi(embeddings: ArrayLike, labels: ArrayLike, seed: int = 0, restarts: int = 1) -> float:
-    """Agreement of k-means clusters (as many as classes) with the classes, 0..1.
+    """Return the agreement of k-means clusters (one per class) with the classes, 0..1.
 
-    ``NMI = 2 · I(clusters; classes) / (H(clusters) + H(classes))``. K-means depends on its start:
-    compare models by one seed, and prefer MAP@R.
+    ``NMI = 2 · I(clusters; classes) / (H(clusters) + H(classes))``. The result depends on the k-means
+    seed: compare models with the same seed, and prefer MAP@R.
 
     Args:
         embeddings: ``[N, D]``; normalised here.
         labels: ``[N]``.
-        seed: of k-means.
-        restarts: runs of k-means; the tightest counts.
+        seed: Seed of k-means.
+        restarts: Runs of k-means, of which the tightest is used.
 
     Raises:
         Failure: wrong shapes, NaN or infinity, or scikit-learn is not installed.

@@ -1,4 +1,4 @@
-"""MAP@R and R-precision: measures that see the whole ranking, not only its first image."""
+"""MAP@R and R-precision: metrics of the whole ranking, not only of its first image."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class RetrievalScores:
         map_at_r: 0..1.
         r_precision: 0..1.
         hits: K → bool ``[Q]``.
-        average_precision: float64 ``[Q]``, the terms of MAP@R, 0 where not counted.
-        precision: float64 ``[Q]``, the terms of R-precision, 0 where not counted.
+        average_precision: float64 ``[Q]``, the terms of MAP@R, 0 if not counted.
+        precision: float64 ``[Q]``, the terms of R-precision, 0 if not counted.
         counted: bool ``[Q]``, the queries that the means are taken over.
     """
 
@@ -46,52 +46,53 @@ def retrieval_scores(
     gallery_labels: ArrayLike | None = None,
     exclude_self: bool | None = None,
 ) -> RetrievalScores:
-    """All retrieval measures with one search; see :func:`map_at_r` for the arguments.
+    """Compute all retrieval metrics with one search; see :func:`map_at_r` for the other arguments.
 
     Args:
-        exclude_self: leave gallery row i out of the answer to query i: for a gallery that holds
-            the same images embedded by another model. None: exactly where ``gallery`` is None.
+        exclude_self: Exclude gallery row i from the result of query i, for a gallery of
+            the same images embedded by another model. Default: ``gallery is None``.
 
     Raises:
-        Failure: wrong shapes, NaN or infinity, no query that can be answered.
+        Failure: wrong shapes, NaN or infinity, no query can be answered.
     """
     values = checked_ks(ks)
     count = len(np.asarray(embeddings))
-    own, others = labels_pair(labels, count, gallery_labels, None if gallery is None else len(np.asarray(gallery)))
+    queries, others = labels_pair(labels, count, gallery_labels, None if gallery is None else len(np.asarray(gallery)))
     exclude_self = gallery is None if exclude_self is None else exclude_self
-    relevant = relevant_counts(own, others, exclude_self)
+    relevant = relevant_counts(queries, others, exclude_self)
     available = len(others) - int(exclude_self)
     depth = min(max(values[-1], int(relevant.max(initial=1))), max(available, 1))
     ranked = ((start, found) for start, found, _ in nearest_chunks(embeddings, gallery, depth, exclude_self))
-    return _scores(ranked, own, others, relevant, values)
+    return _scores(ranked, queries, others, relevant, values)
 
 
 def ranked_scores(
     ranked: Iterable[tuple[int, np.ndarray]], labels: ArrayLike, ks: Sequence[int] = (1, 2, 4, 8)
 ) -> RetrievalScores:
-    """The same measures of a search that was done elsewhere, every image against all others.
+    """Compute the same metrics for a search that was done elsewhere, every image against all others.
 
     Args:
-        ranked: ``(first query, neighbours int64 [n, depth])``, chunk by chunk: rows of images, best first, the
-            query itself left out. For MAP@R and R-precision as deep as the largest class has other images;
-            what lies deeper than ``depth`` counts as not found.
-        labels: ``[N]``.
+        ranked: ``(first query, neighbours int64 [n, depth])`` per chunk: indices of images, best first, the
+            query itself excluded. MAP@R and R-precision need as many neighbours as the largest class has other
+            images; images beyond ``depth`` count as not found.
+        labels: ``[N]``, class of each image.
+        ks: Values of K, each at least 1.
 
     Raises:
-        Failure: no query that can be answered.
+        Failure: no query can be answered.
     """
-    own, _ = labels_pair(labels, len(np.asarray(labels)), None, None)
-    return _scores(ranked, own, own, relevant_counts(own, own, True), checked_ks(ks))
+    codes, _ = labels_pair(labels, len(np.asarray(labels)), None, None)
+    return _scores(ranked, codes, codes, relevant_counts(codes, codes, True), checked_ks(ks))
 
 
 def _scores(
     ranked: Iterable[tuple[int, np.ndarray]],
-    own: np.ndarray,
-    others: np.ndarray,
+    queries: np.ndarray,
+    gallery: np.ndarray,
     relevant: np.ndarray,
     ks: Sequence[int],
 ) -> RetrievalScores:
-    count, counted = len(own), relevant > 0
+    count, counted = len(queries), relevant > 0
     if count and not counted.any():
         raise Failure(
             "retrieval: no query has another image of its class in the gallery", "use classes of two images or more"
@@ -103,7 +104,7 @@ def _scores(
         depth = found.shape[1]
         position = np.arange(1, depth + 1)
         part = slice(start, start + len(found))
-        same = others[found] == own[part, None]
+        same = gallery[found] == queries[part, None]
         first = np.where(same.any(axis=1), same.argmax(axis=1), depth)
         for k in ks:
             hits[k][part] = first < k
@@ -128,20 +129,20 @@ def map_at_r(
     gallery: ArrayLike | None = None,
     gallery_labels: ArrayLike | None = None,
 ) -> float:
-    """Mean average precision at R, 0..1.
+    """Return the mean average precision at R, 0..1.
 
     For a query with R images of its class in the gallery: ``1/R · Σ_{i=1..R} P(i) · rel(i)``,
-    P(i) the precision among the first i and rel(i) whether the i-th has the query's class.
+    where P(i) is the precision among the first i, and rel(i) is 1 if the i-th has the query's class, else 0.
     Musgrave, Belongie, Lim, "A Metric Learning Reality Check", ECCV 2020, section 3.2.
 
     Args:
         embeddings: ``[Q, D]`` of the queries; normalised here.
-        labels: ``[Q]``.
+        labels: ``[Q]``, class of each query.
         gallery: ``[G, D]``, or None: the queries are the gallery, each query itself excluded.
-        gallery_labels: ``[G]``, with ``gallery``.
+        gallery_labels: ``[G]``, required with ``gallery``.
 
     Raises:
-        Failure: wrong shapes, NaN or infinity, no query that can be answered.
+        Failure: wrong shapes, NaN or infinity, no query can be answered.
     """
     return retrieval_scores(embeddings, labels, (1,), gallery, gallery_labels).map_at_r
 
@@ -152,5 +153,5 @@ def r_precision(
     gallery: ArrayLike | None = None,
     gallery_labels: ArrayLike | None = None,
 ) -> float:
-    """R-precision, 0..1: of the R nearest, the share that has the query's class, R as in :func:`map_at_r`."""
+    """Return the R-precision, 0..1: the share of the R nearest with the query's class, R as in :func:`map_at_r`."""
     return retrieval_scores(embeddings, labels, (1,), gallery, gallery_labels).r_precision

@@ -1,4 +1,4 @@
-"""Recall@K as the field of metric learning defines it."""
+"""Recall@K as defined in metric learning."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ def recall_at_k(
     gallery: ArrayLike | None = None,
     gallery_labels: ArrayLike | None = None,
 ) -> dict[int, float]:
-    """Share of queries that have an image of their own class among their K nearest.
+    """Return the share of queries with an image of their class among their K nearest.
 
-    The definition of Song et al., "Deep Metric Learning via Lifted Structured Feature Embedding",
-    CVPR 2016, section 6. Without a gallery each image queries all others. Queries whose class
-    has no (other) image in the gallery cannot be answered and are left out of the mean, as
-    pytorch-metric-learning does.
+    Defined by Song et al., "Deep Metric Learning via Lifted Structured Feature Embedding",
+    CVPR 2016, section 6. Without a gallery, each image queries all others. Queries whose class
+    has no (other) image in the gallery cannot be answered and are excluded from the mean, as in
+    pytorch-metric-learning.
 
     Args:
         embeddings: ``[Q, D]`` of the queries; normalised here.
-        labels: ``[Q]``.
-        ks: the values of K, each at least 1.
+        labels: ``[Q]``, class of each query.
+        ks: Values of K, each at least 1.
         gallery: ``[G, D]``, or None: the queries are the gallery, each query itself excluded.
-        gallery_labels: ``[G]``, with ``gallery``.
+        gallery_labels: ``[G]``, required with ``gallery``.
 
     Returns:
-        K → recall in 0..1, K ascending.
+        K → recall in 0..1, with K ascending.
 
     Raises:
-        Failure: wrong shapes, NaN or infinity, no query that can be answered.
+        Failure: wrong shapes, NaN or infinity, no query can be answered.
     """
     hits = hits_at_k(embeddings, labels, ks, gallery, gallery_labels)
     counted = counted_queries(labels, gallery_labels)
@@ -57,23 +57,23 @@ def hits_at_k(
     gallery: ArrayLike | None = None,
     gallery_labels: ArrayLike | None = None,
 ) -> dict[int, np.ndarray]:
-    """Which queries are answered at K, one by one, for paired statistics.
+    """Return which queries are answered at K, for paired statistics; arguments as in :func:`recall_at_k`.
 
     Returns:
-        K → bool ``[Q]``. Queries that cannot be answered are False here; leave them out with
+        K → bool ``[Q]``. Queries that cannot be answered are False; exclude them with
         :func:`distill.metrics.counted_queries` before taking a mean.
     """
     values = checked_ks(ks)
     count = len(np.asarray(embeddings))
-    own, others = labels_pair(labels, count, gallery_labels, None if gallery is None else len(np.asarray(gallery)))
+    queries, others = labels_pair(labels, count, gallery_labels, None if gallery is None else len(np.asarray(gallery)))
     available = len(others) - int(gallery is None)
     hits = {k: np.zeros(count, dtype=bool) for k in values}
     if available == 0:
         return hits
-    # All that there are is what a K beyond the gallery asks for.
+    # A K beyond the gallery means all images in it.
     for start, found, _ in nearest_chunks(embeddings, gallery, min(values[-1], available)):
         stop = start + len(found)
-        answered = np.logical_or.accumulate(others[found] == own[start:stop, None], axis=1)
+        answered = np.logical_or.accumulate(others[found] == queries[start:stop, None], axis=1)
         for k in values:
             hits[k][start:stop] = answered[:, min(k, available) - 1]
     return hits

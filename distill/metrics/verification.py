@@ -1,4 +1,4 @@
-"""Same or not? Accuracy on pairs, as Labeled Faces in the Wild defines it."""
+"""Verification accuracy on pairs, as defined by Labeled Faces in the Wild."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from distill.metrics.inputs import unit_rows
 
 __all__ = ["Verification", "accuracy_at", "best_threshold", "pair_similarities", "verification_accuracy"]
 
-# 97.5 % quantiles of Student's t for 1, 2, … degrees of freedom; beyond, by their expansion around the normal one.
+# 97.5 % quantiles of Student's t for 1, 2, … degrees of freedom; beyond, the expansion around the normal quantile.
 _T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 _Z = 1.959964
 
 
 @dataclass(frozen=True)
 class Verification:
-    """How often "same" and "different" are told rightly.
+    """How often pairs are correctly classified as same or different.
 
     Attributes:
-        accuracy: share of pairs, 0..1: the mean over the sets.
-        standard_error: of that mean.
+        accuracy: Share of pairs, 0..1, as the mean over the sets.
+        standard_error: Standard error of that mean.
         ci95: (low, high), within 0..1.
-        thresholds: similarity from which a pair counts as the same, for each set.
-        accuracies: of each set.
+        thresholds: Similarity from which a pair counts as the same, for each set.
+        accuracies: Accuracy of each set.
     """
 
     accuracy: float
@@ -38,11 +38,11 @@ class Verification:
 
 
 def pair_similarities(embeddings: ArrayLike, left: ArrayLike, right: ArrayLike) -> np.ndarray:
-    """Cosine of each pair.
+    """Return the cosine similarity of each pair.
 
     Args:
         embeddings: ``[N, D]``; normalised here.
-        left, right: ``[P]``, rows.
+        left, right: ``[P]``, row indices.
 
     Returns:
         float64 ``[P]``, −1..1.
@@ -55,17 +55,17 @@ def pair_similarities(embeddings: ArrayLike, left: ArrayLike, right: ArrayLike) 
 
 
 def best_threshold(similarities: ArrayLike, same: ArrayLike) -> float:
-    """The similarity that separates pairs best.
+    """Return the similarity that separates pairs best.
 
-    Candidates lie midway between neighbouring values, and below and above all of them. Of equally
-    good ones the lowest counts.
+    Candidates lie midway between neighbouring values, and below and above all of them. Ties go to the
+    lowest candidate.
 
     Args:
-        similarities: ``[P]``, larger: more alike.
-        same: bool ``[P]``.
+        similarities: ``[P]``, larger for more similar images.
+        same: bool ``[P]``, whether both are the same.
 
     Raises:
-        Failure: no pair, lengths differ, NaN or infinity.
+        Failure: no pairs, lengths differ, NaN or infinity.
 
     Example:
         >>> best_threshold([0.9, 0.75, 0.25, 0.1], [True, True, False, False])
@@ -74,7 +74,7 @@ def best_threshold(similarities: ArrayLike, same: ArrayLike) -> float:
     values, labels = _checked(similarities, same)
     order = np.argsort(values, kind="stable")
     values, labels = values[order], labels[order]
-    # With the threshold below value i: right are the same pairs from i on and the different ones before.
+    # With the threshold below value i, same pairs from i on and different pairs before i are correct.
     right = np.concatenate([[0], np.cumsum(~labels)]) + labels.sum() - np.concatenate([[0], np.cumsum(labels)])
     possible = np.concatenate([[True], values[1:] > values[:-1], [True]])
     place = int(np.argmax(np.where(possible, right, -1)))
@@ -84,7 +84,7 @@ def best_threshold(similarities: ArrayLike, same: ArrayLike) -> float:
 
 
 def verification_accuracy(similarities: ArrayLike, same: ArrayLike, fold: ArrayLike) -> Verification:
-    """Accuracy with the threshold of each set chosen on all the others.
+    """Return the accuracy when the threshold of each set is chosen on all other sets.
 
     The protocol of view 2: Huang, Ramesh, Berg, Learned-Miller, "Labeled Faces in the Wild: A Database
     for Studying Face Recognition in Unconstrained Environments", 2007, section 5: the mean over the
@@ -92,7 +92,7 @@ def verification_accuracy(similarities: ArrayLike, same: ArrayLike, fold: ArrayL
     interval is Student's t around the mean.
 
     Args:
-        similarities: ``[P]``, larger: more alike.
+        similarities: ``[P]``, larger for more similar images.
         same: bool ``[P]``, whether both are the same.
         fold: int ``[P]``, the set of each pair.
 
@@ -120,13 +120,13 @@ def verification_accuracy(similarities: ArrayLike, same: ArrayLike, fold: ArrayL
 
 
 def accuracy_at(similarities: ArrayLike, same: ArrayLike, threshold: float) -> Verification:
-    """Accuracy at a threshold that was chosen on other pairs: view 1, or your own.
+    """Return the accuracy at a threshold that was chosen on other pairs: view 1, or your own.
 
     The 95 % interval is Wilson's ("Probable inference, the law of succession, and statistical
-    inference", 1927), pairs taken as independent.
+    inference", 1927) for independent pairs.
 
     Raises:
-        Failure: no pair, lengths differ, NaN or infinity.
+        Failure: no pairs, lengths differ, NaN or infinity.
     """
     values, labels = _checked(similarities, same)
     count = len(values)

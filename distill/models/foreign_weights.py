@@ -1,7 +1,7 @@
-"""Weights of other packages, renamed to timm's names; their input scaling comes along.
+"""Rename weights of other packages to timm's names and take over their input scaling.
 
-The networks are the same, layer by layer, only the names differ. Both sides list the blocks in the
-order of the network, so block k of one is block k of the other.
+The networks are identical layer by layer; only the names differ. Both packages list the blocks in
+network order, so block k of one is block k of the other.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from torch import Tensor
 
@@ -22,14 +23,15 @@ IMAGENET_STD = (0.229 * 255, 0.224 * 255, 0.225 * 255)
 
 @dataclass(frozen=True)
 class ForeignLayout:
-    """How one package names its weights.
+    """The names that one package gives its weights.
 
     Attributes:
-        name: for messages and the record of provenance.
-        mark: a key that only this layout has.
-        targets: the timm networks it can fill.
-        rename: (keys, names of timm's blocks in order) -> old key to new key; classifier left out.
-        mean, std: the scaling these weights were trained with, 0..255 units.
+        name: For messages and the record of origin.
+        mark: A key that only this layout has.
+        targets: Names of the timm networks that these weights fit.
+        example: An ``--arch`` for these weights, for messages.
+        rename: Maps (keys, names of timm's blocks in order) to a table from old to new keys, without the classifier.
+        mean, std: Scaling that these weights were trained with, 0..255 units.
     """
 
     name: str
@@ -44,16 +46,19 @@ class ForeignLayout:
 def adopt(
     state: Mapping[str, Tensor], timm_name: str, wanted: Iterable[str], where: str
 ) -> tuple[dict[str, Tensor], ForeignLayout | None]:
-    """``state`` under timm's names, and the layout it had; unchanged and ``None`` if not foreign.
+    """Rename ``state`` to timm's names.
 
     Args:
-        state: names to tensors.
-        timm_name: network to be filled, without ``timm:``.
-        wanted: the network's own names, in its order.
-        where: file name for the message.
+        state: Names to tensors.
+        timm_name: Network to be filled, without ``timm:``.
+        wanted: Names in that network, in its order.
+        where: File name for the message.
+
+    Returns:
+        The renamed tensors and the layout they had; ``state`` and ``None`` if no layout is recognised.
 
     Raises:
-        Failure: weights of a foreign layout for another network.
+        Failure: weights of a known layout, but of another network.
     """
     wanted = list(wanted)
     layout = next((it for it in LAYOUTS if it.mark in state and it.mark not in wanted), None)
@@ -66,13 +71,26 @@ def adopt(
     return {names[key]: value for key, value in state.items() if key in names}, layout
 
 
-def _rename_by_rules(
+def _rename(
     keys: Iterable[str],
-    block: re.Pattern[str],
-    inside: Callable[[int, str, set[str]], str | None],
-    outside: dict[str, str],
     blocks: list[str],
+    *,
+    block: re.Pattern[str],
+    expansion: str,
+    expanded: Mapping[str, str],
+    plain: Mapping[str, str],
+    outside: Mapping[str, str],
 ) -> dict[str, str]:
+    """Map each key to timm's name, without the classifier.
+
+    Args:
+        keys: Names in the file.
+        blocks: Names of timm's blocks in order.
+        block: Matches a key within a block: (number, rest of the name).
+        expansion: Layer that only blocks with an expansion have.
+        expanded, plain: Layer names within blocks with and without expansion.
+        outside: Layer names outside the blocks.
+    """
     keys = list(keys)
     parts: dict[int, set[str]] = {}
     for key in keys:
@@ -85,8 +103,8 @@ def _rename_by_rules(
         match = block.match(key)
         if match:
             number = int(match[1])
-            new = inside(number, match[2].rsplit(".", 1)[0], parts[number])
-            # A block too many keeps its name, and so is reported as unknown.
+            new = (expanded if expansion in parts[number] else plain).get(match[2].rsplit(".", 1)[0])
+            # A surplus block keeps its name, and is therefore reported as unknown.
             known = order[number] < len(blocks) and new is not None
             names[key] = f"{blocks[order[number]]}.{new}.{variable}" if known else key
         elif layer in outside:
@@ -96,35 +114,31 @@ def _rename_by_rules(
     return names
 
 
-def _efficientnet(keys: Iterable[str], blocks: list[str]) -> dict[str, str]:
-    """lukemelas' EfficientNet-PyTorch, no squeeze-and-excitation (the lite family)."""
-    expanded = {
+# lukemelas' EfficientNet-PyTorch without squeeze-and-excitation (the lite family).
+_efficientnet = partial(
+    _rename,
+    block=re.compile(r"_blocks\.(\d+)\.(.+)$"),
+    expansion="_expand_conv",
+    expanded={
         "_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw", "_bn1": "bn2",
         "_project_conv": "conv_pwl", "_bn2": "bn3",
-    }  # fmt: skip
-    plain = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
+    },
+    plain={"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"},
+    outside={"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2"},
+)  # fmt: skip
 
-    def inside(_: int, part: str, parts: set[str]) -> str | None:
-        return (expanded if "_expand_conv" in parts else plain).get(part)
-
-    outside = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2"}
-    return _rename_by_rules(keys, re.compile(r"_blocks\.(\d+)\.(.+)$"), inside, outside, blocks)
-
-
-def _mobilenet_v2(keys: Iterable[str], blocks: list[str]) -> dict[str, str]:
-    """torchvision.models.mobilenet_v2: features.0 stem, 1..17 blocks, 18 head."""
-    expanded = {
+# torchvision.models.mobilenet_v2: features.0 is the stem, 1..17 are the blocks, 18 is the head.
+_mobilenet_v2 = partial(
+    _rename,
+    block=re.compile(r"features\.(\d+)\.(conv\..+)$"),
+    expansion="conv.3",
+    expanded={
         "conv.0.0": "conv_pw", "conv.0.1": "bn1", "conv.1.0": "conv_dw", "conv.1.1": "bn2",
         "conv.2": "conv_pwl", "conv.3": "bn3",
-    }  # fmt: skip
-    plain = {"conv.0.0": "conv_dw", "conv.0.1": "bn1", "conv.1": "conv_pw", "conv.2": "bn2"}
-
-    def inside(_: int, part: str, parts: set[str]) -> str | None:
-        return (expanded if "conv.3" in parts else plain).get(part)
-
-    outside = {"features.0.0": "conv_stem", "features.0.1": "bn1", "features.18.0": "conv_head", "features.18.1": "bn2"}
-    return _rename_by_rules(keys, re.compile(r"features\.(\d+)\.(conv\..+)$"), inside, outside, blocks)
-
+    },
+    plain={"conv.0.0": "conv_dw", "conv.0.1": "bn1", "conv.1": "conv_pw", "conv.2": "bn2"},
+    outside={"features.0.0": "conv_stem", "features.0.1": "bn1", "features.18.0": "conv_head", "features.18.1": "bn2"},
+)  # fmt: skip
 
 LAYOUTS = (
     ForeignLayout(
@@ -133,7 +147,7 @@ LAYOUTS = (
         targets=re.compile(r"(tf_)?efficientnet_lite[0-4]\b"),
         example="timm:tf_efficientnet_lite0 (to 4)",
         rename=_efficientnet,
-        # TensorFlow's lite networks: (x - 127) / 128, where timm's configuration says 127.5.
+        # TensorFlow's lite networks use (x - 127) / 128; timm's configuration says 127.5.
         mean=(127.0, 127.0, 127.0),
         std=(128.0, 128.0, 128.0),
     ),

@@ -1,4 +1,4 @@
-"""Pages for people: one HTML file each that needs no network and runs no script, in the house look."""
+"""HTML pages: one self-contained file each, without scripts or network access, in a common style."""
 
 from distill.page.frame import data_uri, page, write_page
 

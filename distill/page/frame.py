@@ -1,4 +1,4 @@
-"""What all pages share: the frame, its style sheet, and how they are rendered and written."""
+"""Render and write HTML pages with a common frame and style sheet."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ HERE = Path(__file__).parent
 def page(
     tool: str, folder: Path, template: str, filters: Mapping[str, Callable[..., Any]] | None = None, **context: Any
 ) -> str:
-    """A page as text. Everything in ``context`` is escaped by the template engine.
+    """Render a page. The template engine escapes everything in ``context``.
 
     Args:
-        tool: the command that makes it, for the last line.
-        folder: where ``template`` lies, which extends ``plain.html``; a ``style.css`` beside it is
-            added to the frame's.
-        filters: more template filters.
+        tool: Command that makes the page, for its footer.
+        folder: Folder of ``template``; a ``style.css`` in it is added to that of the frame.
+        template: File name of a template that extends ``plain.html``.
+        filters: Additional template filters.
+        context: Variables of the template.
 
     Raises:
         Failure: jinja2 is not installed.
@@ -47,16 +48,16 @@ def page(
 
 
 def write_page(path: str | Path, text: str) -> None:
-    """Write a page, atomically."""
+    """Write a page atomically."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def data_uri(content: bytes, kind: str) -> str:
-    """A picture inside the page.
+    """Return an image as a data URI.
 
     Args:
-        content: an encoded picture.
+        content: The encoded image.
         kind: ``jpeg``, ``webp``, ….
     """
     return f"data:image/{kind};base64," + base64.b64encode(content).decode("ascii")

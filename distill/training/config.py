@@ -12,7 +12,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from distill.console import UsageFailure, suggest
+from distill.data.spec import data_help
 from distill.losses.registry import LABEL_LOSSES, LOSSES
+from distill.models.registry import arch_help
 
 __all__ = ["RunConfig", "StudentConfig", "TeacherConfig", "make_config"]
 
@@ -29,11 +31,7 @@ class RunConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    data: str = _option(
-        "glyphs",
-        "Image set: glyphs, folder:PATH, csv:FILE, cub200:PATH, cars196:PATH, sop:PATH or lfw:PATH.",
-        DATA,
-    )
+    data: str = _option("glyphs", f"Image set: {data_help()}", DATA)
     split: str = _option(
         "half", "Train classes: half (the first half of the sorted names), a number, a fraction, or official.", DATA
     )
@@ -130,19 +128,14 @@ class RunConfig(BaseModel):
 class TeacherConfig(RunConfig):
     """Options of ``distill-train teacher``."""
 
-    arch: str = _option("resnet18", "Backbone: resnet18, resnet50, resnet101, mobilenet_v1_025 or timm:NAME.", MODEL)
+    arch: str = _option("resnet18", f"Backbone: {arch_help()}", MODEL)
     method: str = _option("multi_similarity", f"Metric loss, or a weighted sum: {', '.join(LABEL_LOSSES)}.", METHOD)
 
 
 class StudentConfig(RunConfig):
     """Options of ``distill-train student``."""
 
-    arch: str = _option(
-        "mobilenet_v1_025",
-        "Backbone: mobilenet_v1_025 (also _050, _075, _100), mobilenet_v1_025_patch (2.4 times as fast in int8), "
-        "resnet18 or timm:NAME.",
-        MODEL,
-    )
+    arch: str = _option("mobilenet_v1_025", f"Backbone: {arch_help()}", MODEL)
     teacher: Path | None = _option(None, "Folder of the trained teacher. Without it: metric losses only.", METHOD)
     method: str = _option(
         "relative", f"Loss, or a weighted sum such as 'relative:1+triplet:1': {', '.join(LOSSES.names())}.", METHOD

@@ -1,6 +1,7 @@
-"""A bundle: a folder with model files, golden vectors and all that an app must know to use them.
+"""Read and run bundles: folders with model files, golden vectors and everything an app needs to use them.
 
-Nothing here needs torch or tensorflow: ``load_bundle`` reads and checks, ``open_variant`` runs.
+:func:`load_bundle` reads and checks a bundle, :func:`open_variant` runs one of its models. Neither needs torch or
+tensorflow.
 """
 
 from export.bundle.read import Bundle, load_bundle

@@ -1,7 +1,7 @@
-"""``MODEL_CARD.md``: what ``bundle.json`` says, for people. Nothing in it that was not measured or stated.
+"""Write ``MODEL_CARD.md``: ``bundle.json`` for people. It says nothing that was not measured or stated.
 
-The sections follow Mitchell et al., "Model Cards for Model Reporting" (arXiv 1810.03993), as far as an
-export knows anything of them.
+The sections are those of Mitchell et al., "Model Cards for Model Reporting" (arXiv 1810.03993), as far as an
+export has the facts.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _COLUMNS = (
 
 
 def model_card(manifest: Manifest) -> str:
-    """Markdown; names from files and data are escaped, so that they stay text."""
+    """Return the card as Markdown. Names from files and data are escaped, so that they stay text."""
     return "\n".join(
         line
         for part in (_head, _use, _variants, _training, _calibration, _limits, _provenance)
@@ -33,7 +33,7 @@ def model_card(manifest: Manifest) -> str:
 
 
 def flat_metrics(metrics: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
-    """``{"test": {"recall@1": 0.7}}`` to ``("test recall@1", 0.7)``; what is no number is left out."""
+    """Turn ``{"test": {"recall@1": 0.7}}`` into ``("test recall@1", 0.7)``; skip everything that is not a number."""
     for name, value in metrics.items():
         if isinstance(value, dict):
             yield from flat_metrics(value, f"{prefix}{name} ")
@@ -46,12 +46,16 @@ def _head(manifest: Manifest) -> Iterator[str]:
     yield f"# {_text(manifest.name)}"
     yield ""
     yield (
-        f"An image embedder: a picture becomes {manifest.embedding_size} numbers of unit length, and pictures of "
-        "the same thing get a high inner product. For retrieval; it names no classes."
+        f"An image embedder: it maps a picture to a unit vector of {manifest.embedding_size} numbers, such that "
+        "pictures of the same thing have a high inner product. For retrieval; it does not predict classes."
     )
     yield ""
     yield f"- network: {_text(source.kind)} {_text(source.arch)}, checkpoint {_text(source.id)}"
-    space = f"that of teacher {_text(source.space)}: queries may search its gallery" if source.space else "its own"
+    space = (
+        f"that of teacher {_text(source.space)}; queries can search the teacher's gallery"
+        if source.space
+        else "its own"
+    )
     yield f"- embedding space: {space}"
     yield f"- licence of the model: {_text(manifest.provenance.licence.model) or _NOT_STATED}"
     yield f"- licence of the training data: {_text(manifest.provenance.licence.data) or _NOT_STATED}"
@@ -64,28 +68,28 @@ def _use(manifest: Manifest) -> Iterator[str]:
     yield (
         f"{pre.input_size} x {pre.input_size} pixels {pre.colour_order}: shorter side to {pre.resize_size} "
         f"({_text(pre.resize_rule)}), {pre.crop} crop, then (pixel - mean) / std with mean {_numbers(pre.mean)} and "
-        f"std {_numbers(pre.std)}. `golden/` proves each step."
+        f"std {_numbers(pre.std)}. `golden/` has test data for each step."
     )
 
 
 def _variants(manifest: Manifest) -> Iterator[str]:
     yield "## Files"
     yield ""
-    yield "Compared with PyTorch on pictures that took no part in calibration:"
+    yield "Compared with PyTorch on pictures that were not used for calibration:"
     yield ""
     yield f"| {' | '.join(_COLUMNS)} |"
     yield "|---" * len(_COLUMNS) + "|"
     for variant in manifest.variants:
         yield f"| {' | '.join(_row(variant))} |"
     yield ""
-    yield "The cosine tests the conversion. Recall@K and latency on a device: `distill-bench`."
-    trained = [variant for variant in manifest.variants if variant.fine_tuning]
-    if trained:
-        tuning = trained[0].fine_tuning
+    yield "The cosine tests the conversion. `distill-bench` measures Recall@K and latency on a device."
+    trained = [variant.name for variant in manifest.variants if variant.fine_tuning]
+    tuning = next((variant.fine_tuning for variant in manifest.variants if variant.fine_tuning), None)
+    if tuning:
         yield ""
         yield (
-            f"Trained with rounding against its own float embeddings, without labels "
-            f"({', '.join(variant.name for variant in trained)}): {tuning.summary()}; images of {_text(tuning.data)}."
+            "Quantization-aware training against its own float embeddings, without labels "
+            f"({', '.join(trained)}): {tuning.summary()}; images of {_text(tuning.data)}."
         )
 
 
@@ -134,7 +138,7 @@ def _training(manifest: Manifest) -> Iterator[str]:
 
 def _calibration(manifest: Manifest) -> Iterator[str]:
     calibration = manifest.provenance.calibration
-    yield "## Calibration of int8"
+    yield "## Calibration"
     yield ""
     if calibration is None:
         yield "None."
@@ -142,7 +146,7 @@ def _calibration(manifest: Manifest) -> Iterator[str]:
     part = f" ({_text(calibration.part)} part)" if calibration.part else ""
     yield (
         f"{calibration.count} images of {_text(calibration.data)}{part}, drawn with seed {calibration.seed}; "
-        "listed in `bundle.json`."
+        "they are listed in `bundle.json`."
     )
     for variant in manifest.variants:
         words = [f"ranges by {_text(variant.calibration_range)}"] if variant.calibration_range else []
@@ -154,10 +158,11 @@ def _calibration(manifest: Manifest) -> Iterator[str]:
 def _limits(manifest: Manifest) -> Iterator[str]:
     yield "## Limits"
     yield ""
-    yield "- What it was trained on is what it is good at; nothing here was measured on other pictures."
-    yield f"- `golden/` shows {manifest.golden.count} of the pictures: do not publish it if they are private."
-    if any(variant.output.renormalise for variant in manifest.variants):
-        yield "- int8 embeddings are not exactly of unit length: divide by the length."
+    yield "- It works best on pictures like those it was trained on; nothing here was measured on others."
+    yield f"- `golden/` contains {manifest.golden.count} of the pictures: do not publish it if they are private."
+    raw = [variant.name for variant in manifest.variants if variant.output.renormalise]
+    if raw:
+        yield f"- Embeddings of {', '.join(raw)} are not exactly of unit length: divide by the length."
 
 
 def _provenance(manifest: Manifest) -> Iterator[str]:
@@ -170,7 +175,7 @@ def _provenance(manifest: Manifest) -> Iterator[str]:
 
 
 def _text(words: str) -> str:
-    """One line of plain text."""
+    """Return the words as one line of plain text."""
     return _SPECIAL.sub(r"\\\1", " ".join(words.split()))
 
 

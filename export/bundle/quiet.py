@@ -1,4 +1,4 @@
-"""Keep the chatter of C++ libraries off the terminal: they write to descriptor 2 directly."""
+"""Keep messages of C++ libraries off the terminal. They write to file descriptor 2 directly."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ __all__ = ["quiet_stderr"]
 
 
 class _Forward:
-    """A text stream that passes everything on to ``target``.
+    """A text stream that forwards everything to ``target``.
 
-    Whoever keeps it (a logging handler made meanwhile) still has a stream that works afterwards.
+    Code that keeps a reference to it, such as a logging handler, still has a working stream afterwards.
     """
 
     def __init__(self, target: Any) -> None:
@@ -27,23 +27,23 @@ class _Forward:
 
 @contextlib.contextmanager
 def quiet_stderr(quiet: bool = True) -> Iterator[None]:
-    """Drop what native code writes to descriptor 2; Python's own ``sys.stderr`` keeps working.
+    """Discard what native code writes to descriptor 2. Python's own ``sys.stderr`` keeps working.
 
     Args:
-        quiet: ``False`` does nothing (``--debug``).
+        quiet: ``False`` discards nothing (``--debug``).
     """
     if not quiet:
         yield
         return
     stderr = sys.stderr
-    ours = _is_descriptor_2(stderr)  # otherwise a test's capture, a notebook: nothing to bypass
+    ours = _is_descriptor_2(stderr)  # otherwise a test's capture or a notebook: nothing to bypass
     kept = os.dup(2)
     with tempfile.TemporaryFile() as sink, open(kept, "w", 1, "utf-8", "replace", closefd=True) as bypass:
         # Progress bars and warnings go to sys.stderr: let them bypass the sink.
         forward = _Forward(bypass)
         if ours:
             stderr.flush()
-            sys.stderr = forward  # type: ignore[assignment]
+            sys.stderr = forward
         os.dup2(sink.fileno(), 2)
         try:
             yield

@@ -1,4 +1,4 @@
-"""Load a bundle and refuse one that is damaged, foreign or hostile."""
+"""Load a bundle, and refuse one that is damaged, of another version or hostile."""
 
 from __future__ import annotations
 
@@ -21,17 +21,22 @@ AGAIN = "export it again, or copy the whole folder again"
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle that was read and found consistent."""
+    """A bundle that was read and checked.
+
+    Attributes:
+        directory: its folder.
+        manifest: content of ``bundle.json``.
+    """
 
     directory: Path
     manifest: Manifest
 
     def path(self, file: RawFile) -> Path:
-        """Where a listed file lies."""
+        """Return the path of a listed file."""
         return self.directory / file.file
 
     def variant(self, name: str) -> Variant:
-        """The variant of this name.
+        """Return the variant of this name.
 
         Raises:
             UsageFailure: there is none.
@@ -43,13 +48,13 @@ class Bundle:
         raise UsageFailure(f"{self.directory}: no variant '{name}'", cure)
 
     def golden_pixels(self) -> np.ndarray:
-        """The golden images: uint8 ``[count, input_size, input_size, 3]``, RGB, 0..255."""
+        """Return the golden images: uint8 ``[count, input_size, input_size, 3]``, RGB, 0..255."""
         side = self.manifest.preprocessing.input_size
         flat = np.fromfile(self.path(self.manifest.golden.pixels), dtype=np.uint8)
         return flat.reshape(self.manifest.golden.count, side, side, 3)
 
     def golden_embeddings(self, name: str) -> np.ndarray:
-        """The expected embeddings of a variant or of ``pytorch``: float32 ``[count, embedding_size]``.
+        """Return the expected embeddings of a variant or of ``pytorch``: float32 ``[count, embedding_size]``.
 
         Raises:
             UsageFailure: the bundle has none under this name.
@@ -70,8 +75,8 @@ def load_bundle(directory: str | Path, check_hashes: bool = True) -> Bundle:
             size and location are still checked.
 
     Raises:
-        Failure: no bundle there, an unknown schema version, a description that does not
-            hold together, or a file that is missing, of another size, changed, or outside.
+        Failure: no bundle there, an unknown schema version, an inconsistent description, or a file that is
+            missing, of another size, changed, or outside the folder.
     """
     directory = Path(directory)
     manifest = _read_manifest(directory)
@@ -86,7 +91,7 @@ def _read_manifest(directory: Path) -> Manifest:
         what = "no such folder" if not directory.exists() else f"no {BUNDLE_FILE} in it"
         raise Failure(f"{directory}: not a bundle: {what}", "make one with distill-export RUN --out BUNDLE")
     if path.stat().st_size > MAX_MANIFEST_BYTES:
-        raise Failure(f"{path}: {path.stat().st_size} bytes are too many for a description", AGAIN)
+        raise Failure(f"{path}: {path.stat().st_size} bytes are too large for a description", AGAIN)
     raw = read_json(path)
     if not isinstance(raw, dict) or "schema_version" not in raw:
         raise Failure(f"{path}: no schema_version in it", AGAIN)
@@ -106,10 +111,10 @@ def _read_manifest(directory: Path) -> Manifest:
 
 def _check_file(directory: Path, file: RawFile, check_hash: bool) -> None:
     path = directory / file.file
-    # The schema admits no "..": only a link could still lead outside.
+    # The schema refuses ".."; only a link could still lead outside.
     root = os.path.realpath(directory)
     if os.path.commonpath([root, os.path.realpath(path)]) != root:
-        raise Failure(f"{path}: a link that leads out of the bundle", "do not trust this bundle; export it again")
+        raise Failure(f"{path}: a link that points outside the bundle", "do not trust this bundle; export it again")
     if not path.is_file():
         raise Failure(f"{path}: missing", AGAIN)
     size = path.stat().st_size

@@ -1,4 +1,4 @@
-"""Run one variant of a bundle on this machine: ai-edge-litert for TFLite, onnxruntime for ONNX."""
+"""Run one variant of a bundle on this machine, in the engine of its format."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
+from distill.console import Failure
 from distill.data.preprocess import Preprocessing
-from export.bundle.engine import VariantRunner, open_engine
+from export.bundle.engines.base import VariantRunner
+from export.bundle.engines.open import open_engine
+from export.bundle.formats import FORMATS
 from export.bundle.read import Bundle
 from export.bundle.schema import InputSpec, Variant
 
@@ -17,7 +20,7 @@ _RANGE = {"int8": (-128, 127), "uint8": (0, 255), "int16": (-32768, 32767)}
 
 
 def input_table(spec: InputSpec, preprocessing: Preprocessing) -> np.ndarray:
-    """What each of the 256 pixel values becomes in each channel: ``[256, 3]`` of the input's dtype.
+    """Return the input value of each of the 256 pixel values in each channel: ``[256, 3]`` of the input's dtype.
 
     ``scaled = (pixel - mean) / std`` in float32; integers are
     ``clamp(rint(scaled / scale) + zero_point)``, halves to the even neighbour. With mean =
@@ -25,7 +28,7 @@ def input_table(spec: InputSpec, preprocessing: Preprocessing) -> np.ndarray:
     """
     ramp = np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, axis=1)
     scaled = preprocessing.scale(ramp).astype(np.float32)
-    if spec.dtype == "float32":
+    if spec.scale is None or spec.zero_point is None:  # float32
         return scaled
     low, high = _RANGE[spec.dtype]
     steps = np.rint(scaled.astype(np.float64) / spec.scale) + spec.zero_point
@@ -36,12 +39,15 @@ def open_variant(bundle: Bundle, name: str, threads: int = 1, delegate: str = "x
     """Load a variant, ready to run.
 
     Args:
-        delegate: of TFLite, see :func:`~export.bundle.engine.open_engine`.
+        bundle: from :func:`~export.bundle.read.load_bundle`.
+        name: of the variant, e.g. ``"tflite-int8"``.
+        threads: CPU threads.
+        delegate: see :func:`~export.bundle.engines.open.open_engine`.
 
     Raises:
         UsageFailure: no variant of this name.
-        Failure: no engine for its format, the engine refuses the file, or the file's own
-            shapes, types or scales are not what ``bundle.json`` says.
+        Failure: unknown format, no engine for it, the engine refuses the file, or the file's own
+            shapes, types or scales are not those in ``bundle.json``.
     """
     variant = bundle.variant(name)
     return open_file(bundle.path(variant), variant, bundle.manifest.preprocessing, threads, delegate)
@@ -50,6 +56,8 @@ def open_variant(bundle: Bundle, name: str, threads: int = 1, delegate: str = "x
 def open_file(
     path: Path, variant: Variant, preprocessing: Preprocessing, threads: int = 1, delegate: str = "xnnpack"
 ) -> VariantRunner:
-    """The same for a model file that lies in no bundle yet."""
+    """Load a model file that is not in a bundle yet; arguments and errors as for :func:`open_variant`."""
+    if variant.format not in FORMATS:
+        raise Failure(f"{path}: no engine here runs '{variant.format}'", f"known: {', '.join(FORMATS.names())}")
     table = input_table(variant.input, preprocessing)
-    return open_engine(path, variant.format, variant.input, variant.output, table, threads, delegate)
+    return open_engine(path, FORMATS[variant.format], variant.input, variant.output, table, threads, delegate)

@@ -1,6 +1,6 @@
-"""What ``bundle.json`` holds. Described for app authors in ``docs/bundle.md``.
+"""Schema of ``bundle.json``. ``docs/bundle.md`` describes it for app authors.
 
-A reader ignores fields that it does not know; a change of the meaning of a field raises
+A reader ignores fields that it does not know. A change in the meaning of a field raises
 ``SCHEMA_VERSION``. Every size is bounded, so that a hostile file cannot make a reader
 allocate or read without limit.
 """
@@ -47,12 +47,12 @@ MAX_GOLDEN_FILE_BYTES = 64 * 2**20
 MAX_GOLDEN_BYTES = 2**29  # eight images of 4096 pixels
 
 _PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
-# Names that Windows takes for devices whatever follows the dot.
+# Names that Windows reserves for devices, whatever follows the dot.
 _RESERVED = {"con", "prn", "aux", "nul", *(f"{name}{n}" for name in ("com", "lpt") for n in range(1, 10))}
 
 
 def _inside(name: str) -> str:
-    """A relative path of plain names: nothing that could leave the bundle's folder."""
+    """Return a relative path of plain names, which cannot leave the bundle's folder."""
     parts = name.split("/")
     plain = all(_PART.fullmatch(part) and part.split(".")[0].lower() not in _RESERVED for part in parts)
     if not 1 <= len(parts) <= 4 or not plain:
@@ -63,6 +63,7 @@ def _inside(name: str) -> str:
 FileName = Annotated[str, AfterValidator(_inside)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+Word = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]  # new schemes bring new ones
 Cosine = Annotated[float, Field(ge=-1.000001, le=1.000001)]
 Dimension = Annotated[int, Field(ge=1, le=2**24)]
 Count = Annotated[int, Field(ge=0, le=2**31)]
@@ -81,15 +82,20 @@ class RawFile(_Part):
 
 
 class Scheme(_Part):
-    """How numbers are held: what a variant's short name stands for.
+    """How numbers are stored and computed. For people: running a variant needs only its tensors.
 
-    ``float16`` weights are widened when the model is loaded; arithmetic is float32.
+    Attributes:
+        weights: ``float32``, ``float16`` (widened on loading; arithmetic is float32), ``int8``, or a type of
+            another scheme.
+        activations: ``float32``, ``int16``, ``int8``, ``uint8``, or a type of another scheme.
+        granularity: what has a scale of its own: ``tensor``, ``channel``, ``none``, or a unit of another scheme.
+        method: ``none``, ``post_training``, ``quantization_aware``, or that of another scheme.
     """
 
-    weights: Literal["float32", "float16", "int8"]
-    activations: Literal["float32", "int16", "int8", "uint8"]
-    granularity: Literal["none", "tensor", "channel"] = "none"
-    method: Literal["none", "post_training", "quantization_aware"] = "none"
+    weights: Word
+    activations: Word
+    granularity: Word = "none"
+    method: Word = "none"
 
 
 class InputSpec(_Part):
@@ -108,7 +114,7 @@ class InputSpec(_Part):
     dynamic_batch: bool = False
 
     @model_validator(mode="after")
-    def _quantised(self) -> InputSpec:
+    def _consistent(self) -> InputSpec:
         _scale_fits(self.dtype, self.scale, self.zero_point)
         return self
 
@@ -134,37 +140,38 @@ class OutputSpec(_Part):
     renormalise: bool
 
     @model_validator(mode="after")
-    def _quantised(self) -> OutputSpec:
+    def _consistent(self) -> OutputSpec:
         _scale_fits(self.dtype, self.scale, self.zero_point)
         if not (self.unit_norm or self.renormalise):
             raise ValueError("rows that are not of unit length need renormalise")
         return self
 
 
-# int16 is symmetric in TFLite: other zero points are no int16x8.
+# int16 is symmetric in TFLite: its zero point is 0.
 _ZERO_POINTS = {"uint8": (0, 255), "int8": (-128, 127), "int16": (0, 0)}
 
 
 def _scale_fits(dtype: str, scale: float | None, zero_point: int | None) -> None:
-    quantised = scale is not None and zero_point is not None
-    if dtype == "float32" and (scale, zero_point) != (None, None):
-        raise ValueError("a float32 tensor has no scale or zero point")
-    if dtype != "float32" and not quantised:
+    if dtype == "float32":
+        if (scale, zero_point) != (None, None):
+            raise ValueError("a float32 tensor has no scale or zero point")
+        return
+    if scale is None or zero_point is None:
         raise ValueError(f"an {dtype} tensor needs scale and zero_point")
-    low, high = _ZERO_POINTS.get(dtype, (0, 0))
-    if quantised and not low <= zero_point <= high:  # type: ignore[operator]
+    low, high = _ZERO_POINTS[dtype]
+    if not low <= zero_point <= high:
         raise ValueError(f"zero point {zero_point} outside {low}..{high}")
 
 
 class Operator(_Part):
-    """One kind of operator and how often it stands in the graph."""
+    """One kind of operator, and its number of occurrences in the graph."""
 
     name: Annotated[str, Field(max_length=100)]
     count: Annotated[int, Field(ge=1, le=10**6)]
 
 
 class Tolerance(_Part):
-    """Limits of a check; ``None``: not checked."""
+    """Limits of a check; ``None``: no limit."""
 
     max_abs_diff: Annotated[float, Field(ge=0)] | None = None
     min_cosine: Cosine | None = None
@@ -172,7 +179,7 @@ class Tolerance(_Part):
 
 
 class Check(_Part):
-    """A variant's embeddings against PyTorch's on images that took no part in calibration."""
+    """A variant's embeddings compared with PyTorch's, on images that were not used for calibration."""
 
     images: Annotated[int, Field(ge=1)]
     data: Annotated[str, Field(max_length=2000)]
@@ -184,13 +191,14 @@ class Check(_Part):
 
 
 class FineTuning(_Part):
-    """Quantization-aware training: the rounded network against its own float embeddings, without labels.
+    """Quantization-aware training: the rounded network learns its own float embeddings, without labels.
 
-    ``cosine_before`` and ``cosine_after``: mean, rounded against float, on calibration images.
+    ``cosine_before`` and ``cosine_after``: mean cosine between rounded and float embeddings of the calibration
+    images.
     """
 
     data: Annotated[str, Field(max_length=2000)]
-    images: Count  # to draw from
+    images: Count  # training images available
     steps: Annotated[int, Field(ge=1, le=10**7)]
     batch_size: Annotated[int, Field(ge=1, le=10**6)]
     lr: Annotated[float, Field(gt=0)]
@@ -199,7 +207,7 @@ class FineTuning(_Part):
     cosine_after: Cosine
 
     def summary(self) -> str:
-        """A few words for people."""
+        """Return a description for people."""
         return (
             f"{self.steps} steps of {self.batch_size} crops from {self.images} images, seed {self.seed}, "
             f"mean cosine {self.cosine_before:.4f} to {self.cosine_after:.4f}"
@@ -207,7 +215,7 @@ class FineTuning(_Part):
 
 
 class Variant(RawFile):
-    """One model file and how to feed it."""
+    """One model file, its tensors and how it was made."""
 
     name: Name
     format: Name
@@ -217,40 +225,42 @@ class Variant(RawFile):
     operators: tuple[Operator, ...] = ()
     check: Check | None = None
     producer: Annotated[str, Field(max_length=200)] = ""
-    repair: Annotated[str, Field(max_length=100)] = "none"  # what was done to the network before int8
-    fine_tuning: FineTuning | None = None  # where the repair trained it
-    calibration_range: Annotated[str, Field(max_length=100)] = ""  # the rule for ranges of activations
-    in_float: Annotated[tuple[Annotated[str, Field(max_length=200)], ...], Field(max_length=1000)] = ()  # layers
-    recipe: Annotated[tuple[dict[str, Any], ...], Field(max_length=1000)] = ()  # of ai-edge-quantizer, as it saves it
+    repair: Annotated[str, Field(max_length=100)] = "none"  # name of the method of --repair
+    fine_tuning: FineTuning | None = None  # if the repair trained
+    calibration_range: Annotated[str, Field(max_length=100)] = ""  # rule for the ranges of activations
+    in_float: Annotated[
+        tuple[Annotated[str, Field(max_length=200)], ...], Field(max_length=1000)
+    ] = ()  # layers in float32
+    recipe: Annotated[tuple[dict[str, Any], ...], Field(max_length=1000)] = ()  # ai-edge-quantizer's, in its own JSON
 
 
 class GoldenVectors(RawFile):
     """Expected embeddings: float32 ``[count, embedding_size]``, unit rows.
 
-    Another machine may round otherwise: its cosine to these is at least ``min_cosine``.
+    Another machine may round differently: its cosine to these is at least ``min_cosine``.
     """
 
     min_cosine: Cosine
 
 
 class GoldenFile(RawFile):
-    """A golden image as a PNG or JPEG file, and what each step on the way to its row must give."""
+    """A golden image as a PNG or JPEG file, and the expected result of each preprocessing step."""
 
     size_bytes: Annotated[int, Field(ge=1, le=MAX_GOLDEN_FILE_BYTES)]
-    row: Annotated[int, Field(ge=0, lt=MAX_GOLDEN)]  # which golden image it becomes
+    row: Annotated[int, Field(ge=0, lt=MAX_GOLDEN)]  # of the golden image it becomes
     width: Annotated[int, Field(ge=1, le=65535)]  # decoded and upright, pixels
     height: Annotated[int, Field(ge=1, le=65535)]
     decoded_sha256: Sha256  # of the upright RGB bytes, row by row
-    pixels_sha256: Sha256  # after resize and crop: of the row in golden.pixels
+    pixels_sha256: Sha256  # after resize and crop, of its row in golden.pixels
 
     @property
     def lossless(self) -> bool:
-        """Whether every decoder must give the same pixels."""
+        """Whether every correct decoder gives the same pixels."""
         return self.file.lower().endswith(".png")
 
 
 class Golden(_Part):
-    """A few images as pixels, some of them as files too, with the embeddings that they must give."""
+    """A few images as pixels, some of them also as files, with their expected embeddings."""
 
     count: Annotated[int, Field(ge=1, le=MAX_GOLDEN)]
     keys: tuple[Annotated[str, Field(max_length=1000)], ...]
@@ -260,7 +270,7 @@ class Golden(_Part):
 
 
 class Calibration(_Part):
-    """The images that set the int8 ranges. None of them is among the check or golden images."""
+    """The calibration images. None of them is among the check or golden images."""
 
     data: Annotated[str, Field(max_length=2000)]
     split: str
@@ -269,13 +279,13 @@ class Calibration(_Part):
     seed: int
     count: Annotated[int, Field(ge=1, le=10**6)]
     keys: tuple[Annotated[str, Field(max_length=1000)], ...]
-    pixels_sha256: tuple[Sha256, ...]  # of each image's preprocessed pixels, same order as keys
+    pixels_sha256: tuple[Sha256, ...]  # of each image's preprocessed pixels, in the order of keys
 
 
 class Source(_Part):
-    """The checkpoint that the variants were made from."""
+    """The checkpoint that was exported."""
 
-    id: str  # stands for weights, network and preprocessing together
+    id: str  # identifies weights, network and preprocessing together
     sha256: Sha256  # of model.safetensors
     kind: str
     arch: str
@@ -287,14 +297,14 @@ class Source(_Part):
 
 
 class Licence(_Part):
-    """Terms, as far as the person who exports states them: ``""`` means not stated."""
+    """Terms, as stated at export; ``""``: not stated."""
 
     model: Annotated[str, Field(max_length=2000)] = ""
     data: Annotated[str, Field(max_length=2000)] = ""
 
 
 class Provenance(_Part):
-    """Where the bundle comes from."""
+    """Origin of the bundle."""
 
     created: Annotated[str, Field(max_length=40)]  # UTC, ISO 8601
     tool: str
@@ -305,7 +315,7 @@ class Provenance(_Part):
 
 
 class Manifest(_Part):
-    """The whole of ``bundle.json``."""
+    """The content of ``bundle.json``."""
 
     schema_version: Literal[1]
     name: Annotated[str, Field(min_length=1, max_length=200)]
@@ -315,7 +325,7 @@ class Manifest(_Part):
     variants: Annotated[tuple[Variant, ...], Field(min_length=1, max_length=64)]
     golden: Golden
     provenance: Provenance
-    model_card: RawFile | None = None  # the same for people, Markdown
+    model_card: RawFile | None = None  # Markdown for people
 
     @model_validator(mode="after")
     def _consistent(self) -> Manifest:
@@ -327,7 +337,7 @@ class Manifest(_Part):
         for what, values in (("variant name", names), ("file", [*files, BUNDLE_FILE])):
             twice = sorted({value for value in values if values.count(value) > 1})
             if twice:
-                raise ValueError(f"{what} {twice[0]!r} stands twice")
+                raise ValueError(f"{what} {twice[0]!r} occurs twice")
         for variant in self.variants:
             if variant.input.hwc != (side, side, 3):
                 raise ValueError(f"{variant.name}: input {variant.input.shape} is not {side} x {side} x 3")
@@ -355,6 +365,6 @@ class Manifest(_Part):
                 raise ValueError(f"{file.file}: {file.size_bytes} bytes are above {MAX_GOLDEN_BYTES}")
 
     def files(self) -> tuple[RawFile, ...]:
-        """Every file that the bundle lists, models first."""
+        """Return every file that the bundle lists, models first."""
         card = () if self.model_card is None else (self.model_card,)
         return (*self.variants, self.golden.pixels, *self.golden.expected.values(), *self.golden.files, *card)

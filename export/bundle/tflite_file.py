@@ -1,4 +1,4 @@
-"""What a TFLite file says of itself, read with ai-edge-litert alone."""
+"""Describe a TFLite file, with ai-edge-litert alone."""
 
 from __future__ import annotations
 
@@ -9,22 +9,27 @@ from typing import Any
 import numpy as np
 
 from distill.console import Failure
-from export.bundle.engine import interpreter_for
+from export.bundle.engines.tflite import interpreter_for
 from export.bundle.schema import InputSpec, Operator, OutputSpec
 
-__all__ = ["count_operators", "describe_tflite", "interpreter_for"]
+__all__ = ["count_operators", "describe_tflite", "interpreter_for", "list_operators"]
 
 
 def count_operators(names: list[str]) -> tuple[Operator, ...]:
-    """Operators with their counts, in order of first appearance."""
+    """Return the operators with their counts, in order of first appearance."""
     return tuple(Operator(name=name, count=count) for name, count in Counter(names).items())
 
 
+def list_operators(path: Path) -> tuple[Operator, ...]:
+    """Return the file's operators with their counts."""
+    return describe_tflite(path)[2]
+
+
 def describe_tflite(path: Path) -> tuple[InputSpec, OutputSpec, tuple[Operator, ...]]:
-    """The tensors at the border and the operators as they stand in the file.
+    """Return the input tensor, the output tensor and the operators of the file.
 
     Raises:
-        Failure: not one input and one output, or types that a bundle does not know.
+        Failure: not one input and one output, or types that a bundle does not allow.
     """
     # Without delegates: XNNPACK would show as one DELEGATE operator.
     interpreter = interpreter_for(path.read_bytes(), delegates=False)
@@ -46,11 +51,11 @@ def describe_tflite(path: Path) -> tuple[InputSpec, OutputSpec, tuple[Operator, 
 def _tensor(details: dict[str, Any]) -> dict[str, Any]:
     dtype = np.dtype(details["dtype"]).name
     scale, zero_point = details["quantization"]
-    quantised = dtype != "float32"
+    quantized = dtype != "float32"
     return {
         "name": details["name"],
         "shape": tuple(int(side) for side in details["shape"]),
         "dtype": dtype,
-        "scale": float(scale) if quantised else None,
-        "zero_point": int(zero_point) if quantised else None,
+        "scale": float(scale) if quantized else None,
+        "zero_point": int(zero_point) if quantized else None,
     }

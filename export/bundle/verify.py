@@ -1,4 +1,4 @@
-"""Does a bundle still do on this machine what it did where it was made? Needs the ``run`` extra only."""
+"""Check that a bundle gives on this machine what it gave when it was exported. The ``run`` extra is enough."""
 
 from __future__ import annotations
 
@@ -8,23 +8,25 @@ from pathlib import Path
 import numpy as np
 
 from distill.console import Failure
+from export.bundle.engines.base import load
+from export.bundle.finding import Finding
+from export.bundle.formats import FORMATS
 from export.bundle.read import Bundle, load_bundle
 from export.bundle.runtime import open_variant
 from export.bundle.schema import Operator, Variant
-from export.bundle.tflite_file import describe_tflite
-from export.bundle.verdict import Finding
 
-__all__ = ["Verdict", "verify_bundle"]
+__all__ = ["VariantCheck", "verify_bundle"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verdict(Finding):
+class VariantCheck(Finding):
     """One variant on this machine against its golden embeddings.
 
     Attributes:
-        min_cosine: of the golden images; ``None`` where the variant does not run.
-        max_abs_diff: largest difference of an element; ``None`` likewise.
-        limit: what ``min_cosine`` has to reach.
+        variant: name of the variant.
+        min_cosine: smallest cosine over the golden images; ``None`` if the variant does not run.
+        max_abs_diff: largest difference of an element; ``None`` if the variant does not run.
+        limit: smallest ``min_cosine`` allowed.
     """
 
     variant: str
@@ -33,8 +35,8 @@ class Verdict(Finding):
     limit: float
 
 
-def verify_bundle(directory: Path) -> list[Verdict]:
-    """Hashes, operator lists and golden embeddings.
+def verify_bundle(directory: Path) -> list[VariantCheck]:
+    """Check hashes, lists of operators and golden embeddings.
 
     Raises:
         Failure: the bundle itself is damaged (see ``load_bundle``).
@@ -43,23 +45,20 @@ def verify_bundle(directory: Path) -> list[Verdict]:
     return [_verify(bundle, variant) for variant in bundle.manifest.variants]
 
 
-def _verify(bundle: Bundle, variant: Variant) -> Verdict:
+def _verify(bundle: Bundle, variant: Variant) -> VariantCheck:
     limit = bundle.manifest.golden.expected[variant.name].min_cosine
     expected = bundle.golden_embeddings(variant.name)
+
+    def unusable(problem: str) -> VariantCheck:
+        return VariantCheck(variant=variant.name, min_cosine=None, max_abs_diff=None, limit=limit, problem=problem)
+
     try:
         got = open_variant(bundle, variant.name).embed(bundle.golden_pixels())
-        listed = _OPERATORS.get(variant.format)
-        operators = listed(bundle.path(variant)) if listed else variant.operators
+        operators = _operators(bundle, variant)
     except Failure as failure:
-        return Verdict(variant=variant.name, min_cosine=None, max_abs_diff=None, limit=limit, problem=str(failure))
+        return unusable(str(failure))
     if not np.isfinite(got).all():
-        return Verdict(
-            variant=variant.name,
-            min_cosine=None,
-            max_abs_diff=None,
-            limit=limit,
-            problem="embeddings that are not finite",
-        )
+        return unusable("embeddings that are not finite")
     cosine = float((got.astype(np.float64) * expected).sum(axis=1).min())
     problem = ""
     if cosine < limit:
@@ -69,12 +68,10 @@ def _verify(bundle: Bundle, variant: Variant) -> Verdict:
     elif variant.check is not None and not variant.check.passed:
         problem = "it failed its check against PyTorch when it was exported"
     largest = float(np.abs(got - expected).max())
-    return Verdict(variant=variant.name, min_cosine=cosine, max_abs_diff=largest, limit=limit, problem=problem)
+    return VariantCheck(variant=variant.name, min_cosine=cosine, max_abs_diff=largest, limit=limit, problem=problem)
 
 
-def _tflite_operators(path: Path) -> tuple[Operator, ...]:
-    return describe_tflite(path)[2]
-
-
-# Formats whose operators can be listed with the run extra.
-_OPERATORS = {"tflite": _tflite_operators}
+def _operators(bundle: Bundle, variant: Variant) -> tuple[Operator, ...]:
+    """Return the operators in the file, or those of the description if the format has no lister."""
+    lister = FORMATS[variant.format].operators
+    return load(lister)(bundle.path(variant)) if lister else variant.operators

@@ -6,26 +6,32 @@ Input ``[1, 3, side, side]`` float32, scaled; output ``[1, D]`` float32, unit ro
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import io
 import logging
 import warnings
 from collections import Counter
+from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distill.console import Failure
 from export.bundle.quiet import quiet_stderr
 from export.bundle.schema import InputSpec, Operator, OutputSpec
+from export.job import BuiltFile, Job
+from export.targets import EXACT, FLOAT32, Target
 
 if TYPE_CHECKING:
     from distill.models.embedder import Embedder
+    from export.int8.repair.settings import Repaired
 
-__all__ = ["missing_executorch", "to_executorch"]
+__all__ = ["EXECUTORCH_FLOAT32", "missing_executorch", "to_executorch"]
+
+_WORK = ("DelegateCall", "KernelCall")
 
 
-def missing_executorch() -> Failure | None:
-    """What to tell where the extra is not installed; ``None`` where it is."""
-    import importlib.util
-
+def missing_executorch(model: Embedder | None = None) -> Failure | None:
+    """Return the error to show if the extra ``executorch`` is not installed. It takes every network."""
     if importlib.util.find_spec("executorch") is not None:
         return None
     return Failure("executorch is not installed", "pip install 'distill-to-phone[executorch]'")
@@ -34,10 +40,18 @@ def missing_executorch() -> Failure | None:
 def to_executorch(
     model: Embedder, side: int, debug: bool = False
 ) -> tuple[bytes, tuple[InputSpec, OutputSpec, tuple[Operator, ...]]]:
-    """The program, its tensors and its operators: one ``DELEGATE`` a part that XNNPACK runs as a whole.
+    """Convert a network.
+
+    Args:
+        model: in evaluation mode.
+        side: input size, pixels.
+        debug: show ExecuTorch's messages.
+
+    Returns:
+        The program, and its tensors and operators: one ``DELEGATE`` for each part that XNNPACK runs as a whole.
 
     Raises:
-        Failure: the extra is not installed, or ExecuTorch gave up on this network.
+        Failure: the extra is not installed, or ExecuTorch failed on this network.
     """
     if missing := missing_executorch():
         raise missing
@@ -60,7 +74,7 @@ def to_executorch(
     except Exception as error:  # torch.export and the backend raise all kinds of types
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise Failure(
-            f"{model.backbone.arch}: ExecuTorch gave up: {first}", "run again with --debug and report it"
+            f"{model.backbone.arch}: ExecuTorch failed: {first}", "run again with --debug and report it"
         ) from error
     finally:
         logging.disable(before)
@@ -73,4 +87,10 @@ def to_executorch(
     return content, facts
 
 
-_WORK = ("DelegateCall", "KernelCall")
+def _build(target: Target, job: Job, path: Path, repaired: Repaired | None) -> BuiltFile:
+    content, facts = to_executorch(job.model, job.preprocessing.input_size, job.debug)
+    path.write_bytes(content)
+    return BuiltFile(*facts, producer=f"executorch {version('executorch')}, XNNPACK")
+
+
+EXECUTORCH_FLOAT32 = Target("executorch", "none", FLOAT32, _build, EXACT, 0.99999)

@@ -1,13 +1,13 @@
-/* The plain way to find the k rows with the largest inner product, as a C programmer would write it. */
+/* Finds the k rows with the largest inner product, in plain C. */
 #include <stddef.h>
 #include <stdint.h>
 
-/* Known when it is compiled: then the loop over a row is unrolled, which is half the time. */
+/* A compile-time constant, so that the loop over a row is unrolled; this halves the time. */
 #ifndef DIMENSION
 #error "compile with -DDIMENSION=128"
 #endif
 
-/* rows: int8 [count, DIMENSION]. Fills found and products, best first, of equal ones the lower row; returns how many. */
+/* rows: int8 [count, DIMENSION]. Fills found and products, best first, ties to the lower row; returns their number. */
 int search(const int8_t *restrict rows, const int8_t *restrict query, int count, int k,
            int *restrict found, int *restrict products) {
     int size = 0;

@@ -1,13 +1,12 @@
-"""The app's exact search in Java against the same loop in C and against faiss, one thread each.
+"""Compare exact search in Java with the same loop in C and with faiss, one thread each.
 
     python scripts/benchmarks/android_search.py --rounds 400
 
-Top-20 of 100,000 random rows of 128 int8 values. Java and C (gcc -O3 -march=native, called from Java)
-run in one process in turns; between two turns faiss (IndexFlatIP over the same codes as float32) takes
-its own. Each is called once untimed before it is timed; the time is the thread's processor time, which
-is the time on the clock of a machine that has nothing else to do. Needs javac, Maven and gcc. Exit code
-1 if Java takes more than ``--limit`` times as long as C, finds other rows, or allocates. This measures
-HotSpot; a phone's compiler makes other code (android_demo/README.md).
+Finds the top 20 of 100,000 random rows of 128 int8 values. Java and C (gcc -O3 -march=native, called from Java)
+take turns in one process; between two turns, faiss (IndexFlatIP over the same codes as float32) runs. Each search
+runs once untimed before it is timed. The time is the thread's processor time, which equals wall time on an idle
+machine. Requires javac, Maven and gcc. Exit code 1 if Java takes more than ``--limit`` times as long as C, finds
+other rows, or allocates. This measures HotSpot; a phone's compiler generates other code (android_demo/README.md).
 """
 
 from __future__ import annotations
@@ -31,32 +30,32 @@ from gallery import Content, Model, int8_codes, write_gallery
 app = make_app(__doc__ or "", default_command="run")
 DEMO = Path(__file__).parents[2] / "android_demo"
 WARM_UP = 30
-# Order of SearchBench's answers.
+# Order of the answers of SearchBench.java.
 WAYS = ("java", "c", "java, the loop for Android", "java, by signs first")
 
 
 @app.command()
 def run(
-    rows: Annotated[int, typer.Option(min=1000, help="Size of the gallery.")] = 100_000,
-    dimension: Annotated[int, typer.Option(min=1)] = 128,
+    rows: Annotated[int, typer.Option(min=1000, help="Number of rows in the gallery.")] = 100_000,
+    dimension: Annotated[int, typer.Option(min=1, help="Dimension of the rows.")] = 128,
     k: Annotated[int, typer.Option(min=1)] = 20,
-    rounds: Annotated[int, typer.Option(min=10, help="Queries, each with every way.")] = 400,
-    limit: Annotated[float, typer.Option(help="Highest ratio of Java to C.")] = 1.5,
+    rounds: Annotated[int, typer.Option(min=10, help="Number of queries.")] = 400,
+    limit: Annotated[float, typer.Option(help="Largest allowed ratio of Java to C.")] = 1.5,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Build what is needed, search in turns, print times and ratios."""
+    """Build the programs, search in turns, print times and ratios."""
     with tempfile.TemporaryDirectory() as folder:
         result = _measure(Path(folder), rows, dimension, k, rounds, seed)
     print(json.dumps(result, indent=2)) if as_json else _print(result)
     problems = [name for name in ("java", "c") if not result["ways"][name]["same_rows"]]
     if problems:
-        raise Failure("Java and C find different rows", "this is a bug: run core's tests")
+        raise Failure("Java and C find different rows", "this is a bug: run the tests of module jvm")
     if result["ways"]["java"]["allocated_bytes"]:
-        raise Failure("the search allocates", "this is a bug: see SearchTest.nothingIsAllocatedPerQuery")
+        raise Failure("the search allocates", "this is a bug: see IndexTest.nothingIsAllocatedPerQuery")
     if result["ratio_to_c"] > limit:
-        raise Failure(f"Java takes {result['ratio_to_c']:.2f} times as long as C, above {limit}", "see FlatIndex.java")
+        raise Failure(f"Java takes {result['ratio_to_c']:.2f} times as long as C, above {limit}", "see LaneIndex.java")
 
 
 def _measure(folder: Path, rows: int, dimension: int, k: int, rounds: int, seed: int) -> dict[str, Any]:
@@ -90,7 +89,7 @@ def _measure(folder: Path, rows: int, dimension: int, k: int, rounds: int, seed:
                 process.stdin.flush()
                 answer = process.stdout.readline().split()
                 if len(answer) != 3 * len(WAYS):
-                    raise Failure("the Java process ended early", "see what it printed above")
+                    raise Failure("the Java process ended early", "see its output above")
                 index.search(query[None], k)
                 start = time.thread_time_ns()
                 index.search(query[None], k)
@@ -148,7 +147,7 @@ def _command(folder: Path, dimension: int, k: int) -> list[str]:
         ],
         "apt-get install gcc",
     )
-    build = ["mvn", "-B", "-q", "-f", str(DEMO), "-pl", "core,tflite,runner,jvm", "process-classes"]
+    build = ["mvn", "-B", "-q", "-f", str(DEMO), "-pl", "jvm", "-am", "process-classes"]
     _tool(build, "apt-get install maven default-jdk-headless")
     classpath = f"{DEMO / 'jvm/target/classes'}{os.pathsep}{(DEMO / 'jvm/target/classpath.txt').read_text().strip()}"
     program = ["java", "-Xmx1g", "-cp", classpath, "org.distilltophone.jvm.SearchBench"]
@@ -159,9 +158,9 @@ def _tool(command: list[str], cure: str) -> None:
     try:
         subprocess.run(command, check=True)
     except FileNotFoundError:
-        raise Failure(f"no {command[0]} here", cure) from None
+        raise Failure(f"{command[0]} is not installed", cure) from None
     except subprocess.CalledProcessError as error:
-        raise Failure(f"{command[0]} ended with status {error.returncode}", "see what it printed above") from None
+        raise Failure(f"{command[0]} exited with status {error.returncode}", "see its output above") from None
 
 
 def _print(result: dict[str, Any]) -> None:

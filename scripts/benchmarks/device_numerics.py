@@ -1,9 +1,9 @@
-"""Does another processor give the same embeddings? A device held against this computer, bit by bit.
+"""Compare the embeddings of a device with this computer's, bit by bit.
 
     python scripts/benchmarks/device_numerics.py runs/demo/bundle --device emulated-arm64:arm64 --limit 1000
 
-Both embed the same preprocessed images. ``equal``: share of the embeddings that are the same to the
-last bit; beside it the largest difference of one of their numbers, the lowest cosine, and Recall@1 of each.
+Both embed the same preprocessed images. Reports the share of bit-identical embeddings (``equal``), the largest
+difference of a component, the lowest cosine, and Recall@1 of each.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from benchmark.devices import DeviceOptions, open_device
+from benchmark.devices import open_device
 from benchmark.parity import score
 from benchmark.subject import choose_images
 from distill.console import DebugOption, JsonOption, make_app, note, run_app
@@ -31,12 +31,10 @@ app = make_app(__doc__ or "", default_command="run")
 def run(
     bundle: Annotated[Path, typer.Argument(help="Folder made by distill-export.", show_default=False)],
     device: Annotated[str, typer.Option(help="As for distill-bench.", show_default=False)],
-    data: Annotated[
-        str | None, typer.Option(help="Images. Default: what the model was trained on.", show_default=False)
-    ] = None,
+    data: Annotated[str | None, typer.Option(help="Images. Default: the training data.", show_default=False)] = None,
     part: Annotated[str, typer.Option(help="test, train or all.")] = "test",
     limit: Annotated[
-        int | None, typer.Option(min=2, help="About this many images, as whole classes.", show_default=False)
+        int | None, typer.Option(min=2, help="Approximate number of images, as whole classes.", show_default=False)
     ] = None,
     variant: Annotated[
         list[str] | None, typer.Option(help="Only this variant. Repeatable.", show_default=False)
@@ -56,7 +54,8 @@ def run(
     labels = subject.images.labels[np.concatenate(indices)]
     note(f"{len(labels):,} images of {len(np.unique(labels)):,} classes")
     here = open_device("host").embed(opened, names, batches, 1)
-    there_device, done = open_device(device, DeviceOptions(remote_folder=remote_folder)), False
+    options = {"remote_folder": remote_folder} if remote_folder else {}
+    there_device, done = open_device(device, **options), False
     try:
         there = there_device.embed(opened, names, batches, 1)
         done = True

@@ -1,10 +1,10 @@
-"""A teacher over many images with the C library's memory kept, beside its default, in one process.
+"""Time a teacher on many images, with freed memory kept by the C library and with its default.
 
     python scripts/benchmarks/embedding_memory.py
     python scripts/benchmarks/embedding_memory.py --arch resnet50 --size 224
 
-The setting cannot be taken back, so each side is a child process that lives through the whole
-benchmark and computes a turn when asked to: the turns interleave.
+The setting cannot be undone, so each side is a child process that runs for the whole benchmark and
+computes one turn on request: the turns interleave.
 """
 
 from __future__ import annotations
@@ -27,16 +27,14 @@ SIDES = {"kept": True, "C library's default": False}
 
 @app.command()
 def run(
-    arch: Annotated[
-        str, typer.Option(help="Backbone; random weights, only its speed matters.")
-    ] = "timm:tf_efficientnet_lite2",
-    size: Annotated[int, typer.Option(min=32, help="Input, pixels.")] = 240,
-    images: Annotated[int, typer.Option(min=64, help="Images a turn, in batches of 32.")] = 192,
-    turns: Annotated[int, typer.Option(min=1)] = 5,
+    arch: Annotated[str, typer.Option(help="Backbone, with random weights.")] = "timm:tf_efficientnet_lite2",
+    size: Annotated[int, typer.Option(min=32, help="Input size, pixels.")] = 240,
+    images: Annotated[int, typer.Option(min=64, help="Images per turn, in batches of 32.")] = 192,
+    turns: Annotated[int, typer.Option(min=1, help="Turns of each side.")] = 5,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Time ``distill.models.parallel.map_batches`` both ways, in turns."""
+    """Time ``distill.models.parallel.map_batches`` with both settings, in turns."""
     context = multiprocessing.get_context("spawn")
     links: dict[str, Connection] = {}
     for name, kept in SIDES.items():
@@ -44,7 +42,7 @@ def run(
         context.Process(target=_side, args=(theirs, kept, arch, size, images), daemon=True).start()
         theirs.close()
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in SIDES}
-    for turn in range(turns + 1):  # the first warms up
+    for turn in range(turns + 1):  # the first is the warm-up
         for name, link in links.items():
             note(f"turn {turn}: {name} …")
             link.send(True)
@@ -72,8 +70,8 @@ def _side(link: Connection, kept: bool, arch: str, size: int, images: int) -> No
     import torch
 
     from distill.models.allocator import keep_memory
-    from distill.models.backbones import build_backbone
     from distill.models.parallel import map_batches
+    from distill.models.registry import build_backbone
 
     if kept and not keep_memory():
         raise SystemExit("this C library has no such setting")

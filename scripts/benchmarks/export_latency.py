@@ -29,8 +29,9 @@ from export.bundle.runtime import VariantRunner, open_file
 from export.bundle.schema import Variant
 from export.bundle.tflite_file import describe_tflite
 from export.formats.tflite.generic import missing_generic
+from export.job import Job
 from export.samples.calibration import CalibrationImages
-from export.targets import TARGETS, Job, Target
+from export.targets import TARGETS, Target
 
 app = make_app(__doc__ or "", default_command="run")
 CALIBRATION_IMAGES = 32
@@ -90,14 +91,14 @@ def _build(
             continue
         note(f"building {name}")
         path = scratch / f"{name}.{target.format}"
-        built = target.build(job, path)
+        built = target.build_file(job, path)
         add(name, target, path, (built.input, built.output, built.operators))
     faster = replace(job, model=random_student("mobilenet_v1_025_patch", side, seed))
     for kind in ("float32", "int8"):
         target, name = TARGETS[f"tflite-{kind}"], f"{PATCH}-{kind}"
         note(f"building {name}")
         path = scratch / f"{name}.tflite"
-        built = target.build(faster, path)
+        built = target.build_file(faster, path)
         add(name, target, path, (built.input, built.output, built.operators))
     for name, ours in YARDSTICKS.items():
         note(f"building {name}")

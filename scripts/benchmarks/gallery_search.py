@@ -1,11 +1,11 @@
-"""Top-20 of 100,000 pictures: the gallery's search against faiss, and what the sign bits and int8 lose.
+"""Compare the gallery's search with faiss on a top 20 of 100,000 images, and measure what sign bits and int8 lose.
 
     python scripts/benchmarks/gallery_search.py                                  synthetic embeddings, one minute
-    python scripts/benchmarks/gallery_search.py --bundle runs/demo/bundle        those of a model, some minutes
+    python scripts/benchmarks/gallery_search.py --bundle runs/demo/bundle        embeddings of a model, some minutes
 
-Time: one query at a time, one thread, the searches take turns in random order in one process; figures are ratios to
-faiss' IndexFlatIP, which compares float32 with float32. Embeddings of a bundle are those of 115,740 pictures of the
-1,929 characters, each in 12 typefaces and 5 photographs; synthetic ones are 100,000 around 10,000 centres.
+Times are measured with one query at a time in one thread; the searches take turns in random order in one process. Ratios
+refer to faiss' IndexFlatIP, which compares float32 with float32. With a bundle, 115,740 images are embedded: 1,929
+characters, each in 12 typefaces and 5 simulated photographs. Without, 100,000 synthetic embeddings around 10,000 centres.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ import typer
 from distill.console import DebugOption, JsonOption, make_app, run_app
 from distill.data.preprocess import Preprocessing
 from gallery import Content, Gallery, Model, int8_codes, open_gallery, row_codes, write_gallery
-from gallery.search import candidate_count, search
+from gallery.search import candidate_count, search_gallery
 
 app = make_app(__doc__ or "", default_command="run")
 K = 20
 
 
 def synthetic(count: int, dimension: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Embeddings and labels: ten pictures a class, mean cosine within a class about 0.7."""
+    """Return embeddings and labels: ten images per class, mean cosine within a class about 0.7."""
     random = np.random.default_rng(seed)
     centres = random.normal(size=(count // 10, dimension))
     labels = random.integers(0, len(centres), count)
@@ -46,12 +46,11 @@ def synthetic(count: int, dimension: int, seed: int = 0) -> tuple[np.ndarray, np
 
 
 def embedded(folder: Path, variant: str) -> tuple[np.ndarray, np.ndarray]:
-    """Embeddings and labels of every character, five photographs of each typeface."""
+    """Return embeddings and labels of every character, with five simulated photographs of each typeface."""
     from PIL import ImageOps
 
     from distill.console import progress
-    from distill.data.glyph_scene import photograph
-    from distill.data.glyphs import render_glyph
+    from distill.data.glyphs import render_glyph, simulate_camera
     from distill.data.spec import open_data
     from export.bundle import load_bundle, open_variant
 
@@ -62,7 +61,9 @@ def embedded(folder: Path, variant: str) -> tuple[np.ndarray, np.ndarray]:
         for key in images.keys:
             code, _, face = key.partition("/")
             ink = ImageOps.invert(render_glyph(int(code[2:], 16), face, 64).convert("L"))
-            shots = [bundle.manifest.preprocessing.pixels(photograph(ink, f"{key}#{number}")) for number in range(5)]
+            shots = [
+                bundle.manifest.preprocessing.pixels(simulate_camera(ink, f"{key}#{number}")) for number in range(5)
+            ]
             rows.append(runner.embed(np.stack(shots)))
             bar.advance()
     return np.concatenate(rows), np.repeat(images.labels, 5)
@@ -81,7 +82,7 @@ def gallery_of(path: Path, rows: np.ndarray, bits: bool) -> Gallery:
 
 
 def timed(ways: dict[str, Callable[[np.ndarray], object]], queries: np.ndarray, seed: int = 0) -> dict[str, float]:
-    """Median milliseconds of a query, the ways taking turns."""
+    """Return the median time of a query in milliseconds; the ways take turns."""
     random = np.random.default_rng(seed)
     samples: dict[str, list[float]] = {name: [] for name in ways}
     for query in queries:
@@ -95,17 +96,18 @@ def timed(ways: dict[str, Callable[[np.ndarray], object]], queries: np.ndarray, 
 def losses(
     rows: np.ndarray, labels: np.ndarray, exact: Gallery, signs: Gallery, plain: Gallery, asked: np.ndarray
 ) -> dict[str, float]:
-    """Recall of the prefilter against the exact int8 search; Recall@1 of float32, int8 and int8 without equal lengths."""
+    """Return the recall of the prefilter relative to the exact int8 search, and Recall@1 of float32 and both int8 codes."""
     queries = rows[asked]
-    whole, quick = search(exact, queries, K + 1), search(signs, queries, K + 1)
-    unequal = search(plain, queries, K + 1)
+    whole, quick = search_gallery(exact, queries, K + 1), search_gallery(signs, queries, K + 1)
+    unequal = search_gallery(plain, queries, K + 1)
     flat = faiss.IndexFlatIP(rows.shape[1])
     flat.add(rows)
     _, true = flat.search(queries, K + 1)
 
     def first_right(found: np.ndarray) -> float:
         others = [
-            next(row for row in line if row != own) for line, own in zip(found.tolist(), asked.tolist(), strict=True)
+            next(row for row in line if row != query)
+            for line, query in zip(found.tolist(), asked.tolist(), strict=True)
         ]
         return float((labels[others] == labels[asked]).mean())
 
@@ -124,24 +126,26 @@ def losses(
 
 @app.command()
 def run(
-    count: Annotated[int, typer.Option(min=1000, help="Made-up embeddings.")] = 100_000,
-    dimension: Annotated[int, typer.Option(min=2, help="Of made-up embeddings.")] = 128,
-    bundle: Annotated[Path | None, typer.Option(help="Embed characters with it instead.", show_default=False)] = None,
-    variant: Annotated[str, typer.Option(help="Of the bundle.")] = "tflite-int8",
-    queries: Annotated[int, typer.Option(min=1, help="For the times.")] = 100,
+    count: Annotated[int, typer.Option(min=1000, help="Number of synthetic embeddings.")] = 100_000,
+    dimension: Annotated[int, typer.Option(min=2, help="Dimension of synthetic embeddings.")] = 128,
+    bundle: Annotated[
+        Path | None, typer.Option(help="Embed images of characters with this bundle instead.", show_default=False)
+    ] = None,
+    variant: Annotated[str, typer.Option(help="Variant of the bundle.")] = "tflite-int8",
+    queries: Annotated[int, typer.Option(min=1, help="Queries for the times.")] = 100,
     questions: Annotated[int, typer.Option("--asked", min=1, help="Queries for the recalls.")] = 2000,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Time the searches in turns, and count what they find."""
+    """Time the searches in turns and compare their results."""
     faiss.omp_set_num_threads(1)
     rows, labels = embedded(bundle, variant) if bundle else synthetic(count, dimension)
     count, dimension = rows.shape
     flat = faiss.IndexFlatIP(dimension)
     flat.add(rows)
-    quantised = faiss.IndexScalarQuantizer(dimension, faiss.ScalarQuantizer.QT_8bit, faiss.METRIC_INNER_PRODUCT)
-    quantised.train(rows)
-    quantised.add(rows)
+    quantized = faiss.IndexScalarQuantizer(dimension, faiss.ScalarQuantizer.QT_8bit, faiss.METRIC_INNER_PRODUCT)
+    quantized.train(rows)
+    quantized.add(rows)
     random = np.random.default_rng(1)
     asked = random.choice(count, min(questions, count), replace=False)
     with tempfile.TemporaryDirectory() as folder:
@@ -151,9 +155,9 @@ def run(
         plain = gallery_of(Path(folder) / "plain", int8_codes(rows), bits=False)
         ways: dict[str, Callable[[np.ndarray], object]] = {
             "faiss IndexFlatIP, float32": lambda query: flat.search(query, K),
-            "faiss IndexScalarQuantizer, 8 bit": lambda query: quantised.search(query, K),
-            "gallery, exact int8": lambda query: search(exact, query, K),
-            "gallery, signs first": lambda query: search(signs, query, K),
+            "faiss IndexScalarQuantizer, 8 bit": lambda query: quantized.search(query, K),
+            "gallery, exact int8": lambda query: search_gallery(exact, query, K),
+            "gallery, signs first": lambda query: search_gallery(signs, query, K),
         }
         for way in ways.values():
             for query in rows[asked[:5]]:

@@ -1,14 +1,14 @@
-"""Does distill-bench add to what it measures? Our host latency against two other clocks on the same file.
+"""Measure the overhead of distill-bench: its latency compared with two other clocks on the same file.
 
     python scripts/benchmarks/harness_overhead.py
     python scripts/benchmarks/harness_overhead.py runs/demo/bundle --variant tflite-int8
 
-The yardsticks are a bare loop around ``Interpreter.invoke`` of ai-edge-litert, and the
-``litert-benchmark`` program of the same package, in a process of its own. The three take turns in
-random order; what is compared is the median over turns of each turn's median. litert-benchmark
-rounds to 0.01 ms, so a model of 0.5 ms or more is wanted. Without BUNDLE a MobileNetV1-0.25 of
+The others are a bare loop around ``Interpreter.invoke`` of ai-edge-litert, and the
+``litert-benchmark`` program of the same package in a process of its own. The three take turns in
+random order; the median over turns of each turn's median is compared. litert-benchmark
+rounds to 0.01 ms, so use a model of 0.5 ms or more. Without BUNDLE, a MobileNetV1-0.25 with
 random weights at 224 pixels is exported first: latency does not depend on the weights.
-Exit code 1 where our figure is off by more than ``--limit``.
+Exit code 1 if our figure deviates by more than ``--limit``.
 """
 
 from __future__ import annotations
@@ -27,8 +27,7 @@ from networks import EMBEDDING, random_student
 from rich.console import Console
 from rich.table import Table
 
-from benchmark.latency import interleave
-from benchmark.timing import Plan, timer_overhead_ns
+from benchmark.timing import Plan, interleave, timer_overhead_ns
 from distill.console import DebugOption, Failure, JsonOption, make_app, note, progress, run_app
 from export.bundle import Bundle, load_bundle, open_variant
 
@@ -41,14 +40,14 @@ def run(
     bundle: Annotated[Path | None, typer.Argument(help="A bundle with a TFLite variant.", show_default=False)] = None,
     variant: Annotated[str, typer.Option(help="TFLite variant to time.")] = "tflite-int8",
     turns: Annotated[int, typer.Option(min=3, help="Turns of each clock.")] = 15,
-    runs: Annotated[int, typer.Option(min=50, help="Inferences a turn.")] = 300,
+    runs: Annotated[int, typer.Option(min=50, help="Inferences per turn.")] = 300,
     threads: Annotated[int, typer.Option(min=1)] = 1,
-    limit: Annotated[float, typer.Option(help="Largest deviation allowed, a fraction.")] = 0.03,
+    limit: Annotated[float, typer.Option(help="Largest deviation, a fraction.")] = 0.03,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Time one file with three clocks in turn."""
+    """Time one file with three clocks in turns."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = bundle or _random_bundle(Path(scratch))
         medians = _measure(load_bundle(folder), variant, turns, runs, threads, seed, Path(scratch) / "result.json")
@@ -78,7 +77,8 @@ def run(
     if off:
         name, ratio = next(iter(off.items()))
         raise Failure(
-            f"distill-bench reports {ratio:.3f} of what {name} does, limit {limit:g}", "run it on a quiet machine"
+            f"distill-bench reports {ratio:.3f} times the latency of {name}, limit {limit:g}",
+            "run it on a quiet machine",
         )
 
 
@@ -150,11 +150,11 @@ def _program(path: Path, runs: int, threads: int, scratch: Path) -> float:
 
 
 def _random_bundle(scratch: Path) -> Path:
-    """MobileNetV1-0.25 at 224 pixels with random weights, exported without a check of its accuracy."""
+    """Export MobileNetV1-0.25 at 224 pixels with random weights, without checking its accuracy."""
     from distill.models.checkpoint import save_checkpoint
     from distill.models.info import CheckpointInfo
     from export.bundle.schema import Tolerance
-    from export.pipeline import Options, export_bundle
+    from export.pipeline import ExportOptions, export_bundle
 
     note("exporting a network of random weights")
     model = random_student("mobilenet_v1_025", 224, seed=0)
@@ -167,10 +167,12 @@ def _random_bundle(scratch: Path) -> Path:
         data={"spec": "glyphs:classes=8", "split": "half"},
     )
     save_checkpoint(scratch / "student", model, info)
-    options = Options(target="tflite", calibration_images=16, tolerances={"float32": Tolerance(), "int8": Tolerance()})
+    options = ExportOptions(
+        target="tflite", calibration_images=16, tolerances={"float32": Tolerance(), "int8": Tolerance()}
+    )
     export = export_bundle(scratch / "student", scratch / "bundle", options)
     if export.folder is None:
-        raise Failure("nothing could be exported", "; ".join(outcome.problem for outcome in export.outcomes))
+        raise Failure("nothing could be exported", "; ".join(result.problem for result in export.results))
     return export.folder
 
 

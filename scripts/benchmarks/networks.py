@@ -1,4 +1,4 @@
-"""Students of random weights, and Keras' networks as TFLite beside them: what the latency benchmarks share."""
+"""Students and Keras networks with random weights, and their conversion to TFLite; shared by the latency scripts."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ EMBEDDING = 128
 
 
 def random_student(arch: str, side: int, seed: int, embedding: int = EMBEDDING) -> Any:
-    """An ``Embedder`` of random weights, in evaluation mode: latency does not depend on them.
+    """Return an ``Embedder`` with random weights, on which latency does not depend, in evaluation mode.
 
-    Its batch norms hold the statistics of noise; with none at all the activations vanish.
+    Its batch norms get the statistics of noise; without any, the activations would vanish.
     """
     import torch
 
-    from distill.models.backbones import build_backbone
     from distill.models.embedder import Embedder
+    from distill.models.registry import build_backbone
 
     torch.manual_seed(seed)
     model = Embedder(build_backbone(arch), embedding).train()
@@ -36,7 +36,7 @@ def random_student(arch: str, side: int, seed: int, embedding: int = EMBEDDING) 
 
 @contextlib.contextmanager
 def silent(debug: bool) -> Iterator[None]:
-    """Converters' chatter is dropped; what they write to stderr is kept with ``debug``."""
+    """Silence converters; ``debug`` keeps what they write to stderr."""
     # Keras lists every variable on stdout.
     with quiet_stderr(not debug), contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -44,21 +44,21 @@ def silent(debug: bool) -> Iterator[None]:
 
 
 def keras_embedder(application: str, alpha: float, side: int, embedding: int = EMBEDDING) -> Any:
-    """``keras.applications``' network of random weights, with a linear layer ``projection`` and unit length."""
+    """Return a network of ``keras.applications`` with random weights, a linear layer ``projection`` and L2 normalization."""
     import tensorflow as tf
 
-    # A fixed batch of one: with a free one the file gets four operators more to compute shapes.
+    # A fixed batch of one: a free one adds four operators that compute shapes.
     image = tf.keras.Input(batch_shape=(1, side, side, 3))
     network = getattr(tf.keras.applications, application)
     base = network(input_tensor=image, alpha=alpha, weights=None, include_top=False, pooling="avg")
     values = tf.keras.layers.Dense(embedding, name="projection")(base.output)
-    # One L2_NORMALIZATION operator; Keras' own UnitNormalization becomes five, and loses 5 % in float32.
+    # One L2_NORMALIZATION operator; Keras' UnitNormalization becomes five, and is 5 % slower in float32.
     unit = tf.keras.layers.Lambda(lambda rows: tf.math.l2_normalize(rows, axis=-1))(values)
     return tf.keras.Model(base.input, unit)
 
 
 def keras_to_tflite(model: Any, scheme: str, images: CalibrationImages) -> bytes:
-    """TFLiteConverter's file; ``scheme``: float32, dynamic-range or int8 (borders too)."""
+    """Convert with TFLiteConverter; ``scheme``: float32, dynamic-range or int8 (input and output too)."""
     import tensorflow as tf
 
     converter = tf.lite.TFLiteConverter.from_keras_model(model)

@@ -1,13 +1,13 @@
-"""Our retrieval metrics against faiss' flat index and pytorch-metric-learning: time and peak memory.
+"""Compare our retrieval metrics with faiss' flat index and pytorch-metric-learning: time and peak memory.
 
     python scripts/benchmarks/recall.py
-    python scripts/benchmarks/recall.py --size sop        60,502 × 512, as the test set of Stanford Online Products
+    python scripts/benchmarks/recall.py --size sop        60,502 × 512, like the test set of Stanford Online Products
 
-Two pairs do the same work on the same made-up embeddings: Recall@1/2/4/8 against an exact faiss
-search of 9 neighbours (its index alone, no metric), and Recall@K + MAP@R + R-precision against
-AccuracyCalculator. The four take turns in one process; what is compared is the median of the
-ratios of one turn, so that other load on the machine falls on both. Peak memory is that of a
-process of its own for each. Results are checked against each other to 1e-6.
+Two pairs do the same work on the same synthetic embeddings: Recall@1/2/4/8 and an exact faiss
+search for 9 neighbours (the index alone, no metric); Recall@K, MAP@R and R-precision and
+AccuracyCalculator. The four take turns in one process; the median of the ratios within a turn is
+compared, so that other load on the machine affects both. Peak memory is measured in a process of
+its own for each. The results must agree to 1e-6.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ PAIRS = (("recall", "faiss flat"), ("all metrics", "AccuracyCalculator"))
 
 
 def make_embeddings(count: int, dimension: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Unit rows in noisy classes of 2 to 9 images, shuffled, Recall@1 well between 0 and 1."""
+    """Return unit rows in noisy classes of 2 to 9 images, shuffled, with a Recall@1 well between 0 and 1."""
     random = np.random.default_rng(seed)
     sizes = random.integers(2, 10, size=count // 2)
     labels = random.permutation(np.repeat(np.arange(len(sizes)), sizes)[:count])
@@ -58,7 +58,7 @@ def _faiss(rows: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     index = faiss.IndexFlatIP(rows.shape[1])
     index.add(rows)
     _, found = index.search(rows, KS[-1] + 1)
-    # Not part of what faiss does, and not worth a millisecond: hits of the found, for the check.
+    # For the check only; takes less than a millisecond.
     others = found != np.arange(len(rows))[:, None]
     same = (labels[found] == labels[:, None]) & others
     rank = np.cumsum(others, axis=1)
@@ -109,7 +109,7 @@ def _shape(size: str) -> tuple[int, int]:
 def run(
     size: Annotated[str, typer.Option(help="small (10000x512), 20k, sop (60502x512) or IMAGESxDIMENSIONS.")] = "small",
     turns: Annotated[int, typer.Option(min=1, help="Turns of each.")] = 3,
-    memory: Annotated[bool, typer.Option(help="Measure peak memory too, each in a process of its own.")] = True,
+    memory: Annotated[bool, typer.Option(help="Also measure peak memory, each in a process of its own.")] = True,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     as_json: JsonOption = False,
     debug: DebugOption = False,
@@ -123,7 +123,7 @@ def run(
     warm_rows, warm_labels = make_embeddings(500, dimension, seed)
     with progress("measuring", total=len(RUNNERS) * (turns + memory)) as bar:
         for name, runner in RUNNERS.items():
-            runner(warm_rows, warm_labels)  # imports and thread pools are not what is timed
+            runner(warm_rows, warm_labels)  # so that imports and thread pools are not timed
             if memory:
                 bar.status(f"memory of {name}")
                 peaks[name] = _peak_in_own_process(name, size, seed)
@@ -138,7 +138,9 @@ def run(
     for ours, theirs in PAIRS:
         for key, value in values[theirs].items():
             if abs(values[ours][key] - value) > 1e-6:
-                raise Failure(f"{key}: {values[ours][key]:.8f} here, {value:.8f} by {theirs}", "one of them is wrong")
+                raise Failure(
+                    f"{key}: {values[ours][key]:.8f} here, {value:.8f} by {theirs}", "check both implementations"
+                )
 
     ratios = {ours: float(np.median(np.divide(seconds[ours], seconds[theirs]))) for ours, theirs in PAIRS}
     result: dict[str, Any] = {
@@ -155,7 +157,7 @@ def run(
 
 @app.command(hidden=True)
 def once(name: str, size: str, seed: int) -> None:
-    """One measurement of memory, for ``run``."""
+    """Measure memory once, for ``run``."""
     rows, labels = make_embeddings(*_shape(size), seed)
     RUNNERS[name](rows[:500].copy(), labels[:500])
     before = _resident_mb()

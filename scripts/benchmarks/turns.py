@@ -1,4 +1,4 @@
-"""Timing several models in one process, in turns: what the scripts here share."""
+"""Time several models in one process, in turns; shared by these scripts."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ __all__ = ["Timed", "cpu_name", "time_in_turns"]
 
 
 class Timed(Protocol):
-    """Something whose input is set: ``invoke`` runs it once."""
+    """A model with its input set; ``invoke`` runs it once."""
 
     @property
     def invoke(self) -> Callable[[], object]: ...
 
 
 def time_in_turns(models: Mapping[str, Timed], rounds: int, seed: int) -> dict[str, np.ndarray]:
-    """Milliseconds ``[rounds]`` of each model, taken in turn in a fresh order each round.
+    """Return milliseconds ``[rounds]`` of each model, timed in turns in a new random order every round.
 
-    Each is run once untimed before it is timed. The first tenth of the rounds, at least 10, comes on top and
-    is thrown away.
+    Each model is run once untimed before each timed run. A warm-up of a tenth of ``rounds``, at least 10 rounds, is
+    added and discarded.
     """
     rng = np.random.default_rng(seed)
     names = list(models)
@@ -36,7 +36,7 @@ def time_in_turns(models: Mapping[str, Timed], rounds: int, seed: int) -> dict[s
         for turn in range(rounds + warm_up):
             for name in rng.permutation(names):
                 invoke = models[name].invoke
-                invoke()  # its own weights back into the caches that the model before it filled
+                invoke()  # brings its weights back into the caches
                 started = time.perf_counter_ns()
                 invoke()
                 elapsed = time.perf_counter_ns() - started
@@ -47,7 +47,7 @@ def time_in_turns(models: Mapping[str, Timed], rounds: int, seed: int) -> dict[s
 
 
 def cpu_name() -> str:
-    """Model name, and the vector extensions that decide the speed of int8."""
+    """Return the processor's name and the vector extensions that matter for int8."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

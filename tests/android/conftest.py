@@ -1,4 +1,4 @@
-"""A real bundle for the tests that run a model."""
+"""Fixture: a real bundle for tests that run a model."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from export.bundle import Bundle, load_bundle
 
 @pytest.fixture(scope="session")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """See :mod:`trained`."""
+    """Bundle of a briefly trained student, see :mod:`trained`."""
     pytest.importorskip("torch")
     pytest.importorskip("tensorflow")
     return load_bundle(trained.make_bundle(tmp_path_factory.mktemp("android")))

@@ -1,4 +1,4 @@
-"""The Java of android_demo, compiled by Maven once for all tests; its programs are started from here."""
+"""Compile the Java of android_demo with Maven, once for all tests, and run its programs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ UNREACHABLE = re.compile(r"Could not transfer|Could not resolve|Unknown host|Con
 
 
 def maven(*goals: str) -> None:
-    """Run Maven on the modules that need no Android; skip where it or its repository is missing."""
+    """Run Maven on the modules other than the app; skip the test if Maven or its repository is not available."""
     for program in ("mvn", "javac"):
         if shutil.which(program) is None:
             pytest.skip(f"no {program} here: apt-get install maven default-jdk-headless")
@@ -36,13 +36,13 @@ def maven(*goals: str) -> None:
 
 @functools.cache
 def classpath() -> str:
-    """Of module ``jvm``: the phone's code and TensorFlow Lite for this computer."""
+    """Return the class path of module ``jvm``: the phone's code and TensorFlow Lite for this computer."""
     maven("process-classes")
     return f"{DEMO / 'jvm/target/classes'}:{(DEMO / 'jvm/target/classpath.txt').read_text().strip()}"
 
 
 def java(*arguments: object) -> list[str]:
-    """What the tests' tool prints, by line; see Tool.java."""
+    """Run Tool.java and return the lines that it prints."""
     command = ["java", "-Xmx512m", "-cp", classpath(), "org.distilltophone.jvm.Tool", *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-4000:]

@@ -1,6 +1,6 @@
-"""The app from clean sources: Robolectric drives it, and others' tools read the finished APK.
+"""Build the app from clean sources: Robolectric drives it, and third-party tools read the finished APK.
 
-One run of Maven compiles, tests and packages a copy of android_demo with a small bundle and gallery in it.
+One Maven run compiles, tests and packages a copy of android_demo with a small bundle and gallery.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import picture_kinds
+import image_kinds
+import java_build
 import pytest
 
 from distill.data.decode import decode
@@ -36,7 +37,6 @@ TOOLS = {
     "apksigner": "apksigner",
     "zipalign": "zipalign",
 }
-UNREACHABLE = re.compile(r"Could not transfer|Could not resolve|Unknown host|Connection (refused|timed out)")
 ABIS = ("arm64-v8a", "x86_64")
 MB = 10**6
 
@@ -58,7 +58,7 @@ def run(*command: object, **options: object) -> str:
 
 
 def make_fixture(folder: Path, bundle: Bundle) -> Path:
-    """What the Java tests look up, and what Python finds for it; see Fixture.java."""
+    """Write query images and Python's results for the Java tests; see Fixture.java."""
     pictures = folder / "pictures"
     pictures.mkdir(parents=True)
     for number, (code, face) in enumerate([(0x3A9, "DejaVuSans"), (0x21, "DejaVuSerif"), (0xA3, "DejaVuSans-Bold")]):
@@ -71,7 +71,7 @@ def make_fixture(folder: Path, bundle: Bundle) -> Path:
     expected = {Path(query["query"]).name: query["neighbours"] for query in found["queries"]}
     kinds = folder / "kinds"
     kinds.mkdir()
-    for name, content in picture_kinds.kinds().items():
+    for name, content in image_kinds.kinds().items():
         (kinds / name).write_bytes(content)
         (kinds / f"{name}.pixels").write_bytes(bundle.manifest.preprocessing.pixels(decode(content, name)).tobytes())
     (folder / "expected.json").write_text(json.dumps({"count": made["count"], "pictures": expected}))
@@ -106,7 +106,7 @@ def built(tmp_path_factory: pytest.TempPathFactory, bundle: Bundle) -> Built:
     done = subprocess.run(
         list(map(str, maven)), capture_output=True, text=True, env={**os.environ, "MAVEN_OPTS": "-Xmx512m"}
     )
-    if done.returncode and UNREACHABLE.search(done.stdout):
+    if done.returncode and java_build.UNREACHABLE.search(done.stdout):
         pytest.skip("Maven Central cannot be reached")
     assert done.returncode == 0, done.stdout[-8000:]
     run(*pack, "apk")
@@ -240,7 +240,7 @@ def test_the_code_that_went_in(built, tmp_path):
         "org/tensorflow/lite/Interpreter",
         "org/distilltophone/decoder/BitmapDecoder",
     } <= runner
-    # Reached by reflection, so that no compiler misses it.
+    # Loaded by reflection, so the compiler would not notice if it were missing.
     assert "org/tensorflow/lite/gpu/GpuDelegate" in runner and not [name for name in inside if "/gpu/" in name]
     delegates = (built.folder / "tflite/src/main/java/org/distilltophone/tflite/Delegates.java").read_text()
     assert 'GPU_CLASS = "org.tensorflow.lite.gpu.GpuDelegate"' in delegates
@@ -250,7 +250,7 @@ def test_the_code_that_went_in(built, tmp_path):
 
 
 def test_a_second_build_is_signed_with_the_same_key(built):
-    """Else a newer build would not install over an older one."""
+    """Otherwise a newer build would not install over an older one."""
 
     def digest() -> list[str]:
         return re.findall(r"SHA-256 digest: (\w+)", run("apksigner", "verify", "--print-certs", built.apk("x86_64")))

@@ -1,4 +1,4 @@
-"""The packaging script: what it lays out, and what it says when something is missing."""
+"""The packaging script: its output, and its errors if something is missing."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from packaging_tools.elf import load_alignment
 
 @pytest.fixture
 def demo(tmp_path: Path) -> Path:
-    """A copy, since the script writes beside itself."""
+    """A copy, because the script writes to its own folder."""
     folder = tmp_path / "android_demo"
     shutil.copytree(DEMO, folder, ignore=shutil.ignore_patterns("target", "build", "__pycache__", "src"))
     return folder
@@ -37,7 +37,7 @@ def pack(demo: Path, *arguments: object, path: str | None = None) -> subprocess.
 
 
 def make_bundle(folder: Path, **changes: object) -> Path:
-    """As far as the script looks at one."""
+    """Write the parts of a bundle that the script reads."""
     files = {
         "m.tflite": b"int8",
         "f.tflite": b"float",
@@ -92,10 +92,10 @@ def test_assets_are_what_the_app_reads(demo, tmp_path):
     [
         ({"variants": []}, "--target tflite"),
         ({"model_card": {"file": "../outside"}}, "leads out"),
-        ({"model_card": {"file": "gone.md"}}, "gone.md is not there"),
-        ({"model_card": {"file": 3}}, "no description of a bundle"),
-        ({"variants": "many"}, "no description of a bundle"),
-        ({"golden": {"expected": {}, "files": []}}, "no description of a bundle (KeyError: 'pixels')"),
+        ({"model_card": {"file": "gone.md"}}, "gone.md does not exist"),
+        ({"model_card": {"file": 3}}, "not a bundle description"),
+        ({"variants": "many"}, "not a bundle description"),
+        ({"golden": {"expected": {}, "files": []}}, "not a bundle description (KeyError: 'pixels')"),
     ],
 )
 def test_a_bad_bundle_is_one_line_with_a_cure(demo, tmp_path, changes, words):
@@ -109,7 +109,7 @@ def test_a_bad_bundle_is_one_line_with_a_cure(demo, tmp_path, changes, words):
 def test_what_is_no_gallery_or_no_json_is_one_line(demo, tmp_path):
     bundle = make_bundle(tmp_path / "b")
     (tmp_path / "g").write_bytes(b"JFIF")
-    for gallery, words in ((tmp_path / "g", "is no gallery"), (bundle, "Is a directory")):
+    for gallery, words in ((tmp_path / "g", "is not a gallery"), (bundle, "Is a directory")):
         done = pack(demo, "assets", "--bundle", bundle, "--gallery", gallery)
         assert done.returncode == 1 and words in done.stderr and done.stderr.count("\n") == 1
     (bundle / "bundle.json").write_text("[" * 100_000)
@@ -180,7 +180,7 @@ def test_stored_entries_are_aligned(tmp_path_factory, entries):
 
 
 def elf(*segments: tuple[int, int]) -> bytes:
-    """Headers alone: segments of (type, alignment)."""
+    """Return only the headers of an ELF file with segments of (type, alignment)."""
     head = (
         b"\x7fELF\x02\x01\x01"
         + bytes(9)

@@ -1,4 +1,4 @@
-"""The manifest asks for no more than is needed; no text stands outside the string resources; all can be heard."""
+"""The manifest requests only what is needed; all texts are string resources; every control has a label."""
 
 from __future__ import annotations
 
@@ -50,14 +50,14 @@ def test_no_backup():
 
 
 @pytest.mark.parametrize("path", LAYOUTS, ids=lambda path: f"{path.parent.name}/{path.name}")
-def test_layouts_hold_no_words_and_every_picture_can_be_heard(path):
+def test_layouts_hold_no_texts_and_every_image_has_a_label(path):
     for view in ET.parse(path).getroot().iter():
         for attribute in ("text", "contentDescription", "hint", "title"):
             value = view.get(f"{A}{attribute}")
             assert value is None or value.startswith("@string/"), f"{view.tag}: {value}"
         if view.tag in {"ImageView", "ImageButton", "ProgressBar"} or view.tag.endswith("ImageView"):
             silent = view.get(f"{A}importantForAccessibility") == "no"
-            assert silent or view.get(f"{A}contentDescription"), f"{path.name}: a {view.tag} that says nothing"
+            assert silent or view.get(f"{A}contentDescription"), f"{path.name}: a {view.tag} without a label"
         for attribute in ("textColor", "background"):
             value = view.get(f"{A}{attribute}")
             assert value is None or not value.startswith("#"), f"{value}: a colour that does not follow the night"

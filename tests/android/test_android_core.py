@@ -1,4 +1,4 @@
-"""The phone's Java beside Python: every step from the picture to the ranking, with the real engine."""
+"""The phone's Java code against Python: every step from the image to the ranking, with the real engine."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ from distill.data.preprocess import Preprocessing
 from distill.data.spec import open_data
 from distill.metrics import recall_at_k
 from export.bundle import Bundle, open_variant
-from gallery import Content, Model, check_gallery, int8_codes, open_gallery, row_codes, write_gallery
-from gallery.search import search
+from gallery import Content, Model, int8_codes, open_gallery, row_codes, write_gallery
+from gallery.models import model_of
+from gallery.search import search_gallery
 
 pytestmark = pytest.mark.slow
 
@@ -56,7 +57,7 @@ def test_resize_alpha_and_orientation_are_pythons(tmp_path: Path) -> None:
 
 
 def encoded(pixels: np.ndarray, orientation: int) -> bytes:
-    """As a PNG with an EXIF orientation."""
+    """Encode as PNG with an EXIF orientation."""
     buffer = io.BytesIO()
     exif = PIL.Image.Exif()
     exif[0x0112] = orientation
@@ -86,7 +87,7 @@ def test_golden_files_and_vectors(bundle: Bundle) -> None:
 
 def test_recall_and_neighbours_are_pythons(bundle: Bundle, tmp_path: Path) -> None:
     preprocessing, labels = bundle.manifest.preprocessing, open_data(trained.DATA).labels
-    pixels = np.stack([preprocessing.pixels(image) for image in trained.pictures()])
+    pixels = np.stack([preprocessing.pixels(image) for image in trained.images()])
     pixels.tofile(tmp_path / "pixels")
     (tmp_path / "labels").write_text("\n".join(map(str, labels)))
     java_build.java("embed", bundle.directory, "tflite-int8", tmp_path / "pixels", tmp_path / "rows")
@@ -94,12 +95,11 @@ def test_recall_and_neighbours_are_pythons(bundle: Bundle, tmp_path: Path) -> No
     expected = open_variant(bundle, "tflite-int8").embed(pixels)
     np.testing.assert_array_equal(rows, expected)
 
-    java_build.java("index", bundle.directory, "tflite-int8", tmp_path / "rows", tmp_path / "gallery")
-    made = open_gallery(tmp_path / "gallery")
-    check_gallery(made)
-    np.testing.assert_array_equal(made.embeddings, row_codes(expected))
-    assert made.ids() == [str(index) for index in range(len(pixels))]
-    assert made.model.sha256 == bundle.variant("tflite-int8").sha256
+    java_build.java("codes", rows.shape[1], tmp_path / "rows", tmp_path / "codes")
+    codes = np.fromfile(tmp_path / "codes", np.int8).reshape(rows.shape)
+    np.testing.assert_array_equal(codes, row_codes(expected))
+    model = model_of(bundle, bundle.variant("tflite-int8"))
+    write_gallery(tmp_path / "gallery", Content(model, [str(index) for index in range(len(pixels))], codes))
 
     recall, nearest = java_build.java("recall", tmp_path / "gallery", tmp_path / "labels")
     hits, count = map(int, re.fullmatch(r"recall@1 (\d+) of (\d+)", recall).groups())
@@ -110,7 +110,7 @@ def test_recall_and_neighbours_are_pythons(bundle: Bundle, tmp_path: Path) -> No
     assert list(map(int, nearest.split()[1:])) == best.tolist()
     assert hits == int((labels[best] == labels).sum()) and count == len(labels)
     assert 0.1 < hits / count < 0.99
-    # Python's metric takes the floats; among embeddings as crowded as these the rounding to codes moves some neighbours.
+    # Python's metric uses the floats. Among embeddings as crowded as these, the rounding to codes moves some neighbours.
     assert abs(hits / count - recall_at_k(expected, labels, ks=(1,))[1]) < 0.03
 
 
@@ -147,7 +147,7 @@ def test_search_finds_what_python_finds(dimension: int, tmp_path: Path) -> None:
     queries.tofile(tmp_path / "queries")
     gallery = open_gallery(tmp_path / "gallery")
     for how, exact in (("exact", True), ("best", False)):
-        found = search(gallery, queries, 20, exact)
+        found = search_gallery(gallery, queries, 20, exact)
         products = (int8_codes(queries).astype(int)[:, None] * gallery.embeddings[found.rows].astype(int)).sum(axis=2)
         lines = java_build.java("search", tmp_path / "gallery", tmp_path / "queries", 20, how)
         assert len(lines) == len(queries)

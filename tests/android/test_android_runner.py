@@ -1,4 +1,4 @@
-"""The Java runner behind the real Python side: on a computer, with the engine of the JVM."""
+"""The Java runner with the real Python side, on a computer with the engine of module jvm."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ VARIANTS = ["tflite-int8", "tflite-float32"]
 
 
 class JavaSide(PythonSide):
-    """Our Java runner instead of the Python one; the folder is looked after by Python."""
+    """Runs the Java runner instead of the Python one; Python manages the folder."""
 
     def program(self) -> Mapping[str, Content]:
         code = java_build.classpath().encode()
@@ -113,7 +113,7 @@ def test_memory_of_a_model(device: Remote, bundle: Bundle) -> None:
 
 
 def test_energy_of_a_model(device: Remote, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From a battery that always gives half an ampere."""
+    """With a battery that always supplies half an ampere."""
     battery = tmp_path / "supplies" / "battery"
     battery.mkdir(parents=True)
     for file, text in {
@@ -156,7 +156,7 @@ def tell(folder: Path, command: str, stdin: str) -> list[dict]:
 
 
 def test_an_engine_that_does_not_load_is_told(tmp_path: Path) -> None:
-    # The phone's own main class, here where the phone's library is not.
+    # The phone's main class, on a computer without the phone's library.
     path = f"{java_build.classpath()}:{java_build.DEMO / 'tflite/target/classes'}:{java_build.DEMO / 'decoder/target/classes'}"
     command = ["java", "-cp", path, "org.distilltophone.runner.Main", "describe", tmp_path]
     done = subprocess.run(command, capture_output=True, text=True)

@@ -1,4 +1,4 @@
-"""A student that knows a few glyphs, and its bundle: trained for seconds, so that Recall@1 is far from chance and from 1."""
+"""A student trained on a few glyphs for seconds, and its bundle: its Recall@1 is far from chance and from 1."""
 
 from __future__ import annotations
 
@@ -9,34 +9,34 @@ import PIL.Image
 
 from distill.data.spec import open_data
 
-__all__ = ["DATA", "make_bundle", "pictures"]
+__all__ = ["DATA", "images", "make_bundle"]
 
 DATA = "glyphs:classes=24"
 SIZE, SIDE, RESIZE = 64, 48, 55
 STEPS = 30
 
 
-def pictures() -> list[PIL.Image.Image]:
-    """All of ``DATA``, in order."""
-    images = open_data(DATA)
-    return [images.read(index) for index in range(len(images))]
+def images() -> list[PIL.Image.Image]:
+    """Return all images of ``DATA``, in order."""
+    data = open_data(DATA)
+    return [data.read(index) for index in range(len(data))]
 
 
 def make_bundle(folder: Path) -> Path:
-    """TFLite float32 and int8 of MobileNetV1-0.25."""
+    """Export MobileNetV1-0.25 to TFLite float32 and int8."""
     import torch
 
-    from distill.models.backbones import build_backbone
     from distill.models.checkpoint import save_checkpoint
     from distill.models.embedder import Embedder
     from distill.models.info import CheckpointInfo
+    from distill.models.registry import build_backbone
     from export.bundle.schema import Tolerance
-    from export.pipeline import Options, export_bundle
+    from export.pipeline import ExportOptions, export_bundle
 
     torch.manual_seed(0)
     model = Embedder(build_backbone("mobilenet_v1_025"), SIZE).train()
     preprocessing = model.backbone.default_preprocessing(SIDE, RESIZE)
-    pixels = np.stack([preprocessing.pixels(image) for image in pictures()])
+    pixels = np.stack([preprocessing.pixels(image) for image in images()])
     scaled = torch.from_numpy(preprocessing.scale(pixels).transpose(0, 3, 1, 2).copy())
     labels = torch.from_numpy(open_data(DATA).labels.copy())
     proxies = torch.nn.Parameter(torch.randn(int(labels.max()) + 1, SIZE))
@@ -49,7 +49,7 @@ def make_bundle(folder: Path) -> Path:
         loss.backward()
         optimiser.step()
     with torch.inference_mode():
-        for _ in range(20):  # the running statistics lag behind so short a training
+        for _ in range(20):  # after such a short training the running statistics lag behind
             model(scaled[::3])
     info = CheckpointInfo(
         kind="student",
@@ -59,7 +59,7 @@ def make_bundle(folder: Path) -> Path:
         data={"spec": DATA, "split": "half"},
     )
     save_checkpoint(folder / "student", model.eval(), info)
-    options = Options(
+    options = ExportOptions(
         calibration_images=32, tolerances={name: Tolerance() for name in ("float32", "int8")}, target="tflite"
     )
     assert export_bundle(folder / "student", folder / "bundle", options).folder is not None

@@ -20,16 +20,16 @@ from pathlib import Path
 
 __all__ = ["AdbServer", "FakePhone", "why_not"]
 
-VERSION, MAX_DATA = 0x01000000, 64 * 1024  # this version has checksums, the next one leaves them out
+VERSION, MAX_DATA = 0x01000000, 64 * 1024  # this version has checksums, the next one does not
 CNXN, AUTH, OPEN, OKAY, CLSE, WRTE = (
     int.from_bytes(name, "little") for name in (b"CNXN", b"AUTH", b"OPEN", b"OKAY", b"CLSE", b"WRTE")
 )
-STDIN, STDOUT, STDERR, EXIT, CLOSE_STDIN = range(5)  # of the shell protocol
+STDIN, STDOUT, STDERR, EXIT, CLOSE_STDIN = range(5)  # packets of the shell protocol
 FILES = "/data/local/tmp"
 
 
 def why_not() -> str | None:
-    """What is missing here, and how to get it."""
+    """Return what is missing here, and how to get it."""
     return None if shutil.which("adb") else "no adb here: apt-get install adb"
 
 
@@ -43,7 +43,7 @@ class Stream:
         self.buffer, self.ended = bytearray(), False
 
     def feed(self, data: bytes | None) -> None:
-        """Data from the client; ``None``: there will be no more."""
+        """Return data from the client; ``None`` at the end."""
         with self.arrived:
             self.buffer += data or b""
             self.ended = self.ended or data is None
@@ -52,7 +52,7 @@ class Stream:
             self.acknowledged.release()
 
     def read(self, count: int) -> bytes:
-        """Exactly so many bytes.
+        """Return exactly this many bytes.
 
         Raises:
             EOFError: the client or the cable is gone.
@@ -74,7 +74,7 @@ class Stream:
 
 
 class Connection:
-    """One client, from CNXN to the pulled cable."""
+    """One client, from CNXN until the cable is pulled."""
 
     def __init__(self, phone: FakePhone, peer: socket.socket) -> None:
         self.phone, self.peer = phone, peer
@@ -93,7 +93,7 @@ class Connection:
                 command, first, second, length, checksum, magic = struct.unpack("<6I", self._exactly(24))
                 data = self._exactly(length)
                 assert magic == command ^ 0xFFFFFFFF
-                # The first packet is sent before the versions are agreed on.
+                # The first packet is sent before the version is negotiated.
                 assert command == CNXN or checksum == sum(data) & 0xFFFFFFFF, "wrong checksum"
                 self.phone.received += length
                 self.phone.check_cable()
@@ -116,7 +116,7 @@ class Connection:
 
     def _take(self, command: int, first: int, second: int, data: bytes) -> None:
         if command in (CNXN, AUTH) and not self.phone.authorized:
-            self.send(AUTH, 1, 0, os.urandom(20))  # sign this token: no signature and no key pleases it
+            self.send(AUTH, 1, 0, os.urandom(20))  # a token to sign; every signature and key is refused
         elif command == CNXN:
             banner = f"device::ro.product.name=fake;ro.product.model=Fake_Phone;ro.product.device=fake;features={self.phone.features}"
             self.send(CNXN, VERSION, MAX_DATA, banner.encode())
@@ -148,7 +148,7 @@ class Connection:
 
 
 def shell(phone: FakePhone, stream: Stream, command: str) -> None:
-    """Shell protocol v2: packets of kind, length, data in both directions; the exit status comes last."""
+    """Shell protocol v2: packets of kind, length and data in both directions; the exit status comes last."""
     environment = {"PATH": f"{phone.root / 'system/bin'}:{os.environ['PATH']}", "HOME": "/", **phone.environment}
     process = subprocess.Popen(
         ["sh", "-c", phone.local(command)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -167,7 +167,7 @@ def shell(phone: FakePhone, stream: Stream, command: str) -> None:
             process.stdin.close()
         with stream.arrived:
             stream.arrived.wait_for(lambda: stream.ended)
-        with contextlib.suppress(ProcessLookupError):  # the client is gone: as a terminal that hangs up
+        with contextlib.suppress(ProcessLookupError):  # the client is gone: like a terminal that hangs up
             os.killpg(process.pid, signal.SIGHUP)
 
     def tell(kind: int, pipe) -> None:
@@ -298,11 +298,11 @@ class FakePhone:
         return f"127.0.0.1:{self.port}"
 
     def local(self, text: str) -> str:
-        """A path or command of the phone as one of this computer."""
+        """Translate a path or command of the phone to this computer."""
         return text.replace(FILES, f"{self.root}{FILES}")
 
     def program(self, name: str, script: str) -> None:
-        """Install a program there, a shell script."""
+        """Install a program, a shell script, on the phone."""
         path = self.root / "system/bin" / name
         path.write_text(f"#!/bin/sh\n{script}\n")
         path.chmod(0o755)
@@ -330,7 +330,7 @@ class FakePhone:
         self._connections.clear()
 
     def pull_cable_when(self, condition: Callable[[], bool]) -> None:
-        """Pull it as soon as ``condition`` holds."""
+        """Pull the cable as soon as ``condition`` holds."""
 
         def watch() -> None:
             stop = threading.Event()
@@ -346,7 +346,7 @@ class FakePhone:
 
 
 class AdbServer:
-    """The real adb server, with a port, keys and files of its own: nobody's phone is touched."""
+    """The real adb server, with its own port, keys and files, so that no real phone is touched."""
 
     def __init__(self, folder: Path) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
@@ -364,7 +364,7 @@ class AdbServer:
         return done.stdout + done.stderr
 
     def connect(self, phone: FakePhone) -> str:
-        """Plug it in (again)."""
+        """Plug the phone in (again)."""
         phone.plugged = True
         self.adb("disconnect", phone.serial)
         return self.adb("connect", phone.serial)

@@ -1,4 +1,4 @@
-"""What a phone has besides adb: properties, dumpsys, and an app_process that runs our runner in another language."""
+"""What a fake phone needs besides adb: properties, dumpsys, and an app_process that runs another runner."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ Current cooling devices from HAL:
 
 
 def make_runner(folder: Path, abis: Sequence[str] = ("arm64-v8a",)) -> Path:
-    """Files in the place of ``android_demo/build``; what they hold is never run, see :func:`install`."""
+    """Make files in place of ``android_demo/build``; they are never run, see :func:`install`."""
     (folder / "jni").mkdir(parents=True)
     (folder / "runner.jar").write_bytes(b"dex" * 1000)
     for abi in abis:
@@ -60,7 +60,7 @@ def make_runner(folder: Path, abis: Sequence[str] = ("arm64-v8a",)) -> Path:
 
 
 def board_runner(phone: FakePhone, python: Sequence[str]) -> list[str]:
-    """The words that start the runner for boards there."""
+    """Return the words that start the runner for boards on the phone."""
     code = phone.root / "runner.zip"
     code.write_bytes(parcel())
     return [*python, str(code)]
@@ -69,12 +69,12 @@ def board_runner(phone: FakePhone, python: Sequence[str]) -> list[str]:
 def install(
     phone: FakePhone, runner: Sequence[str], environment: dict[str, str] | None = None, **properties: str
 ) -> None:
-    """Let the phone answer as a phone does, and run another runner of the same protocol where Android would run ours.
+    """Make the phone answer like a real one, and run another runner of the same protocol in place of ours.
 
     Args:
-        runner: the words that start it.
-        environment: all of it but PATH.
-        properties: of ``getprop``, with ``_`` for ``.``.
+        runner: Words that start it.
+        environment: Its environment, without PATH.
+        properties: Properties of ``getprop``, with ``_`` for ``.``.
     """
     found = PROPERTIES | {name.replace("_", "."): value for name, value in properties.items()}
     phone.program(

@@ -1,4 +1,4 @@
-"""A small data set, a valid bundle around dummy model files, and runners that stand in for engines."""
+"""A small data set, a valid bundle with dummy model files, and runners that replace engines."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SIDE = 16
 def make_photos(
     root: Path, classes: int = 8, per_class: int = 5, seed: int = 0, names: list[str] | None = None
 ) -> Path:
-    """A folder of noisy pictures: one pattern a class, so that averages over patches retrieve."""
+    """Make a folder of noisy images, one pattern per class, which averages over patches retrieve."""
     random = np.random.default_rng(seed)
     for number in range(classes):
         name = names[number] if names else f"class{number:02d}"
@@ -42,10 +42,10 @@ def make_bundle(
     dim: int = 48,
     models: dict[str, bytes] | None = None,
 ) -> Path:
-    """A bundle that loads; its model files hold only text, for runners that are faked.
+    """Make a bundle that loads; its model files hold only text, for fake runners.
 
     Args:
-        models: by format: the same real model file (see tiny_models) for every variant of it.
+        models: By format, one real model file (see tiny_models) for all its variants.
     """
     folder.mkdir(parents=True)
     golden = np.zeros((2, SIDE, SIDE, 3), np.uint8)
@@ -109,7 +109,7 @@ def make_bundle(
 
 
 class ToyRunner:
-    """Averages over 4 x 4 patches as an embedding; ``noise`` spoils it, like a bad quantization."""
+    """Embeds by averages over 4 x 4 patches; ``noise`` spoils the embedding, like a bad quantization."""
 
     def __init__(self, noise: float = 0.0, seed: int = 0) -> None:
         self.noise = noise
@@ -132,7 +132,7 @@ class ToyRunner:
 
 
 class FakeClock:
-    """Nanoseconds that only move when something is run."""
+    """A clock in nanoseconds that advances only when something is run."""
 
     def __init__(self) -> None:
         self.now = 0
@@ -142,7 +142,7 @@ class FakeClock:
 
 
 class TimedRunner:
-    """Takes the times it is told to, on a fake clock, and notes what was asked of it."""
+    """Takes the given times on a fake clock, and logs its calls."""
 
     def __init__(self, clock: FakeClock, milliseconds, log: list[str] | None = None, name: str = "") -> None:
         self._clock = clock
@@ -160,7 +160,7 @@ class TimedRunner:
 
 
 def replace_engines(monkeypatch) -> dict[str, ToyRunner]:
-    """The host runs toys; the table returned says which, by variant (an exception is raised on opening)."""
+    """Make the host run toys; return them by variant, to be replaced (an exception is raised on opening)."""
     runners = {name: ToyRunner() for name in VARIANTS}
 
     def opened(bundle, name, threads=1, delegate="xnnpack"):
@@ -169,13 +169,13 @@ def replace_engines(monkeypatch) -> dict[str, ToyRunner]:
         return runners[name]
 
     monkeypatch.setattr("benchmark.devices.host.open_variant", opened)
-    # The toys live in this process; their files are text, which no engine would load in another one.
+    # The toys live in this process; no engine in another one can load their files, which are text.
     monkeypatch.setattr("benchmark.devices.host.Host.peak_memory", lambda self, bundle, variants: {})
     return runners
 
 
 def replace_torch(monkeypatch, preprocessing: dict | None = None, trained: list[str] | None = None) -> None:
-    """``TorchModel`` as a toy: embeds like ToyRunner, without torch or a checkpoint."""
+    """Replace ``TorchModel`` by a toy that embeds like ToyRunner, without torch or a checkpoint."""
     from types import SimpleNamespace
 
     from distill.data.preprocess import Preprocessing

@@ -18,14 +18,14 @@ def bundle_dir(tmp_path: Path, photos: Path) -> Path:
 
 @pytest.fixture
 def toy_engines(monkeypatch: pytest.MonkeyPatch) -> dict[str, fakes.ToyRunner]:
-    """Every variant runs on a toy; tests replace single entries to spoil them."""
+    """Run every variant on a toy; tests replace single ones to spoil them."""
     return fakes.replace_engines(monkeypatch)
 
 
 @pytest.fixture(scope="session")
 def _measured(tmp_path_factory: pytest.TempPathFactory):
     from benchmark.gates import Limits
-    from benchmark.run import Options, measure
+    from benchmark.run import BenchmarkOptions, measure
     from benchmark.timing import Plan
 
     folder = tmp_path_factory.mktemp("measured")
@@ -36,7 +36,7 @@ def _measured(tmp_path_factory: pytest.TempPathFactory):
         fakes.replace_engines(patch)["tflite-int8"] = fakes.ToyRunner(noise=0.8)
         fakes.replace_torch(patch)
         return measure(
-            Options(
+            BenchmarkOptions(
                 bundle,
                 part="all",
                 checkpoint=folder / "student",
@@ -50,10 +50,10 @@ def _measured(tmp_path_factory: pytest.TempPathFactory):
 
 @pytest.fixture
 def measured(_measured):
-    """(result, evidence) of a run with a spoiled int8, against a checkpoint that is a toy too."""
+    """(result, evidence) of a run with a spoiled int8, compared with a toy checkpoint."""
     result, evidence = _measured
     result = result.model_copy(deep=True)
-    # A busy machine is no finding of these tests.
+    # A busy machine must not affect these tests.
     result.machine.latency.drift, result.machine.latency.drift_flagged = 0.0, False
     return result, evidence
 

@@ -1,4 +1,4 @@
-"""A real sshd on loopback as an ordinary process, reached through a cable that can be pulled."""
+"""A real sshd on loopback as an ordinary process, behind a connection that can be broken."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ SSHD = shutil.which("sshd") or "/usr/sbin/sshd"
 
 
 def why_not() -> str | None:
-    """What is missing for a real sshd; None: nothing."""
+    """Return what is missing for a real sshd; ``None`` if nothing is."""
     for program in ("ssh", "sftp", "ssh-keygen"):
         if shutil.which(program) is None:
             return f"no {program} here: apt-get install openssh-client"
     if not os.access(SSHD, os.X_OK):
         return "no sshd here: apt-get install openssh-server"
     if os.getuid() == 0:
-        try:  # sshd started by root wants this folder, which its service makes elsewhere
+        try:  # sshd started by root needs this folder, which its service normally makes
             os.makedirs("/run/sshd", 0o755, exist_ok=True)
         except OSError as error:
             return f"sshd as root needs /run/sshd: {error}"
@@ -34,7 +34,7 @@ def why_not() -> str | None:
 
 
 class Cable:
-    """Forwards TCP from a free port to another one until it is pulled."""
+    """Forwards TCP from a free port to another one until the cable is pulled."""
 
     def __init__(self, port: int) -> None:
         self._to = port
@@ -82,7 +82,7 @@ class Cable:
         self._sockets.clear()
 
     def pull_when(self, condition: Callable[[], bool]) -> None:
-        """Pull as soon as ``condition`` holds."""
+        """Pull the cable as soon as ``condition`` holds."""
 
         def watch() -> None:
             until = time.monotonic() + 60
@@ -93,7 +93,7 @@ class Cable:
         threading.Thread(target=watch, daemon=True).start()
 
     def plug(self) -> None:
-        """Take connections again."""
+        """Accept connections again."""
         self._up = True
 
     def close(self) -> None:
@@ -107,7 +107,7 @@ def with_errors_ignored(call: Callable[[], object]) -> None:
 
 
 class Sshd:
-    """One server with host keys, one user key and a known_hosts file of its own, all in ``folder``."""
+    """One server with its own host keys, user key and known_hosts file, all in ``folder``."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -130,7 +130,7 @@ class Sshd:
         self.known_hosts = folder / "known_hosts"
         self.known_hosts.write_text(f"[127.0.0.1]:{self.cable.port} {' '.join(key)}\n")
         self.config = folder / "ssh_config"
-        self.config.write_text("")  # so that whoever runs the tests may have any configuration
+        self.config.write_text("")  # so that the user's own configuration does not matter
 
     def _key(self, name: str) -> Path:
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.folder / name], check=True)
@@ -153,7 +153,7 @@ class Sshd:
         return f"ssh://{self.user}@127.0.0.1:{self.cable.port}"
 
     def options(self) -> list[str]:
-        """Of distill-bench."""
+        """Return the options of distill-bench."""
         return [
             "--ssh-identity", str(self.identity), "--ssh-known-hosts", str(self.known_hosts),
             "--ssh-config", str(self.config),

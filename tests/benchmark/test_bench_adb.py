@@ -1,4 +1,4 @@
-"""Phones: the real adb client and server against a daemon that speaks their protocol, see adb_daemon.py."""
+"""Phones: the real adb client and server against a fake daemon, see adb_daemon.py."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 import time
-from dataclasses import replace
+from dataclasses import asdict
 from pathlib import Path
 
 import adb_daemon
@@ -18,7 +18,8 @@ import pytest
 import tiny_models
 
 from benchmark.cli import app
-from benchmark.devices import Device, DeviceOptions, Timing, open_device
+from benchmark.devices import open_device
+from benchmark.devices.base import Device, Timing
 from benchmark.devices.transport import Died, Lost, Undecodable
 from benchmark.timing import Plan
 from distill.console import Failure, UsageFailure, run_app
@@ -54,8 +55,8 @@ def phone(server, tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def options(tmp_path) -> DeviceOptions:
-    return DeviceOptions(android_runner=android_fakes.make_runner(tmp_path / "built"))
+def options(tmp_path) -> dict:
+    return {"android_runner": android_fakes.make_runner(tmp_path / "built")}
 
 
 @pytest.fixture
@@ -74,7 +75,7 @@ def expected(images: list[np.ndarray]) -> np.ndarray:
 
 
 def reach(phone, options) -> Device:
-    return open_device(f"adb:{phone.serial}", options)
+    return open_device(f"adb:{phone.serial}", **options)
 
 
 @pytest.mark.slow
@@ -83,7 +84,7 @@ def test_end_to_end(server, phone, options, bundle_dir, tmp_path, features):
     phone.features = features
     server.connect(phone)
     out = tmp_path / "r.json"
-    arguments = ["--device", f"adb:{phone.serial}", "--android-runner", str(options.android_runner), "--part", "all"]
+    arguments = ["--device", f"adb:{phone.serial}", "--android-runner", str(options["android_runner"]), "--part", "all"]
     assert run_app(app, [str(bundle_dir), *arguments, "--json", str(out), "--html", str(tmp_path / "r.html")]) == 0
     value = json.loads(out.read_text())
     machine, (ours, other) = value["machine"], value["variants"]
@@ -99,11 +100,11 @@ def test_end_to_end(server, phone, options, bundle_dir, tmp_path, features):
     assert other["status"] == "failed" and "TFLite only" in other["error"]  # a result, not a crash
     assert not (phone.root / THERE).exists()  # nothing is left behind
     assert "withheld: emulated" in (tmp_path / "r.html").read_text() and "Pixel 6" in (tmp_path / "r.html").read_text()
-    # What was not measured keeps no limit.
+    # A limit on something that was not measured is not kept.
     assert run_app(app, [str(bundle_dir), *arguments, "--max-latency-ms", "1000"]) == 1
 
 
-def test_embeddings_come_back_to_the_bit(phone, options, bundle_dir):
+def test_embeddings_are_bit_identical(phone, options, bundle_dir):
     images, bundle = batches(), load_bundle(bundle_dir)
     device = reach(phone, options)
     there = device.embed(bundle, NAMES, images, 1)
@@ -117,34 +118,34 @@ def test_embeddings_come_back_to_the_bit(phone, options, bundle_dir):
 
 @pytest.mark.parametrize("delegate", ["gpu", "nnapi"])
 def test_a_delegate_that_is_not_there_is_a_result(phone, options, bundle_dir, delegate):
-    device = reach(phone, replace(options, delegate=delegate))
+    device = reach(phone, options | {"delegate": delegate})
     found = device.embed(load_bundle(bundle_dir), NAMES, batches(1), 1)
     assert f"no delegate '{delegate}'" in found[NAMES[0]].error and "TFLite only" in found[NAMES[1]].error
     sent = {path.name for path in phone.root.glob(f"{THERE}/program/*/*")}
     assert ("libtensorflowlite_gpu_jni.so" in sent) == (delegate == "gpu")
     device.close(True)
-    (options.android_runner / "jni/arm64-v8a/libtensorflowlite_gpu_jni.so").unlink()
-    device = reach(phone, replace(options, delegate="gpu"))
+    (options["android_runner"] / "jni/arm64-v8a/libtensorflowlite_gpu_jni.so").unlink()
+    device = reach(phone, options | {"delegate": "gpu"})
     assert "make android" in device.embed(load_bundle(bundle_dir), NAMES, batches(1), 1)[NAMES[0]].error
     device.close(True)
 
 
-def test_a_driver_that_takes_the_process_down_is_a_result(phone, options, bundle_dir):
+def test_a_driver_that_crashes_the_process_is_a_result(phone, options, bundle_dir):
     program = (phone.root / "system/bin/app_process").read_text().removeprefix("#!/bin/sh\n")
     phone.program("app_process", f'[ "$4" = describe ] || kill -SEGV $$\n{program}')
-    device = reach(phone, replace(options, delegate="nnapi"))
+    device = reach(phone, options | {"delegate": "nnapi"})
     _timings, how = device.measure_latency(load_bundle(bundle_dir), NAMES, batches(1)[0], SHORT)
     found = device.embed(load_bundle(bundle_dir), NAMES, batches(1), 1)
     assert how is None and "with nnapi, our program there was killed (status 139)" in found[NAMES[0]].error
     device.close(True)
-    device = reach(phone, options)  # without such a delegate it is no result
+    device = reach(phone, options)  # an error with other delegates
     with pytest.raises(Died, match="was killed"):
         device.embed(load_bundle(bundle_dir), TFLITE, batches(1), 1)
     device.close(True)
 
 
 def test_energy_is_refused_on_the_cable(server, phone, options, bundle_dir, monkeypatch):
-    """Its shell hides the files of the battery, and Android's service says that USB feeds it."""
+    """The shell hides the battery's files, and Android's service reports that USB powers the phone."""
     monkeypatch.setattr("benchmark.devices.power.SUPPLIES", str(phone.root / "none"))
     device, bundle = reach(phone, options), load_bundle(bundle_dir)
     with pytest.raises(Failure, match="is emulated"):
@@ -160,12 +161,12 @@ def photos_of(folder: Path) -> list[bytes]:
     return [path.read_bytes() for path in sorted(folder.rglob("*.png"))]
 
 
-def test_pictures_that_the_phone_decodes(server, phone, options, bundle_dir, photos, monkeypatch):
-    """By this computer's Python in the place of the runner; a cable pulled half way is taken up there."""
+def test_images_that_the_phone_decodes(server, phone, options, bundle_dir, photos, monkeypatch):
+    """With this computer's Python as the runner; a run resumes after the cable was pulled half way."""
     android_fakes.install(phone, android_fakes.board_runner(phone, [sys.executable]), ro_boot_qemu="")
     files = photos_of(photos)
     some = [files[start : start + 10] for start in range(0, 40, 10)]
-    monkeypatch.setattr("benchmark.devices.remote.WINDOW_BYTES", 1)  # every batch by itself
+    monkeypatch.setattr("benchmark.devices.remote.WINDOW_BYTES", 1)  # one batch per window
     device, bundle = reach(phone, options), load_bundle(bundle_dir)
     phone.cut_after = phone.received + sum(map(len, [*some[0], *some[1], *some[2]]))
     with pytest.raises(Lost):
@@ -179,7 +180,7 @@ def test_pictures_that_the_phone_decodes(server, phone, options, bundle_dir, pho
     assert {path: path.stat().st_mtime_ns for path in done} == done
     here = open_device("host")
     assert np.array_equal(there[NAMES[0]].embeddings, here.embed(bundle, TFLITE, some, 1)[NAMES[0]].embeddings)
-    assert again.picture_ms.shape == here.picture_ms.shape == (40, 2) and (again.picture_ms > 0).all()
+    assert again.image_ms.shape == here.image_ms.shape == (40, 2) and (again.image_ms > 0).all()
     with pytest.raises(Undecodable) as failure:
         again.embed(bundle, TFLITE, [some[0], [*some[1], b"nonsense"]], 1)
     assert failure.value.number == 20
@@ -191,7 +192,7 @@ def test_pictures_that_the_phone_decodes(server, phone, options, bundle_dir, pho
 
 
 def test_latency_where_the_phone_is_real(server, phone, options, bundle_dir):
-    """This computer's own Python answers for it: what is tested is the way of the samples, not their size."""
+    """With this computer's Python as the runner: tests the transfer of the samples, not their size."""
     android_fakes.install(phone, android_fakes.board_runner(phone, [sys.executable]), ro_boot_qemu="")
     device, bundle = reach(phone, options), load_bundle(bundle_dir)
     timings, how = device.measure_latency(bundle, NAMES, batches(1)[0], SHORT)
@@ -205,7 +206,7 @@ def test_latency_where_the_phone_is_real(server, phone, options, bundle_dir):
     assert "--cpus" in failure.value.cure
     if shutil.which("taskset"):
         one = min(os.sched_getaffinity(0))
-        _, pinned = device.measure_latency(bundle, TFLITE, batches(1)[0], replace(SHORT, cpus=(one,)))
+        _, pinned = device.measure_latency(bundle, TFLITE, batches(1)[0], Plan(**{**asdict(SHORT), "cpus": (one,)}))
         assert pinned.cpus == [one]
     device.close(True)
 
@@ -225,7 +226,7 @@ def test_a_cable_pulled_while_sending(server, phone, options, bundle_dir):
 
 
 @pytest.mark.slow
-def test_a_cable_pulled_at_work_is_taken_up_where_it_was(server, phone, options, bundle_dir, monkeypatch):
+def test_a_run_resumes_after_a_cable_pulled_while_computing(server, phone, options, bundle_dir, monkeypatch):
     monkeypatch.setattr("benchmark.devices.remote.WINDOW_BYTES", 1_000_000)
     bundle, images = load_bundle(bundle_dir), batches(8, 600)  # windows of two batches
     device, results = reach(phone, options), phone.root / THERE / "results"
@@ -245,7 +246,7 @@ def test_a_cable_pulled_at_work_is_taken_up_where_it_was(server, phone, options,
     again.close(True)
 
 
-def test_what_gets_damaged_there_is_sent_again(phone, options, bundle_dir):
+def test_files_damaged_on_the_device_are_sent_again(phone, options, bundle_dir):
     bundle, images = load_bundle(bundle_dir), batches(2)
     device = reach(phone, options)
     device.embed(bundle, TFLITE, images, 1)
@@ -267,7 +268,7 @@ def test_a_full_disk(phone, options, bundle_dir):
     assert not isinstance(failure.value, Lost) and "free some space" in failure.value.cure
     device.close(True)
     phone.disk = None
-    # What df tells is told before anything is sent.
+    # Too little space according to df is an error before anything is sent.
     phone.program(
         "df",
         "echo Filesystem 1024-blocks Used Available Capacity Mounted on; echo /dev/block/dm-5 112000000 111980000 20000 100% /data",
@@ -283,7 +284,7 @@ def test_a_wrong_processor_and_an_unbuilt_runner(phone, options, tmp_path):
     with pytest.raises(Failure, match="its processor is x86, and our runner is built for arm64-v8a"):
         reach(phone, options)
     with pytest.raises(Failure, match="runner.jar") as failure:
-        reach(phone, DeviceOptions(android_runner=tmp_path / "nothing"))
+        reach(phone, {"android_runner": tmp_path / "nothing"})
     assert "--android-runner" in failure.value.cure
 
 
@@ -292,7 +293,7 @@ def test_a_program_that_dies_there(phone, options, bundle_dir):
     with pytest.raises(Failure, match="was killed|ended with status 134"):
         reach(phone, options)
     phone.program("app_process", "exit 0")
-    with pytest.raises(Failure, match="said nothing"):
+    with pytest.raises(Failure, match="printed nothing"):
         reach(phone, options)
 
 
@@ -302,21 +303,21 @@ def wait_for(server, phone, state: str) -> None:
         time.sleep(0.1)
 
 
-def test_doors_that_stay_shut(server, phone, options, capsys):
+def test_refused_connections(server, phone, options, capsys):
     server.adb("disconnect", phone.serial)
     with pytest.raises(UsageFailure, match="sees no such device") as failure:
         reach(phone, options)
     assert f"adb connect {phone.serial}" in failure.value.cure
     with pytest.raises(Failure, match="adb sees no device"):
-        open_device("adb", options)
+        open_device("adb", **options)
     phone.authorized = False
     server.connect(phone)
-    # adb asks again every few seconds, and says "authorizing" meanwhile.
+    # adb asks again every few seconds, and reports "authorizing" meanwhile.
     until = time.monotonic() + 60
     while True:
         wait_for(server, phone, "unauthorized")
         with pytest.raises(Failure, match="is (unauthorized|authorizing)") as failure:
-            open_device("adb", options)
+            open_device("adb", **options)
         assert run_app(app, ["devices", "--json"]) == 0
         row = {row["name"]: row for row in json.loads(capsys.readouterr().out)}[f"adb:{phone.serial}"]
         if "is unauthorized" in str(failure.value) and row["status"] == "unauthorized":
@@ -325,7 +326,7 @@ def test_doors_that_stay_shut(server, phone, options, capsys):
     assert "allow USB debugging" in failure.value.cure and "allow" in row["what"]
 
 
-def test_one_that_is_lost_after_it_was_named(server, phone, options, bundle_dir):
+def test_a_phone_lost_after_it_was_opened(server, phone, options, bundle_dir):
     device = reach(phone, options)
     phone.pull_cable()
     with pytest.raises(Lost):
@@ -344,13 +345,13 @@ def test_an_old_phone(server, phone, options):
 def test_folders(phone, options):
     for folder in ("relative/path", "/data/local/tmp/a;b"):
         with pytest.raises(UsageFailure, match="remote-folder"):
-            reach(phone, DeviceOptions(android_runner=options.android_runner, remote_folder=folder))
+            reach(phone, options | {"remote_folder": folder})
     (phone.root / "data/local/tmp/file").write_text("")
     with pytest.raises(Failure, match="(?i)not a directory|file exists"):
-        reach(phone, DeviceOptions(android_runner=options.android_runner, remote_folder="/data/local/tmp/file/x"))
+        reach(phone, options | {"remote_folder": "/data/local/tmp/file/x"})
 
 
-def test_cleaning_spares_what_is_not_ours(phone, options, bundle_dir):
+def test_cleaning_keeps_foreign_files(phone, options, bundle_dir):
     (phone.root / THERE).mkdir()
     (phone.root / THERE / "diary").write_text("mine")
     device = reach(phone, options)
@@ -377,7 +378,7 @@ def test_through_qemu_it_is_an_arm64_that_embeds(phone, options, bundle_dir):
 
 @pytest.mark.slow
 def test_the_java_runner_answers(phone, options, bundle_dir, monkeypatch):
-    """The code that a phone runs, but for the engine: the JVM of this computer stands for the phone's."""
+    """The code that a phone runs, except for the engine, on this computer's JVM."""
     monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "android"))
     java_build = pytest.importorskip("java_build")
     words = ["java", "-Xmx512m", "-cp", java_build.classpath(), "org.distilltophone.jvm.RunnerMain"]
@@ -394,12 +395,12 @@ def test_the_java_runner_answers(phone, options, bundle_dir, monkeypatch):
         assert 0 <= memory.added < memory.process
     device.close(True)
     assert not (phone.root / THERE).exists()
-    plain = reach(phone, replace(options, delegate="none"))
+    plain = reach(phone, options | {"delegate": "none"})
     found = plain.embed(bundle, TFLITE, images, 1)[NAMES[0]]
     assert np.allclose(found.embeddings, expected(images), atol=1e-5)
     assert plain.measure_latency(bundle, TFLITE, images[0], SHORT)[0][NAMES[0]].samples
     plain.close(True)
-    other = reach(phone, replace(options, delegate="gpu"))
+    other = reach(phone, options | {"delegate": "gpu"})
     assert "no delegate 'gpu'" in other.embed(bundle, TFLITE, images, 1)[NAMES[0]].error
     timings, how = other.measure_latency(bundle, TFLITE, images[0], SHORT)
     assert "no delegate 'gpu'" in timings[NAMES[0]].error and how is None
@@ -408,9 +409,9 @@ def test_the_java_runner_answers(phone, options, bundle_dir, monkeypatch):
 
 @pytest.mark.slow
 def test_the_java_runner_decodes_too(phone, options, bundle_dir, photos, tmp_path, monkeypatch, capsys):
-    """From the encoded files to Recall, flips and the cost of a picture: the way of an app, in one command."""
+    """From encoded files to Recall, flips and the time per image, as in an app, in one command."""
     monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "android"))
-    java_build, kinds = pytest.importorskip("java_build"), pytest.importorskip("picture_kinds")
+    java_build, kinds = pytest.importorskip("java_build"), pytest.importorskip("image_kinds")
     words = ["java", "-Xmx512m", "-cp", java_build.classpath(), "org.distilltophone.jvm.RunnerMain"]
     android_fakes.install(phone, words, {"HOME": str(phone.root)}, ro_boot_qemu="")
     for name in kinds.EXACT:
@@ -430,7 +431,7 @@ def test_the_java_runner_decodes_too(phone, options, bundle_dir, photos, tmp_pat
         str(tmp_path),
     ]
     arguments += ["--variant", NAMES[0], "--min-cosine", "0.9999", "--json", str(out)]
-    there = ["--device", f"adb:{phone.serial}", "--android-runner", str(options.android_runner)]
+    there = ["--device", f"adb:{phone.serial}", "--android-runner", str(options["android_runner"])]
     assert run_app(app, [*arguments, *there, "--html", str(tmp_path / "r.html")]) == 0, capsys.readouterr()
     value = json.loads(out.read_text())
     (variant,) = value["variants"]
@@ -443,7 +444,7 @@ def test_the_java_runner_decodes_too(phone, options, bundle_dir, photos, tmp_pat
     )
     assert (
         value["machine"]["packages"]["ImageIO"].startswith("Java")
-        and "A picture costs" in (tmp_path / "r.html").read_text()
+        and "Time per image" in (tmp_path / "r.html").read_text()
     )
     (photos / "class01" / "cmyk.jpg").write_bytes(kinds.kinds()["cmyk.jpg"])
     capsys.readouterr()

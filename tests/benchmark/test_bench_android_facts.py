@@ -1,4 +1,4 @@
-"""What phones say of themselves, read without trusting it."""
+"""Facts that phones report, parsed without trusting them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from benchmark.devices.adb import Attached, _parse
 from benchmark.devices.android import parse_facts, parse_vitals
 from benchmark.result import Machine, Vitals
 
-# As adb 29 and 34 print it.
+# As printed by adb 29 and 34.
 LISTING = """* daemon not running; starting now at tcp:5037
 * daemon started successfully
 List of devices attached
@@ -47,7 +47,7 @@ def test_facts_of_a_phone_with_big_and_little_cores():
     assert machine.phone.model == "Google Pixel 6" and machine.phone.soc == "Google GS101" and machine.phone.plugged_in
 
 
-def test_a_phone_that_tells_nothing():
+def test_a_phone_that_reports_nothing():
     machine = Machine(device="adb:x", **parse_facts(""))
     assert machine.cores == 1 and machine.phone.abi is None and machine.phone.plugged_in is None
 
@@ -64,7 +64,7 @@ LINES = st.one_of(
 
 
 @given(st.lists(LINES, max_size=40))
-def test_whatever_it_says_is_read_or_left_out(lines):
+def test_any_answer_is_parsed_or_skipped(lines):
     text = "\n".join(lines)
     Machine(device="adb:x", **parse_facts(text))
     Vitals(**parse_vitals(text))

@@ -13,6 +13,7 @@ import benchmark_fakes as fakes
 import pytest
 
 from benchmark.cli import app
+from benchmark.gates import Limits
 from distill.console import run_app
 
 FAST = ["--seconds", "0"]
@@ -20,7 +21,7 @@ FAST = ["--seconds", "0"]
 
 @pytest.fixture(autouse=True)
 def no_adb(monkeypatch):
-    """Whatever is plugged in here is left alone, and no server is started."""
+    """Leave attached phones alone, and start no server."""
     which = shutil.which
     monkeypatch.setattr(
         "shutil.which", lambda name, *more, **other: None if name == "adb" else which(name, *more, **other)
@@ -81,7 +82,7 @@ def test_a_variant_that_fails_leaves_the_others(bundle_dir, toy_engines, tmp_pat
 
 
 def test_unreadable_images_are_counted(bundle_dir, photos, toy_engines, tmp_path):
-    (photos / "class07" / "0.png").write_bytes(b"no picture")
+    (photos / "class07" / "0.png").write_bytes(b"no image")
     (photos / "class04" / "0.png").write_bytes(b"")
     assert bench(bundle_dir, *FAST, "--json", tmp_path / "r.json") == 0
     data = json.loads((tmp_path / "r.json").read_text())["data"]
@@ -95,7 +96,7 @@ def test_variants_and_candidate_can_be_chosen(bundle_dir, toy_engines, tmp_path,
     assert len(value["variants"]) == 1 and value["verdict"]["candidate"] == "onnx-float32"
 
 
-def test_classes_that_were_trained_on_are_told(bundle_dir, toy_engines, tmp_path, monkeypatch, capsys):
+def test_trained_classes_cause_a_warning(bundle_dir, toy_engines, tmp_path, monkeypatch, capsys):
     fakes.replace_torch(monkeypatch, trained=["class00", "class01", "class02", "class03"])
     assert bench(bundle_dir, *FAST, "--checkpoint", tmp_path) == 0
     assert "trained on" not in capsys.readouterr().out
@@ -118,7 +119,7 @@ def errors(capsys) -> str:
         (["--device", "adb", "--remote-folder", "here"], 2, "absolute path"),
         (["--delegate", "xnpack"], 2, "did you mean 'xnnpack'"),
         (["--device", "ssh://"], 2, "for example ssh://"),
-        (["--device", "emulated-arm64"], 2, "in which folder"),
+        (["--device", "emulated-arm64"], 2, "no folder given"),
         (["--device", "emulated-arm64:/nowhere"], 1, "arm64-root.sh"),
         (["--device", "host:0"], 2, "no such device"),
         (["--data", "glphs"], 2, "glyphs"),
@@ -132,7 +133,7 @@ def errors(capsys) -> str:
         (["--checkpoint", "/"], 1, "/: no checkpoint here (no model.json)"),
         (["--reference", "teacher=/"], 1, "/: no checkpoint here (no model.json)"),
         (["--reference", "=x"], 2, "NAME=DIR"),
-        (["--reference", "a=.", "--reference", "a=."], 2, "stands twice"),
+        (["--reference", "a=.", "--reference", "a=."], 2, "used twice"),
         (["--threads", "0"], 2, "threads"),
         (["--threads", "100000"], 2, "threads"),
         (["--max-recall-drop", "nan"], 2, "--max-recall-drop nan: not a limit"),
@@ -209,8 +210,30 @@ def test_help_has_examples(capsys):
     assert "--max-recall-drop" in capsys.readouterr().out
 
 
+def test_help_names_what_is_experimental(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "200")
+    assert bench("run", "--help") == 0
+    text = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    for words in (
+        "gpu (phones only; experimental, never run on a device)",
+        "nnapi (phones only; experimental, never run on a device)",
+        "Energy per inference, from the battery's own counter (experimental, never run on a device)",
+    ):
+        assert words in text
+
+
+def test_every_device_option_and_limit_is_a_flag(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "200")
+    assert bench("run", "--help") == 0
+    text = capsys.readouterr().out
+    for flag in ("ssh-identity", "ssh-known-hosts", "ssh-config", "remote-python", "remote-folder", "android-runner"):
+        assert f"--{flag} " in text
+    for name in Limits.model_fields:
+        assert f"--{name.replace('_', '-')} " in text
+
+
 def test_a_run_without_checkpoint_imports_no_training_library(bundle_dir, tmp_path):
-    """In a process of its own: the toy engines stand in for the run extra's, everything else is real."""
+    """In a process of its own, with toys in place of the engines."""
     program = textwrap.dedent("""
         import sys
         sys.path.insert(0, sys.argv[1])

@@ -11,10 +11,9 @@ from hypothesis import strategies as st
 from benchmark.cli import app
 from benchmark.differences import Tolerances, differences, mismatches
 from benchmark.history import add, read_all, series
-from benchmark.latency import summarise
 from benchmark.report.pareto import front, points, render_pareto
 from benchmark.report.trend import render_trend
-from benchmark.result import Result, Variant, write_result
+from benchmark.result import Latency, Result, VariantResult, write_result
 from distill.console import Failure, run_app
 
 HOSTILE = "<script>alert(1)</script>\" onerror='x'"
@@ -36,7 +35,7 @@ def change(before: Result, after: Result, variant: str, measure: str, **toleranc
 
 def slower(result: Result, factor: float, name: str = "tflite-int8") -> None:
     variant = result.variant(name)
-    variant.latency_ms = summarise([int(value * factor * 1e6) for value in variant.latency_ms.raw])
+    variant.latency_ms = Latency.of([int(value * factor * 1e6) for value in variant.latency_ms.raw])
 
 
 def test_a_result_is_no_worse_than_itself(result, later):
@@ -52,7 +51,7 @@ def test_points_and_percent(result, later):
     later.variant("tflite-int8").size_bytes *= 2
     lost = change(result, later, "tflite-int8", "Recall@1")
     assert lost.change == pytest.approx(-1) and lost.worse and not lost.better
-    assert not change(result, later, "tflite-int8", "Recall@1", recall_loss=1).worse  # at the limit is within it
+    assert not change(result, later, "tflite-int8", "Recall@1", recall_loss=1).worse  # the limit itself is allowed
     assert change(later, result, "tflite-int8", "Recall@1").better
     grown = change(result, later, "tflite-int8", "size")
     assert grown.change == pytest.approx(100) and grown.worse
@@ -70,12 +69,12 @@ def test_latency_is_a_ratio(result, later):
 
 def test_what_is_gone_or_failed_is_worse(result, later):
     later.variants = later.variants[1:]
-    later.variants[0] = Variant(name=later.variants[0].name, status="failed", error="no", size_bytes=1)
+    later.variants[0] = VariantResult(name=later.variants[0].name, status="failed", error="no", size_bytes=1)
     assert all(c.worse and c.after is None for c in differences(result, later) if c.variant == "tflite-float32")
     assert change(result, later, later.variants[0].name, "Recall@1").worse
 
 
-def test_what_cannot_be_compared_is_told(result, later):
+def test_incomparable_results_cause_a_warning(result, later):
     later.data.fingerprint, later.machine.cpu, later.machine.latency.threads = "x", "another", 4
     later.machine.latency.drift_flagged, later.machine.packages = True, {}
     told = " ".join(mismatches([result, later]))
@@ -88,7 +87,7 @@ def test_compare_on_the_command_line(result, later, tmp_path, capsys):
     write_result(tmp_path / "a.json", result)
     write_result(tmp_path / "b.json", later)
     files = [tmp_path / "a.json", tmp_path / "b.json"]
-    assert bench("compare", *files) == 0  # marks, but nothing was demanded
+    assert bench("compare", *files) == 0  # marked, but no limit was set
     out = capsys.readouterr().out
     assert "✗" in out and "+100.0%" in out and "no limit was set" in out
     assert bench("compare", *files, "--max-growth", "1") == 1
@@ -151,7 +150,7 @@ def test_results_are_read_in_the_order_of_time(result, later, tmp_path):
 
 
 @given(st.lists(st.tuples(*[st.integers(0, 4)] * 3), min_size=1, max_size=30))
-def test_the_front_is_what_nobody_beats(rows):
+def test_no_other_dominates_the_front(rows):
     values = np.array(rows, float)
     found = front(values)
     assert found.any()

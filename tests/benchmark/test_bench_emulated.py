@@ -1,4 +1,4 @@
-"""arm64 under qemu: what can be told without it, and, where ARM64_ROOT names a folder of scripts/arm64-root.sh, all of it."""
+"""arm64 under qemu: errors without it; everything if ARM64_ROOT is a folder made by scripts/arm64-root.sh."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 import tiny_models
 
 from benchmark.cli import app
-from benchmark.devices import DeviceOptions, open_device
+from benchmark.devices import open_device
 from distill.console import Failure, run_app
 from export.bundle import load_bundle
 
@@ -37,10 +37,10 @@ def make_root(folder: Path, qemu: str) -> Path:
 def test_an_emulator_that_does_not_run_it_is_an_error_not_a_result(tmp_path):
     root = make_root(tmp_path / "root", "#!/bin/sh\necho 'Invalid ELF image for this architecture' >&2\nexit 255\n")
     with pytest.raises(Failure, match="Invalid ELF image"):
-        open_device(f"emulated-arm64:{root}", DeviceOptions(remote_folder=str(tmp_path / "files")))
+        open_device(f"emulated-arm64:{root}", remote_folder=str(tmp_path / "files"))
 
 
-def test_without_an_emulator_the_cure_is_told(tmp_path, monkeypatch):
+def test_a_missing_emulator_is_an_error_with_a_cure(tmp_path, monkeypatch):
     root = make_root(tmp_path / "root", "")
     (root / "qemu-aarch64-static").unlink()
     monkeypatch.setattr("benchmark.devices.emulated.shutil.which", lambda name: None)
@@ -64,13 +64,13 @@ def test_arm64_embeds_like_this_computer_and_shows_no_time(real_bundle, tmp_path
     assert variant["recall"]["1"] > 0.9
     assert (
         run_app(app, [str(real_bundle), *arguments, "--max-latency-ms", "1000"]) == 1
-    )  # what was not measured does not pass
+    )  # a limit on what was not measured is not kept
 
 
 @emulator
 @pytest.mark.slow
 def test_arm64_embeddings(real_bundle, tmp_path):
-    device = open_device(f"emulated-arm64:{ROOT}", DeviceOptions(remote_folder=str(tmp_path / "files")))
+    device = open_device(f"emulated-arm64:{ROOT}", remote_folder=str(tmp_path / "files"))
     images = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3), dtype=np.uint8)
     there = device.embed(load_bundle(real_bundle), ("tflite-float32",), [images], 1)["tflite-float32"]
     device.close(True)

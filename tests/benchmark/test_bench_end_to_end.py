@@ -1,4 +1,4 @@
-"""A real network, exported for real and measured by the real engines."""
+"""A real network, really exported, measured by the real engines."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def exported(tmp_path_factory) -> tuple[Path, Path]:
     torch = pytest.importorskip("torch")
     pytest.importorskip("tensorflow")
     from distill.data.spec import open_data
-    from distill.models.backbones import build_backbone
     from distill.models.checkpoint import save_checkpoint
     from distill.models.embedder import Embedder
     from distill.models.info import CheckpointInfo
+    from distill.models.registry import build_backbone
     from export.bundle.schema import Tolerance
-    from export.pipeline import Options, export_bundle
+    from export.pipeline import ExportOptions, export_bundle
 
     folder = tmp_path_factory.mktemp("end to end")
     torch.manual_seed(0)
@@ -43,7 +43,7 @@ def exported(tmp_path_factory) -> tuple[Path, Path]:
     labels = torch.from_numpy(images.labels.copy())
     proxies = torch.nn.Parameter(torch.randn(len(images.classes), 32))
     optimiser = torch.optim.Adam([*model.parameters(), proxies], lr=3e-3)
-    for _ in range(40):  # enough to know these very classes: it need not be good, only far from chance
+    for _ in range(40):  # enough to know these classes: far from chance, not good
         batch = torch.randint(len(images), (96,))
         similarity = model(scaled[batch]) @ torch.nn.functional.normalize(proxies).T
         loss = torch.nn.functional.cross_entropy(10 * similarity, labels[batch])
@@ -51,7 +51,7 @@ def exported(tmp_path_factory) -> tuple[Path, Path]:
         loss.backward()
         optimiser.step()
     with torch.inference_mode():
-        for _ in range(20):  # the running statistics lag behind so short a training
+        for _ in range(20):  # the running statistics lag behind after such a short training
             model(scaled)
     info = CheckpointInfo(
         kind="student",
@@ -62,7 +62,9 @@ def exported(tmp_path_factory) -> tuple[Path, Path]:
     )
     save_checkpoint(folder / "student", model.eval(), info)
     loose = {name: Tolerance() for name in ("float32", "int8")}
-    export = export_bundle(folder / "student", folder / "bundle", Options(calibration_images=64, tolerances=loose))
+    export = export_bundle(
+        folder / "student", folder / "bundle", ExportOptions(calibration_images=64, tolerances=loose)
+    )
     assert export.folder is not None
     return folder / "student", export.folder
 
@@ -116,7 +118,7 @@ def test_no_warning_about_provenance(result):
     ]
 
 
-def test_a_foreign_checkpoint_is_told(exported, tmp_path, capsys):
+def test_a_foreign_checkpoint_causes_a_warning(exported, tmp_path, capsys):
     checkpoint, bundle = exported
     copy = shutil.copytree(bundle, tmp_path / "bundle")
     manifest = json.loads((copy / "bundle.json").read_text())

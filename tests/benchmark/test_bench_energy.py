@@ -1,4 +1,4 @@
-"""Energy from a battery's own counter: read, refused, and measured on a faked battery."""
+"""Energy from a battery's own counter: read, refused, and measured on a fake battery."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from hypothesis import strategies as st
 
 from benchmark.cli import app
 from benchmark.devices import jobs, power
-from benchmark.devices.messages import marked
-from benchmark.devices.power import Reading, Unmeasurable, energy
+from benchmark.devices.power import Reading, Unmeasurable, dumpsys_script, energy, sysfs_script
+from benchmark.devices.side import marked
 from distill.console import run_app
 
 linux = pytest.mark.skipif(not Path("/proc/uptime").exists(), reason="needs /proc/uptime, which Linux has")
 
 
 def readings(watts: float, count: int = 61, begin: float = 0.0, **fields) -> list[Reading]:
-    """Two a second."""
+    """Return two readings per second."""
     return [
         Reading(begin + n / 2, "Discharging", **({"amperes": watts / 4, "volts": 4.0} | fields)) for n in range(count)
     ]
@@ -55,7 +55,7 @@ def test_a_counter_of_charge():
     found = energy(told, 10, 40, 500)
     assert found.method == "charge" and found.watts == pytest.approx(0.72 * 3.6)
     coarse = [Reading(float(n), "Discharging", volts=3.6, charge=3.0 - n // 10 * 0.002) for n in range(40)]
-    with pytest.raises(Unmeasurable, match="too coarse: give it more --energy-seconds"):
+    with pytest.raises(Unmeasurable, match="too coarse: increase --energy-seconds"):
         energy(coarse, 10, 40, 500)
 
 
@@ -64,7 +64,7 @@ def test_a_counter_of_charge():
     ([*readings(1.0, 20), Reading(10, "Charging", 1.0, 4.0)], "status 'Charging'"),
     ([Reading(0, "Full", 1.0, 4.0)], "unplug it"),
     ([Reading(0, "Discharging", volts=4.0)], "neither current nor charge"),
-    (readings(0.002), "does not count in the units of Linux"),  # milliamperes where Linux has microamperes
+    (readings(0.002), "does not use the units of Linux"),  # milliamperes where Linux has microamperes
     (readings(1.0, 3), "too few"),
 ])  # fmt: skip
 def test_what_is_refused(told, why):
@@ -81,12 +81,13 @@ def test_what_is_refused(told, why):
         max_size=5,
     )
 )
-def test_whatever_a_device_says_is_read_or_left_out(messages):
+def test_any_message_is_parsed_or_skipped(messages):
     power.read(messages)
 
 
 def tick(environment: dict[str, str] | None = None, shell: str = "sh") -> list[Reading]:
-    script = power.tick(environment is not None).replace("sleep 4", "sleep 0")
+    script = sysfs_script() if environment is None else f"{sysfs_script()}\n{dumpsys_script()}"
+    script = script.replace("sleep 4", "sleep 0")
     done = subprocess.run([shell, "-c", script], capture_output=True, text=True, env=environment, check=False)
     return power.read(marked(done.stdout.splitlines()))
 
@@ -155,15 +156,13 @@ def bundle_dir(tmp_path, photos):
 @linux
 @pytest.mark.slow
 def test_in_one_command(bundle_dir, tmp_path, monkeypatch, capsys):
-    """A battery that always gives 0.5 A: what is tested is the way from its files to the report."""
+    """A battery that always gives 0.5 A, from its files to the report."""
     supplies = tmp_path / "supplies"
     monkeypatch.setattr(power, "SUPPLIES", str(supplies))
     monkeypatch.setattr(jobs, "IDLE_SECONDS", 4.0)
     arguments = [str(bundle_dir), "--part", "all", "--seconds", "0", "--no-memory", "--energy", "--energy-seconds", "5"]
     assert run_app(app, arguments) == 0
-    assert "energy was not measured: this computer: no battery tells of itself" in " ".join(
-        capsys.readouterr().out.split()
-    )
+    assert "energy was not measured: this computer: no battery found" in " ".join(capsys.readouterr().out.split())
     (supplies / "BAT0").mkdir(parents=True)
     for file, text in {
         "type": "Battery",
@@ -183,5 +182,5 @@ def test_in_one_command(bundle_dir, tmp_path, monkeypatch, capsys):
     )
     assert use["mj_per_inference"] == pytest.approx(2000 * use["seconds"] / use["inferences"]) and use["readings"] >= 5
     assert 4.9 < use["seconds"] < 60 and use["inferences"] > 100
-    assert "energy of tflite-float32" in capsys.readouterr().out and "mJ an inference" in page.read_text()
+    assert "energy of tflite-float32" in capsys.readouterr().out and "mJ per inference" in page.read_text()
     assert sys.platform == "linux" and not list(tmp_path.glob("**/.power"))

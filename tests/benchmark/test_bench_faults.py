@@ -1,6 +1,6 @@
-"""Faults that shipped in real apps, planted one at a time: each must fail the gate, and no healthy model may.
+"""Faults that shipped in real apps, planted one at a time: each must fail a gate; a healthy model must pass.
 
-The engines are real and so are the files; PyTorch is a toy that computes the same network.
+Engines and files are real; PyTorch is a toy that computes the same network.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ max_asymmetric_drop = 2
 def judge(
     tmp_path: Path, model: bytes, monkeypatch, change=None, photos: Path | None = None
 ) -> tuple[int, dict, dict[str, bool]]:
-    """(exit code, the candidate's result, limit -> kept) of a bundle with this ONNX file."""
+    """Return (exit code, the candidate's result, limit -> kept) of a bundle with this ONNX file."""
     photos = photos or fakes.make_photos(tmp_path / "photos", classes=12)
     bundle = fakes.make_bundle(tmp_path / "bundle", f"folder:{photos}", ("onnx-float32",), models={"onnx": model})
     if change:
@@ -52,7 +52,7 @@ def test_a_healthy_model_passes(tmp_path, monkeypatch):
 
 
 def test_bgr_for_rgb(tmp_path, monkeypatch):
-    """Recall among the variant's own embeddings does not see it: every image is wrong in the same way."""
+    """Recall among the variant's own embeddings misses it: every image is wrong in the same way."""
     code, variant, kept = judge(tmp_path, tiny_models.onnx_model(fakes.SIDE, channels=(2, 1, 0)), monkeypatch)
     assert code == 1 and variant["status"] == "ok"
     assert kept == {
@@ -81,7 +81,7 @@ def test_a_wrong_scaling(tmp_path, monkeypatch, mean, std):
 
 
 def test_collapsed_embeddings(tmp_path, monkeypatch):
-    """As of an int8 model whose ranges were set on black images: all embeddings are the same."""
+    """Like an int8 model calibrated on black images: all embeddings are equal."""
     code, variant, kept = judge(tmp_path, tiny_models.onnx_model(fakes.SIDE, factor=0.0), monkeypatch)
     assert code == 1 and not any(kept.values())
     assert variant["recall_drop"]["1"]["value"] > 0.5 and variant["recall_drop"]["1"]["ci95"][0] > 0.3
@@ -92,8 +92,8 @@ def test_nearly_collapsed_embeddings_still_rank_but_do_not_agree(tmp_path, monke
     assert code == 1 and not kept["mean cosine to PyTorch"]
 
 
-def test_images_out_of_step(tmp_path, monkeypatch):
-    """Embeddings in another order than the images: an off-by-one in a loop of the device."""
+def test_embeddings_in_another_order(tmp_path, monkeypatch):
+    """Embeddings in another order than the images, by an off-by-one in a loop on the device."""
     from benchmark.devices.work import Embedders
 
     embed = Embedders.embed

@@ -1,4 +1,4 @@
-"""Devices that decode the pictures themselves: --from files."""
+"""Devices that decode the images themselves: --from files."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from benchmark.cli import app
 from benchmark.devices import open_device
+from benchmark.devices.images import network_pixels, unpack
 from benchmark.devices.local import Local
-from benchmark.devices.pictures import network_pixels, unpack
 from benchmark.devices.python_side import PythonSide
 from benchmark.devices.remote import Remote
 from benchmark.devices.transport import Undecodable
@@ -36,7 +36,7 @@ def encoded(pixels: np.ndarray, form: str = "JPEG", **options) -> bytes:
     return buffer.getvalue()
 
 
-def pictures(count: int, seed: int = 0) -> list[bytes]:
+def encoded_images(count: int, seed: int = 0) -> list[bytes]:
     random = np.random.default_rng(seed)
     sizes = random.integers(20, 60, (count, 2))
     return [encoded(random.integers(0, 256, (*size, 3), dtype=np.uint8)) for size in sizes]
@@ -44,7 +44,7 @@ def pictures(count: int, seed: int = 0) -> list[bytes]:
 
 @given(st.integers(1, 90), st.integers(1, 90), st.integers(1, 40), st.integers(0, 20), st.sampled_from(["JPEG", "PNG"]))
 @settings(max_examples=60, deadline=None)
-def test_two_writings_of_one_rule(width, height, side, margin, form):
+def test_both_implementations_agree(width, height, side, margin, form):
     rule = Preprocessing(input_size=side, resize_size=side + margin)
     data = encoded(np.random.default_rng(width * height).integers(0, 256, (height, width, 3), dtype=np.uint8), form)
     try:
@@ -60,29 +60,31 @@ def test_upright_as_the_file_says():
     pixels = np.zeros((30, 40, 3), np.uint8)
     pixels[:, :20] = 255
     exif = PIL.Image.Exif()
-    exif[0x0112] = 6  # the camera was turned
+    exif[0x0112] = 6  # the camera was rotated
     rule = Preprocessing(input_size=16, resize_size=16).model_dump()
     turned = network_pixels(encoded(pixels, "PNG", exif=exif), rule)
     assert turned[0].mean() > 200 > 50 > turned[-1].mean()
 
 
 @pytest.mark.parametrize("sizes", [[3], [5], [4, 0], []])
-def test_what_is_no_picture_or_not_so_long(sizes):
-    with pytest.raises(ValueError, match="decoded there|announced"):
+def test_what_is_no_image_or_has_another_size(sizes):
+    with pytest.raises(ValueError, match="decoded there|do not add up"):
         unpack(b"none", sizes, Preprocessing(input_size=16, resize_size=16).model_dump())
-    with pytest.raises(ValueError, match="not known here"):
+    with pytest.raises(ValueError, match="unknown crop"):
         unpack(
-            pictures(1)[0],
-            [len(pictures(1)[0])],
+            encoded_images(1)[0],
+            [len(encoded_images(1)[0])],
             Preprocessing(input_size=16, resize_size=16).model_dump() | {"crop": "corner"},
         )
-    with pytest.raises(ValueError, match="not known here"):
-        network_pixels(pictures(1)[0], Preprocessing(input_size=16, resize_size=16).model_dump() | {"crop": "corner"})
+    with pytest.raises(ValueError, match="unknown crop"):
+        network_pixels(
+            encoded_images(1)[0], Preprocessing(input_size=16, resize_size=16).model_dump() | {"crop": "corner"}
+        )
 
 
 @pytest.fixture
 def jpegs(tmp_path) -> Path:
-    """The photos of the other tests as JPEGs of many shapes, and one that cannot be read."""
+    """The images of the other tests as JPEGs of many shapes, and one that cannot be read."""
     root = fakes.make_photos(tmp_path / "jpegs", names=[f"class{n:02d}" for n in range(8)])
     for path in sorted(root.rglob("*.png")):
         image = PIL.Image.open(path)
@@ -118,9 +120,9 @@ def test_a_healthy_bundle_loses_nothing(bundle_dir, tmp_path, capsys):
 
 
 def test_a_device_that_crops_otherwise_is_caught(bundle_dir, tmp_path, monkeypatch, capsys):
-    """The very fault that shared pixels hide."""
+    """A fault that sharing pixels would hide."""
     fakes.replace_torch(monkeypatch)
-    import benchmark.devices.pictures as module
+    import benchmark.devices.images as module
 
     arguments = [
         str(bundle_dir),
@@ -147,29 +149,28 @@ def test_a_device_that_crops_otherwise_is_caught(bundle_dir, tmp_path, monkeypat
 
 def test_a_remote_device_decodes_too(bundle_dir, tmp_path):
     device = Remote("local", PythonSide(Local(), sys.executable, str(tmp_path / "there")))
-    bundle, files = load_bundle(bundle_dir), pictures(5)
+    bundle, files = load_bundle(bundle_dir), encoded_images(5)
     batches = [files[:3], files[3:], files[:3]]  # one of them twice
     there, here = device.embed(bundle, NAMES, batches, 1), open_device("host").embed(bundle, NAMES, batches, 1)
     assert all(np.array_equal(there[name].embeddings, here[name].embeddings) for name in NAMES)
-    assert device.picture_ms.shape == (8, 2) and (device.picture_ms > 0).all()
+    assert device.image_ms.shape == (8, 2) and (device.image_ms > 0).all()
     for where in (device, open_device("host")):
         with pytest.raises(Undecodable, match="cannot be decoded there: not a JPEG") as failure:
             where.embed(bundle, NAMES, [files[:3], [files[0], b"nonsense"]], 1)
         assert failure.value.number == 4
     assert (
-        device.embed(bundle, NAMES, [np.zeros((1, fakes.SIDE, fakes.SIDE, 3), np.uint8)], 1)
-        and device.picture_ms is None
+        device.embed(bundle, NAMES, [np.zeros((1, fakes.SIDE, fakes.SIDE, 3), np.uint8)], 1) and device.image_ms is None
     )
     device.close(True)
     assert not (tmp_path / "there").exists()
 
 
-def test_a_picture_that_the_device_refuses_is_named(bundle_dir, monkeypatch, capsys):
-    """Python read it here, so the data set is not to blame."""
-    import benchmark.devices.pictures as module
+def test_an_image_that_the_device_refuses_is_named(bundle_dir, monkeypatch, capsys):
+    """Python can read it here, so the data set is not at fault."""
+    import benchmark.devices.images as module
 
     def refuse(data, sizes, rule):
-        raise module.BadPicture(3, "a CMYK JPEG")
+        raise module.BadImage(3, "a CMYK JPEG")
 
     monkeypatch.setattr(module, "unpack", refuse)
     assert run_app(app, [str(bundle_dir), "--from", "files", "--part", "all", "--seconds", "0", "--no-memory"]) == 1

@@ -2,22 +2,21 @@ from __future__ import annotations
 
 import pytest
 
+from benchmark.devices.host import describe_host
 from benchmark.gates import Limits, choose_candidate, judge
-from benchmark.latency import summarise
-from benchmark.machine import describe_host
-from benchmark.result import LatencyRun, RecallDrop, Reference, Variant
+from benchmark.result import Latency, LatencyRun, RecallDrop, Reference, VariantResult
 from distill.console import UsageFailure
 
 
-def variant(**changes) -> Variant:
+def variant(**changes) -> VariantResult:
     fields = {
         "name": "tflite-int8",
         "size_bytes": 335_000,
-        "latency_ms": summarise([1_000_000] * 80 + [3_000_000] * 20),
+        "latency_ms": Latency.of([1_000_000] * 80 + [3_000_000] * 20),
         "recall": {1: 0.5, 2: 0.6, 4: 0.7, 8: 0.8},
         "recall_drop": {1: RecallDrop(value=0.008, ci95=(0.002, 0.014))},
     }
-    return Variant(**(fields | changes))
+    return VariantResult(**(fields | changes))
 
 
 PYTORCH = Reference(
@@ -25,7 +24,7 @@ PYTORCH = Reference(
 )
 
 
-def verdict(limits: Limits, found: Variant | None = None, run: LatencyRun | None = None, others=()):
+def verdict(limits: Limits, found: VariantResult | None = None, run: LatencyRun | None = None, others=()):
     machine = describe_host()
     machine.latency = run
     found = found or variant()
@@ -36,13 +35,13 @@ def verdict(limits: Limits, found: Variant | None = None, run: LatencyRun | None
     ("limits", "passed"),
     [
         (Limits(), True),
-        (Limits(max_size_kb=335), True),  # at the limit is within it
+        (Limits(max_size_kb=335), True),  # the limit itself is allowed
         (Limits(max_size_kb=334.9), False),
         (Limits(max_latency_ms=3.0), True),  # p90, not the median of 1 ms
         (Limits(max_latency_ms=2.9), False),
         (Limits(max_recall_drop=0.8), True),
         (Limits(max_recall_drop=0.79), False),
-        (Limits(3.0, 335, max_recall_drop=0.5), False),
+        (Limits(max_latency_ms=3.0, max_size_kb=335, max_recall_drop=0.5), False),
     ],
 )
 def test_limits(limits, passed):
@@ -58,13 +57,13 @@ def test_what_was_not_measured_does_not_pass():
 
 
 def test_a_candidate_that_failed_does_not_pass_even_without_limits():
-    failed = Variant(name="tflite-int8", status="failed", error="no operator", size_bytes=1)
+    failed = VariantResult(name="tflite-int8", status="failed", error="no operator", size_bytes=1)
     found = verdict(Limits(), failed)
     assert not found.passed and "no operator" in found.text
 
 
 def test_another_variant_that_failed_is_a_warning():
-    failed = Variant(name="onnx-int8", status="failed", error="no operator", size_bytes=1)
+    failed = VariantResult(name="onnx-int8", status="failed", error="no operator", size_bytes=1)
     found = verdict(Limits(), others=[failed])
     assert found.passed and any("onnx-int8 failed: no operator" in warning for warning in found.warnings)
 
@@ -84,7 +83,7 @@ def test_the_text_says_so_when_there_is_nothing_to_compare_with():
     assert "--checkpoint" in found.text
 
 
-def test_drift_is_told():
+def test_drift_causes_a_warning():
     run = LatencyRun(
         threads=1, seed=0, rounds=1, seconds=1, timer_overhead_ns=50, drift_variant="a", drift=0.2, drift_flagged=True
     )
@@ -93,12 +92,12 @@ def test_drift_is_told():
     assert not verdict(Limits(), run=calm).warnings
 
 
-def test_few_samples_are_told():
-    thin = variant(latency_ms=summarise([1_000_000] * 99))
+def test_few_samples_cause_a_warning():
+    thin = variant(latency_ms=Latency.of([1_000_000] * 99))
     assert any("fewer than 100" in warning for warning in verdict(Limits(), thin).warnings)
 
 
-def test_the_candidate_is_what_goes_on_the_phone():
+def test_the_default_candidate():
     assert choose_candidate(["onnx-int8", "tflite-float32", "tflite-int8"]) == "tflite-int8"
     assert choose_candidate(["onnx-float32", "tflite-float32"]) == "tflite-float32"
     assert choose_candidate(["onnx-float32", "onnx-int8"]) == "onnx-float32"

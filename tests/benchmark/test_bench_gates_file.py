@@ -11,7 +11,7 @@ from benchmark.cli import app
 from benchmark.gates import Limits
 from benchmark.gates_file import NAMES, merge_limits, read_gates
 from benchmark.junit import write_junit
-from benchmark.result import Variant
+from benchmark.result import VariantResult
 from distill.console import Failure, UsageFailure, run_app
 
 
@@ -36,18 +36,18 @@ def test_toml_and_yaml(tmp_path, name, text):
     ("name", "text", "kind", "message"),
     [
         ("g.toml", "max_latency = 5", UsageFailure, "did you mean 'max_latency_ms'"),
-        ("g.toml", "max_size_kb = true", UsageFailure, "True is no number"),
-        ("g.toml", "max_size_kb = nan", UsageFailure, "no number"),
-        ("g.toml", 'max_size_kb = "400"', UsageFailure, "no number"),
-        ("g.toml", "[max_size_kb]", UsageFailure, "no number"),
-        ("g.toml", "candidate = 3", UsageFailure, "no name"),
+        ("g.toml", "max_size_kb = true", UsageFailure, "True: not a limit"),
+        ("g.toml", "max_size_kb = nan", UsageFailure, "not a limit"),
+        ("g.toml", 'max_size_kb = "400"', UsageFailure, "not a limit"),
+        ("g.toml", "[max_size_kb]", UsageFailure, "not a limit"),
+        ("g.toml", "candidate = 3", UsageFailure, "not a variant name"),
         ("g.toml", "max_size_kb = ", Failure, "g.toml"),
         ("g.yaml", "- 1", UsageFailure, "not a table"),
         ("g.yaml", "", UsageFailure, "not a table"),
         ("g.yaml", "a: [", Failure, "g.yaml"),
         ("g.yaml", "[" * 5000, Failure, "g.yaml"),
         ("g.yaml", "!!python/object/apply:os.system ['true']", Failure, "g.yaml"),
-        ("g.ini", "", UsageFailure, "neither TOML nor YAML"),
+        ("g.ini", "", UsageFailure, "not a TOML or YAML file name"),
     ],
 )
 def test_what_is_refused(tmp_path, name, text, kind, message):
@@ -89,7 +89,7 @@ def test_a_file_of_limits_judges_like_flags(bundle_dir, toy_engines, tmp_path, c
 
 
 def test_junit_counts_what_failed(result, tmp_path):
-    result.variants.append(Variant(name='x\x00<&"\ud800', status="failed", error="no\x1b]0;", size_bytes=1))
+    result.variants.append(VariantResult(name='x\x00<&"\ud800', status="failed", error="no\x1b]0;", size_bytes=1))
     write_junit(tmp_path / "r.xml", result)
     root = ElementTree.parse(tmp_path / "r.xml").getroot()
     suite = root.find("testsuite")

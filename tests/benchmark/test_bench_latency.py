@@ -9,14 +9,14 @@ from benchmark_fakes import FakeClock, TimedRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmark.latency import interleave, summarise
-from benchmark.timing import Plan, no_garbage, timer_overhead_ns, warm_up
+from benchmark.result import Latency
+from benchmark.timing import Plan, interleave, no_garbage, timer_overhead_ns, warm_up
 
 PIXELS = np.zeros((3, 8, 8, 3), np.uint8)
 
 
 def test_percentiles_by_hand():
-    latency = summarise([1_000_000 * n for n in range(1, 11)])  # 1 to 10 ms
+    latency = Latency.of([1_000_000 * n for n in range(1, 11)])  # 1 to 10 ms
     assert latency.p50 == pytest.approx(5.5)
     assert latency.p90 == pytest.approx(9.1)  # 0.9 * 9 = 8.1 steps above the first
     assert latency.p99 == pytest.approx(9.91)
@@ -26,7 +26,7 @@ def test_percentiles_by_hand():
 
 @given(st.lists(st.integers(100, 10**10), min_size=1, max_size=200))
 def test_percentiles_are_numpys_and_in_order(nanoseconds):
-    latency = summarise(nanoseconds)
+    latency = Latency.of(nanoseconds)
     expected = np.percentile(np.array(nanoseconds) / 1e6, [50, 90, 99])
     assert np.allclose([latency.p50, latency.p90, latency.p99], expected, atol=1e-4)
     assert latency.min <= latency.p50 <= latency.p90 <= latency.p99 <= max(latency.raw)
@@ -34,7 +34,7 @@ def test_percentiles_are_numpys_and_in_order(nanoseconds):
 
 def test_no_samples_is_an_error():
     with pytest.raises(ValueError):
-        summarise([])
+        Latency.of([])
 
 
 def run(plan: Plan, **milliseconds):
@@ -53,7 +53,7 @@ def test_each_variant_gets_its_own_times():
 
 
 def turns(log: list[str]) -> list[str]:
-    """The order of the turns: what was prepared, without the warm-up and without repeats."""
+    """Return the order of the turns."""
     prepared = [line.split()[1] for line in log if line.startswith("prepare")]
     return prepared
 
@@ -78,7 +78,7 @@ def test_the_order_depends_on_the_seed_only():
 
 
 def test_a_turn_starts_with_an_untimed_inference():
-    """The first inference after another model's turn is slow (cold caches) and must not count."""
+    """The first inference after another model's turn is slow (cold caches) and must not be timed."""
     clock = FakeClock()
     cold = {"a": False, "b": False}
 
@@ -151,7 +151,7 @@ def test_garbage_collection_is_off_inside_and_as_before_outside():
         gc.enable()
 
 
-def test_the_garbage_collector_rests_while_times_are_taken():
+def test_the_garbage_collector_is_off_while_times_are_taken():
     seen = []
     clock = FakeClock()
     runner = TimedRunner(clock, lambda: (seen.append(gc.isenabled()), 1.0)[1])

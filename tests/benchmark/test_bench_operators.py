@@ -23,13 +23,14 @@ from benchmark.operators.bandwidth import bandwidth_at, measured_bandwidth
 from benchmark.operators.onnx import _macs, profile_onnx, read_events
 from benchmark.operators.onnx_graph import Graph, Weights, read_graph
 from benchmark.operators.peak import CHANNELS, SIDE, measured_peak, pointwise_model
+from benchmark.operators.profile import ProfiledOperator
 from benchmark.operators.roofline import as_json, roof_of
-from benchmark.operators.schema import Operator
 from benchmark.operators.tflite import cuts, profile_tflite
 from benchmark.report.operators import render_operators
 from benchmark.timing import Plan
 from distill.console import run_app
-from export.bundle.engine import interpreter_for
+from export.bundle.engines.tflite import interpreter_for
+from export.bundle.formats import FORMATS
 
 NAMES = ("tflite-float32", "onnx-float32")
 
@@ -41,7 +42,7 @@ def run(content: bytes, values: np.ndarray) -> np.ndarray:
     return interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
 
 
-def test_a_cut_gives_what_the_whole_has_there():
+def test_a_cut_computes_what_the_model_computes_there():
     model = tiny_models.tflite_model(16)
     values = np.random.default_rng(0).normal(size=(1, 16, 16, 3)).astype(np.float32)
     (pool, first), (reshape, last) = cuts(model)
@@ -68,7 +69,7 @@ def test_the_peak_is_of_a_model_that_computes_what_it_says(integer):
 
 
 def test_times_of_operators_add_up(monkeypatch):
-    """On a clock that only a run moves: the pool takes 3 ms, the reshape 1 more."""
+    """On a fake clock: the pool takes 3 ms, the reshape 1 ms more."""
     clock = fakes.FakeClock()
     costs = iter([3.0, 4.0])
     monkeypatch.setattr(
@@ -134,18 +135,18 @@ def test_a_graph_is_read_as_onnx_reads_it(shapes, kind):
 
 
 @given(st.binary(max_size=60))
-def test_what_is_no_graph(data):
+def test_invalid_graphs(data):
     with contextlib.suppress(ValueError):
         read_graph(b"\x3a" + bytes([len(data)]) + data)
 
 
 def test_roofs():
     peaks, bandwidth = {True: 1e12, False: 1e11}, {1000: 1e9, 100_000: 3e9}
-    bound = roof_of(Operator("Conv", (1,), 10**8, True, 1.0, 1000), peaks, bandwidth)
+    bound = roof_of(ProfiledOperator("Conv", (1,), 10**8, True, 1.0, 1000), peaks, bandwidth)
     assert bound.bound == "compute" and bound.ms == pytest.approx(0.1)
-    bound = roof_of(Operator("Conv", (1,), 10**5, False, 1.0, 10_000), peaks, bandwidth)
+    bound = roof_of(ProfiledOperator("Conv", (1,), 10**5, False, 1.0, 10_000), peaks, bandwidth)
     assert bound.bound == "memory" and bound.ms == pytest.approx(10_000 / 2e9 * 1e3)  # half way between the rungs
-    assert roof_of(Operator("Shape", (1,), 0, False, 1.0, 0), peaks, bandwidth) is None
+    assert roof_of(ProfiledOperator("Shape", (1,), 0, False, 1.0, 0), peaks, bandwidth) is None
     assert bandwidth_at(1, bandwidth) == 1e9 and bandwidth_at(10**9, bandwidth) == 3e9
 
 
@@ -156,7 +157,7 @@ def test_a_bandwidth_is_found():
 
 
 def test_a_page_without_anything_that_multiplies():
-    value = as_json("x", 1, [Operator("Relu", (1, 4), 0, False, 0.001, 32)], {}, {1000: 1e9})
+    value = as_json("x", 1, [ProfiledOperator("Relu", (1, 4), 0, False, 0.001, 32)], {}, {1000: 1e9})
     assert "Relu" in render_operators(value) and "<svg" not in render_operators(value)
 
 
@@ -180,9 +181,16 @@ def test_the_command(tmp_path: Path, photos: Path, capsys, name):
     assert run_app(app, ["operators", str(bundle), "--variant", "tflite-int4"]) == 2
 
 
+def test_a_format_without_a_profiler(bundle_dir, monkeypatch, capsys):
+    monkeypatch.setitem(FORMATS._table, "onnx", replace(FORMATS["onnx"], profile=""))
+    assert run_app(app, ["operators", str(bundle_dir), "--variant", "onnx-float32"]) == 2
+    error = capsys.readouterr().err
+    assert "onnx has no profiler" in error and "tflite" in error
+
+
 @pytest.mark.parametrize("integer", [False, True])
 def test_the_page_draws_the_roofline(integer):
-    """And both formats count the same convolution alike."""
+    """For both number types."""
     ((operator, _),) = cuts(pointwise_model(integer))
     value = as_json("x", 1, [replace(operator, ms=1.0)], {integer: 1e11}, {2**15: 1e11, 2**27: 1e10})
     text = render_operators(value)
@@ -191,7 +199,7 @@ def test_the_page_draws_the_roofline(integer):
 
 @pytest.mark.slow
 def test_onnx_convolutions_are_counted(tmp_path):
-    """Through onnxruntime's own fusions and layouts: 16 channels out of 8, 3 x 3, on 12 x 12."""
+    """After onnxruntime's fusions and layouts: 8 to 16 channels, 3 x 3, on 12 x 12."""
     weights = np.random.default_rng(0).normal(size=(16, 8, 3, 3)).astype(np.float32)
     value = helper.make_tensor_value_info
     nodes = [
@@ -206,7 +214,7 @@ def test_onnx_convolutions_are_counted(tmp_path):
         [numpy_helper.from_array(weights, "w")],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-    found = profile_onnx(model.SerializeToString(), np.zeros((1, 8, 12, 12), np.float32), 1, 10)
+    found = profile_onnx(model.SerializeToString(), np.zeros((1, 8, 12, 12), np.float32), Plan(), runs=10)
     assert sum(operator.macs for operator in found) == 16 * 12 * 12 * 8 * 9
     convolution = next(operator for operator in found if operator.macs)
     assert convolution.bytes >= 4 * (8 * 144 + 16 * 144 + 16 * 8 * 9)

@@ -27,7 +27,7 @@ def clusters(spread: float, seed: int = 0) -> np.ndarray:
 
 
 def planted(reference: np.ndarray, count: int, seed: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    """The same embeddings, but ``count`` rows stand where another class is."""
+    """Return the embeddings with ``count`` rows moved to another class."""
     random = np.random.default_rng(seed)
     spoiled = reference.copy()
     rows = random.choice(len(LABELS), size=count, replace=False)
@@ -54,7 +54,7 @@ def test_a_planted_drop_is_found_with_its_interval_and_its_queries():
     found = compare(reference, before, spoiled, after, LABELS)
     drop = found.recall_drop[1]
     assert drop.value == pytest.approx(before.recall[1] - after.recall[1])
-    assert drop.value >= 20 / 200 - 1e-9  # every moved row is lost; some draw neighbours along
+    assert drop.value >= 20 / 200 - 1e-9  # every moved row is lost; some affect their neighbours
     assert 0 < drop.ci95[0] < drop.value < drop.ci95[1]
     assert set(rows) <= set(found.lost)
     assert found.mcnemar_p < 0.001
@@ -99,7 +99,7 @@ def test_recall_intervals_hold_the_recall():
 
 
 class Model:
-    """A checkpoint in the dress of TorchModel, with a preprocessing of its own."""
+    """A checkpoint with the interface of TorchModel and its own preprocessing."""
 
     def __init__(self, name: str, preprocessing: Preprocessing) -> None:
         self.name, self.preprocessing, self.seen = name, preprocessing, []
@@ -183,7 +183,7 @@ def test_a_limit_takes_whole_classes():
     assert len(whole_classes(LABELS, 10_000, 0)) == len(LABELS)
 
 
-def test_images_that_changed_since_the_training_are_told(bundle_dir, photos, tmp_path):
+def test_images_that_changed_since_training_cause_a_warning(bundle_dir, photos, tmp_path):
     def recorded(fingerprint):
         manifest = json.loads((bundle_dir / "bundle.json").read_text())
         manifest["provenance"]["source"]["data"]["fingerprint"] = fingerprint

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from benchmark.report import charts
 from benchmark.report.html import render, write_report
-from benchmark.report.pictures import data_uri, gallery
-from benchmark.result import Variant
+from benchmark.report.neighbours import data_uri, neighbour_sheet
+from benchmark.result import VariantResult
 
 HOSTILE = "<script>alert(1)</script>\" onerror='x' <img src=http:evil>&amp;"
 
@@ -44,7 +44,7 @@ class Page(HTMLParser):
 @pytest.fixture
 def page(measured) -> Page:
     result, evidence = measured
-    return Page(render(result, gallery(evidence, result.verdict.candidate)))
+    return Page(render(result, neighbour_sheet(evidence, result.verdict.candidate)))
 
 
 def test_the_page_stands_alone(page):
@@ -72,7 +72,7 @@ def test_it_has_the_figures(page, result):
         assert word in page.text
 
 
-def test_pictures_are_small_and_marked_right_or_wrong_by_a_symbol_too(page, measured):
+def test_images_are_small_and_marked_right_or_wrong_by_a_symbol_too(page, measured):
     sources = [attributes["src"] for tag, attributes in page.tags if tag == "img"]
     assert len(sources) > 40
     for source in sources[:5]:
@@ -83,52 +83,52 @@ def test_pictures_are_small_and_marked_right_or_wrong_by_a_symbol_too(page, meas
     assert {"right", "wrong"} == set(marks)
 
 
-def test_the_gallery_shows_what_the_scores_say(measured):
+def test_the_sheet_agrees_with_the_scores(measured):
     result, evidence = measured
-    found = gallery(evidence, "tflite-int8")
+    found = neighbour_sheet(evidence, "tflite-int8")
     groups = {group.kind: group for group in found.groups}
     hits, counted = evidence.scores.hits[1], evidence.scores.counted
     assert groups["wrong"].total == int((counted & ~hits).sum())
     assert groups["lost"].total == result.variant("tflite-int8").flips.lost
     for kind, right in (("right", True), ("wrong", False)):
         for query in groups[kind].queries:
-            pictures = query.lines[0].pictures
-            assert pictures[0].right is right
-            assert query.picture.key not in [picture.key for picture in pictures]
-            assert all(p.right == (p.class_name == query.picture.class_name) for p in pictures)
-            distances = [picture.distance for picture in pictures]
+            images = query.rows[0].images
+            assert images[0].right is right
+            assert query.image.key not in [image.key for image in images]
+            assert all(image.right == (image.class_name == query.image.class_name) for image in images)
+            distances = [image.distance for image in images]
             assert distances == sorted(distances) and 0 <= distances[0] <= distances[-1] <= 2
     for query in groups["lost"].queries:
-        pytorch, variant = query.lines
-        assert pytorch.model == "PyTorch" and pytorch.pictures[0].right and not variant.pictures[0].right
+        pytorch, variant = query.rows
+        assert pytorch.model == "PyTorch" and pytorch.images[0].right and not variant.images[0].right
 
 
 def test_no_query_is_shown_twice(measured):
     _, evidence = measured
-    keys = [query.picture.key for group in gallery(evidence, "x").groups for query in group.queries]
+    keys = [query.image.key for group in neighbour_sheet(evidence, "x").groups for query in group.queries]
     assert len(keys) == len(set(keys))
 
 
-def test_the_choice_of_pictures_depends_on_the_seed(measured):
+def test_the_choice_of_queries_depends_on_the_seed(measured):
     _, evidence = measured
-    assert gallery(evidence, "x", seed=1) == gallery(evidence, "x", seed=1)
-    assert gallery(evidence, "x", seed=1) != gallery(evidence, "x", seed=2)
+    assert neighbour_sheet(evidence, "x", seed=1) == neighbour_sheet(evidence, "x", seed=1)
+    assert neighbour_sheet(evidence, "x", seed=1) != neighbour_sheet(evidence, "x", seed=2)
 
 
-def test_pictures_stop_at_the_budget_and_say_so(measured):
+def test_images_stop_at_the_budget_and_the_page_says_so(measured):
     result, evidence = measured
-    small = gallery(evidence, "tflite-int8", budget=12_000)
+    small = neighbour_sheet(evidence, "tflite-int8", budget=12_000)
     used = sum(
-        len(picture.src)
+        len(image.src)
         for group in small.groups
         for query in group.queries
-        for picture in [query.picture, *itertools.chain(*(line.pictures for line in query.lines))]
+        for image in [query.image, *itertools.chain(*(row.images for row in query.rows))]
     )
     assert used <= 12_000 and small.dropped > 0
     assert "left out to keep this file small" in render(result, small)
 
 
-def test_noise_pictures_stay_below_two_megabytes():
+def test_noise_images_stay_below_two_megabytes():
     noise = np.random.default_rng(0).integers(0, 256, (400, 300, 3), dtype=np.uint8)
     assert len(data_uri(PIL.Image.fromarray(noise))) < 14_000  # the worst case times the budget's count
 
@@ -137,17 +137,17 @@ def test_hostile_names_are_text(tmp_path, toy_engines):
     names = [f"{HOSTILE.replace('/', '∕')}{n}" for n in range(4)]
     photos = fakes.make_photos(tmp_path / "evil", classes=4, names=names)
     bundle = fakes.make_bundle(tmp_path / "evil bundle", f"folder:{photos}")
-    from benchmark.run import Options, measure
+    from benchmark.run import BenchmarkOptions, measure
     from benchmark.timing import Plan
 
     plan = Plan(seconds=0, min_samples=10, max_samples=10, warmup_max_runs=20)
-    evil, evidence = measure(Options(bundle, part="all", plan=plan, command=f"distill-bench {HOSTILE}"))
+    evil, evidence = measure(BenchmarkOptions(bundle, part="all", plan=plan, command=f"distill-bench {HOSTILE}"))
     evil.bundle.name = evil.machine.cpu = HOSTILE
     evil.verdict.warnings.append(HOSTILE)
-    evil.variants.append(Variant(name=HOSTILE, status="failed", error=HOSTILE, size_bytes=1))
+    evil.variants.append(VariantResult(name=HOSTILE, status="failed", error=HOSTILE, size_bytes=1))
     evil.variants[0].name = HOSTILE + "2"
     evil.bundle.provenance["source"]["training"] = {HOSTILE: HOSTILE}
-    page = Page(render(evil, gallery(evidence, HOSTILE)))
+    page = Page(render(evil, neighbour_sheet(evidence, HOSTILE)))
     tags = [tag for tag, _ in page.tags]
     assert "script" not in tags
     assert all((attributes.get("src") or "data:").startswith("data:") for _, attributes in page.tags)
@@ -155,7 +155,7 @@ def test_hostile_names_are_text(tmp_path, toy_engines):
     assert HOSTILE in page.text and names[0] in page.text
 
 
-def test_a_result_without_pictures_checkpoint_or_latency_still_renders(result):
+def test_a_result_without_images_checkpoint_or_latency_still_renders(result):
     bare = result.model_copy(deep=True)
     bare.pytorch, bare.references, bare.machine.latency = None, [], None
     for variant in bare.variants:
@@ -166,7 +166,7 @@ def test_a_result_without_pictures_checkpoint_or_latency_still_renders(result):
 
 def test_a_bundle_whose_every_variant_failed_renders(result):
     broken = result.model_copy(deep=True)
-    broken.variants = [Variant(name=v.name, status="failed", error="no", size_bytes=1) for v in broken.variants]
+    broken.variants = [VariantResult(name=v.name, status="failed", error="no", size_bytes=1) for v in broken.variants]
     assert "failed: no" in Page(render(broken, None)).text
 
 
@@ -195,7 +195,7 @@ def test_ticks_are_few_round_and_inside(low, span, count):
         assert re.match(r"[125]\.?0*e", f"{steps[0]:e}")
 
 
-def test_labels_of_the_scatter_keep_clear_of_each_other(result):
+def test_labels_of_the_scatter_do_not_overlap(result):
     for width, height in ((980, 430), (360, 330)):
         chart = charts.scatter(result, width, height)
         labels = [(bubble.label_x, bubble.label_y) for bubble in chart.bubbles]

@@ -5,7 +5,7 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from benchmark.result import Latency, Result, Variant, read_result, write_result
+from benchmark.result import Latency, Result, VariantResult, read_result, write_result
 from distill.console import Failure
 
 
@@ -31,7 +31,7 @@ def test_the_json_has_the_documented_shape(result: Result, tmp_path):
 
 
 def test_a_result_of_version_1_is_read_without_its_storage(result: Result, tmp_path):
-    """What it said of int8 and bits was of a rule that no gallery follows."""
+    """Its figures for int8 and bits used a rule that no gallery follows."""
     value = result.model_dump(mode="json", by_alias=True) | {"schema_version": 1}
     value["variants"][0]["storage"] = [{"name": "binary", "bytes_per_image": 8}]
     (tmp_path / "r.json").write_text(json.dumps(value))
@@ -58,13 +58,13 @@ def test_a_missing_file_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("path", "value"),
     [
-        (("variants", 0, "recall", "1"), 52.8),  # a percentage where a fraction belongs
+        (("variants", 0, "recall", "1"), 52.8),  # percent instead of a fraction
         (("variants", 0, "latency_ms", "samples"), 3),
         (("variants", 0, "status"), "maybe"),
         (("verdict", "pas"), True),
         (("machine", "cores"), "many"),
         (("created",), "yesterday"),
-        (("created",), "2026-11-24T12:00:00"),  # where?
+        (("created",), "2026-11-24T12:00:00"),  # no time zone
         (("verdict", "candidate"), "tflite-int4"),
     ],
 )
@@ -85,5 +85,5 @@ def test_not_a_number_is_no_latency():
 
 
 def test_a_failed_variant_needs_no_figures():
-    variant = Variant(name="x", status="failed", error="no", size_bytes=1)
+    variant = VariantResult(name="x", status="failed", error="no", size_bytes=1)
     assert variant.latency_ms is None and variant.recall is None

@@ -1,4 +1,4 @@
-"""The part that is sent to devices: what it imports, that it runs as sent, and its lock."""
+"""The program that is sent to devices: its imports, a run as sent, and its lock."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from benchmark.devices import runner
 from benchmark.devices.bootstrap import MARK, main
 from benchmark.devices.parcel import BOOTSTRAP, ROOT, SOURCES, parcel
 
-# ExecuTorch's runtime brings torch; engines are imported where they are asked for, and only there.
+# ExecuTorch's runtime needs torch; engines are imported only where they are used.
 ALLOWED = {*sys.stdlib_module_names, "numpy", "ai_edge_litert", "onnxruntime", "executorch", "torch"}
-DECODING = ("distill/data/imageset.py", "distill/data/decode.py", "benchmark/devices/pictures.py")
+DECODING = ("distill/data/imageset.py", "distill/data/decode.py", "benchmark/devices/images.py")
 
 
 @pytest.mark.parametrize("name", SOURCES)
@@ -43,7 +43,7 @@ def test_engines_are_imported_only_where_they_run(name):
             assert not engines & {found.partition(".")[0] for found in names}
 
 
-def test_boards_without_pillow_measure_all_the_same(tmp_path):
+def test_boards_without_pillow_can_measure(tmp_path):
     (tmp_path / "code").write_bytes(parcel())
     code = (
         "import sys; sys.modules['PIL'] = None; sys.path.insert(0, sys.argv[1])\n"

@@ -1,11 +1,10 @@
-"""The ssh device end to end: a real sshd on loopback, the real client, real engines at the other end."""
+"""The ssh device end to end: a real sshd on loopback, the real client, real engines."""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import benchmark_fakes as fakes
@@ -15,7 +14,7 @@ import ssh_server
 import tiny_models
 
 from benchmark.cli import app
-from benchmark.devices import DeviceOptions, open_device
+from benchmark.devices import open_device
 from benchmark.devices.ssh import parse_address
 from benchmark.devices.transport import Lost
 from benchmark.system import reset_peak_memory
@@ -23,14 +22,14 @@ from benchmark.timing import Plan
 from distill.console import Failure, UsageFailure, run_app
 from export.bundle import load_bundle
 
-# What a board has not: the runner must do without.
+# Packages that a board lacks.
 ABSENT = ("pydantic", "typer", "rich", "PIL", "torch", "tensorflow", "onnx", "jinja2", "matplotlib")
 NAMES = ("tflite-float32", "onnx-float32")
 SHORT = Plan(seconds=0, min_samples=20, max_samples=20, warmup_max_runs=20)
 
 
 def fake_python(folder: Path, absent: tuple[str, ...] = ABSENT) -> Path:
-    """This Python without some packages."""
+    """Make a Python without some packages."""
     (folder / "absent").mkdir(parents=True)
     (folder / "absent" / "sitecustomize.py").write_text(
         "import sys\nfrom importlib.abc import MetaPathFinder\n\n\nclass Absent(MetaPathFinder):\n"
@@ -66,15 +65,19 @@ def bundle_dir(tmp_path: Path, photos: Path) -> Path:
 
 
 @pytest.fixture
-def options(sshd, board_python, tmp_path) -> DeviceOptions:
-    return DeviceOptions(
-        sshd.identity, sshd.known_hosts, sshd.config, str(board_python), str(tmp_path / "on the board")
-    )
+def options(sshd, board_python, tmp_path) -> dict:
+    return {
+        "ssh_identity": sshd.identity,
+        "ssh_known_hosts": sshd.known_hosts,
+        "ssh_config": sshd.config,
+        "remote_python": str(board_python),
+        "remote_folder": str(tmp_path / "on the board"),
+    }
 
 
 @pytest.fixture
 def board(tmp_path) -> Path:
-    """Our folder there."""
+    """Our folder on the board."""
     return tmp_path / "on the board"
 
 
@@ -101,17 +104,17 @@ def test_end_to_end_it_is_what_the_host_measures(sshd, board_python, board, bund
     for there, here in zip(results["board"]["variants"], results["host"]["variants"], strict=True):
         assert there["status"] == "ok" and there["latency_ms"]["samples"] >= 100
         assert there["init_ms"] > 0 and there["end_to_end_ms"]["p50"] >= there["latency_ms"]["min"] > 0
-        if reset_peak_memory():  # else this system does not tell
+        if reset_peak_memory():  # otherwise this system does not report it
             assert there["memory_bytes"] > 0 and there["process_memory_bytes"] > 2e7
         assert there["recall"] == here["recall"] and there["map_at_r"] == here["map_at_r"]
     assert not board.exists()  # nothing is left behind
 
 
-def test_embeddings_come_back_to_the_bit(sshd, options, bundle_dir):
+def test_embeddings_are_bit_identical(sshd, options, bundle_dir):
     images = batches()
     images.append(images[0])  # the same batch again
     bundle = load_bundle(bundle_dir)
-    device = open_device(sshd.url, options)
+    device = open_device(sshd.url, **options)
     there = device.embed(bundle, NAMES, images, 1)
     here = open_device("host").embed(bundle, NAMES, images, 1)
     device.close(True)
@@ -120,10 +123,10 @@ def test_embeddings_come_back_to_the_bit(sshd, options, bundle_dir):
         assert np.allclose(there[name].embeddings, expected(images), atol=1e-5)
 
 
-def test_more_than_fits_at_once_goes_in_windows(sshd, options, bundle_dir, board, monkeypatch):
+def test_large_sets_are_sent_in_windows(sshd, options, bundle_dir, board, monkeypatch):
     monkeypatch.setattr("benchmark.devices.remote.WINDOW_BYTES", 9_000)  # two batches of 5
     images = batches()
-    device = open_device(sshd.url, options)
+    device = open_device(sshd.url, **options)
     there = device.embed(load_bundle(bundle_dir), NAMES, images, 1)
     assert np.allclose(there[NAMES[0]].embeddings, expected(images), atol=1e-5)
     stored = {path.name for path in (board / "files").iterdir()}
@@ -133,22 +136,22 @@ def test_more_than_fits_at_once_goes_in_windows(sshd, options, bundle_dir, board
 
 def test_a_cable_pulled_while_sending(sshd, options, bundle_dir):
     bundle, images = load_bundle(bundle_dir), batches(6, 200)
-    device = open_device(sshd.url, options)
+    device = open_device(sshd.url, **options)
     sshd.cable.cut_after = sshd.cable.sent + 400_000
     with pytest.raises(Lost, match="connection was lost") as failure:
         device.embed(bundle, NAMES, images, 1)
     device.close(False)
     assert "run the same command again" in failure.value.cure
     sshd.cable.plug()
-    again = open_device(sshd.url, options)
+    again = open_device(sshd.url, **options)
     assert np.allclose(again.embed(bundle, NAMES, images, 1)[NAMES[0]].embeddings, expected(images), atol=1e-5)
     again.close(True)
 
 
-def test_a_cable_pulled_at_work_is_taken_up_where_it_was(sshd, options, bundle_dir, board, monkeypatch):
+def test_a_run_resumes_after_a_cable_pulled_while_computing(sshd, options, bundle_dir, board, monkeypatch):
     monkeypatch.setattr("benchmark.devices.remote.WINDOW_BYTES", 1_000_000)
     bundle, images = load_bundle(bundle_dir), batches(8, 600)  # windows of two batches
-    device = open_device(sshd.url, options)
+    device = open_device(sshd.url, **options)
     results = board / "results"
     sshd.cable.pull_when(lambda: len(list(results.glob("*.npy"))) >= 5)
     with pytest.raises(Lost, match="was at work|connection was lost"):
@@ -158,7 +161,7 @@ def test_a_cable_pulled_at_work_is_taken_up_where_it_was(sshd, options, bundle_d
     done = {path: path.stat().st_mtime_ns for path in results.glob("[!.]*.npy")}
     assert 5 <= len(done) < 16
     before = sshd.cable.sent
-    again = open_device(sshd.url, options)
+    again = open_device(sshd.url, **options)
     there = again.embed(bundle, NAMES, images, 1)
     assert np.allclose(there[NAMES[1]].embeddings, expected(images), atol=1e-5)
     assert {path: path.stat().st_mtime_ns for path in done} == done  # not computed again
@@ -167,9 +170,9 @@ def test_a_cable_pulled_at_work_is_taken_up_where_it_was(sshd, options, bundle_d
     again.close(True)
 
 
-def test_what_gets_damaged_there_is_sent_again(sshd, options, bundle_dir, board):
+def test_files_damaged_on_the_device_are_sent_again(sshd, options, bundle_dir, board):
     bundle, images = load_bundle(bundle_dir), batches(2)
-    device = open_device(sshd.url, options)
+    device = open_device(sshd.url, **options)
     device.embed(bundle, NAMES, images, 1)
     model = board / "files" / bundle.variant(NAMES[0]).sha256
     model.write_bytes(b"rotten" + model.read_bytes()[6:])
@@ -179,7 +182,7 @@ def test_what_gets_damaged_there_is_sent_again(sshd, options, bundle_dir, board)
 
 
 @pytest.mark.parametrize("times", [1, 9])
-def test_what_gets_damaged_on_the_way_back_is_fetched_again(sshd, options, bundle_dir, times, monkeypatch):
+def test_results_damaged_in_transfer_are_fetched_again(sshd, options, bundle_dir, times, monkeypatch):
     from benchmark.devices.ssh import Ssh
 
     pull, left = Ssh.pull, [times]
@@ -192,7 +195,7 @@ def test_what_gets_damaged_on_the_way_back_is_fetched_again(sshd, options, bundl
             path.write_bytes(path.read_bytes()[:-1])
 
     monkeypatch.setattr(Ssh, "pull", damaging)
-    device, images = open_device(sshd.url, options), batches(2)
+    device, images = open_device(sshd.url, **options), batches(2)
     if times == 1:
         there = device.embed(load_bundle(bundle_dir), NAMES, images, 1)
         assert np.allclose(there[NAMES[0]].embeddings, expected(images), atol=1e-5)
@@ -213,7 +216,7 @@ def test_files_that_arrive_damaged_are_not_taken(sshd, options, bundle_dir, boar
                 path.write_bytes(path.read_bytes() + b"!")
         push(self, files)
 
-    device = open_device(sshd.url, options)
+    device = open_device(sshd.url, **options)
     monkeypatch.setattr(Ssh, "push", damaging)
     with pytest.raises(Failure, match="arrive damaged"):
         device.embed(load_bundle(bundle_dir), NAMES, batches(1), 1)
@@ -221,8 +224,8 @@ def test_files_that_arrive_damaged_are_not_taken(sshd, options, bundle_dir, boar
     device.close(True)
 
 
-def test_a_full_disk_is_told_before_anything_is_sent(sshd, options, bundle_dir, monkeypatch):
-    device = open_device(sshd.url, options)
+def test_a_full_disk_is_found_before_anything_is_sent(sshd, options, bundle_dir, monkeypatch):
+    device = open_device(sshd.url, **options)
     monkeypatch.setattr("benchmark.devices.session.MARGIN_BYTES", 2**60)
     with pytest.raises(Failure, match=r"MB to send, .* MB free") as failure:
         device.embed(load_bundle(bundle_dir), NAMES, batches(1), 1)
@@ -231,7 +234,7 @@ def test_a_full_disk_is_told_before_anything_is_sent(sshd, options, bundle_dir, 
 
 
 def test_latency_has_samples_and_progress_but_is_never_taken_from_before(sshd, options, bundle_dir):
-    device = open_device(sshd.url, options)
+    device = open_device(sshd.url, **options)
     bundle, pixels = load_bundle(bundle_dir), batches(1, 3)[0]
     first, how = device.measure_latency(bundle, NAMES, pixels, SHORT)
     second, _ = device.measure_latency(bundle, NAMES, pixels, SHORT)
@@ -242,8 +245,8 @@ def test_latency_has_samples_and_progress_but_is_never_taken_from_before(sshd, o
 
 
 def test_an_engine_that_is_missing_there_costs_its_variants_only(sshd, options, bundle_dir, tmp_path):
-    lame = replace(options, remote_python=str(fake_python(tmp_path / "lame", (*ABSENT, "onnxruntime"))))
-    device, bundle = open_device(sshd.url, lame), load_bundle(bundle_dir)
+    lame = options | {"remote_python": str(fake_python(tmp_path / "lame", (*ABSENT, "onnxruntime")))}
+    device, bundle = open_device(sshd.url, **lame), load_bundle(bundle_dir)
     there = device.embed(bundle, NAMES, batches(2), 1)
     timings, how = device.measure_latency(bundle, NAMES, batches(1)[0], SHORT)
     assert there["tflite-float32"].embeddings is not None and how is not None
@@ -255,43 +258,43 @@ def test_an_engine_that_is_missing_there_costs_its_variants_only(sshd, options, 
     device.close(True)
 
 
-def refuse(sshd, options: DeviceOptions, match: str, url: str | None = None) -> Failure:
+def refuse(sshd, options: dict, match: str, url: str | None = None) -> Failure:
     with pytest.raises(Failure, match=match) as failure:
-        open_device(url or sshd.url, options)
+        open_device(url or sshd.url, **options)
     return failure.value
 
 
-def test_doors_that_stay_shut(sshd, options, tmp_path):
-    assert "ssh-copy-id" in refuse(sshd, replace(options, ssh_identity=sshd.stranger), "Permission denied").cure
+def test_refused_connections(sshd, options, tmp_path):
+    assert "ssh-copy-id" in refuse(sshd, options | {"ssh_identity": sshd.stranger}, "Permission denied").cure
     (tmp_path / "nobody").write_text("")
-    unknown = replace(options, ssh_known_hosts=tmp_path / "nobody")
+    unknown = options | {"ssh_known_hosts": tmp_path / "nobody"}
     assert "--ssh-known-hosts" in refuse(sshd, unknown, "Host key verification failed").cure
     assert "port" in refuse(sshd, options, "Connection refused", "ssh://127.0.0.1:1").cure
-    refuse(sshd, replace(options, ssh_identity=tmp_path / "none"), "no such file")
+    refuse(sshd, options | {"ssh_identity": tmp_path / "none"}, "no such file")
 
 
-def test_a_python_that_will_not_do(sshd, options, tmp_path):
-    assert "--remote-python" in refuse(sshd, replace(options, remote_python="python99"), "no python99 there").cure
-    poor = replace(options, remote_python=str(fake_python(tmp_path / "poor", (*ABSENT, "numpy"))))
+def test_unsuitable_pythons(sshd, options, tmp_path):
+    assert "--remote-python" in refuse(sshd, options | {"remote_python": "python99"}, "no python99 there").cure
+    poor = options | {"remote_python": str(fake_python(tmp_path / "poor", (*ABSENT, "numpy")))}
     assert "pip install numpy" in refuse(sshd, poor, "has no numpy").cure
     old = tmp_path / "old"
     old.write_text('#!/bin/sh\necho hello\necho \'@distill-bench {"python": [3, 6, 9], "packages": []}\'\n')
     old.chmod(0o755)
-    assert "3.9" in refuse(sshd, replace(options, remote_python=str(old)), "is Python 3.6.9").cure
-    assert "--remote-python" in refuse(sshd, replace(options, remote_python="/bin/cat"), "cat").cure
+    assert "3.9" in refuse(sshd, options | {"remote_python": str(old)}, "is Python 3.6.9").cure
+    assert "--remote-python" in refuse(sshd, options | {"remote_python": "/bin/cat"}, "cat").cure
 
 
 def test_a_folder_that_cannot_be_made(sshd, options, tmp_path):
     (tmp_path / "file").write_text("")
-    refuse(sshd, replace(options, remote_folder=str(tmp_path / "file" / "x")), "Not a directory|File exists")
+    refuse(sshd, options | {"remote_folder": str(tmp_path / "file" / "x")}, "Not a directory|File exists")
     with pytest.raises(UsageFailure, match="remote-folder"):
-        open_device(sshd.url, replace(options, remote_folder="a;b"))
+        open_device(sshd.url, **(options | {"remote_folder": "a;b"}))
 
 
-def test_cleaning_spares_what_is_not_ours(sshd, options, board, bundle_dir):
+def test_cleaning_keeps_foreign_files(sshd, options, board, bundle_dir):
     board.mkdir()
     (board / "diary").write_text("mine")
-    device = open_device(sshd.url, options)
+    device = open_device(sshd.url, **options)
     device.embed(load_bundle(bundle_dir), NAMES, batches(1), 1)
     device.close(True)
     assert [path.name for path in board.iterdir()] == ["diary"]
@@ -327,14 +330,14 @@ def test_addresses(text, address):
         "ssh://[::1",
     ],
 )
-def test_what_is_no_address(text):
+def test_invalid_addresses(text):
     with pytest.raises(UsageFailure, match="--device"):
         parse_address(text)
 
 
-def test_nobody_is_left_waiting(sshd, options, board, bundle_dir):
-    """No client of ours outlives the device, and its socket is gone."""
-    device = open_device(sshd.url, options)
+def test_no_client_is_left_running(sshd, options, board, bundle_dir):
+    """No client outlives the device, and its socket is gone."""
+    device = open_device(sshd.url, **options)
     folder = device._side.transport._folder
     assert (folder / "c").exists() and len(os.fsencode(folder / "c")) < 90
     device.close(True)

@@ -12,7 +12,7 @@ from distill.console import run_app
 from distill.data.preprocess import Preprocessing
 from distill.metrics import unit_rows
 from gallery import Content, Model, open_gallery, row_codes, write_gallery
-from gallery.search import search
+from gallery.search import search_gallery
 
 
 def clusters(classes: int = 30, each: int = 6, size: int = 64, noise: float = 0.6, seed: int = 0):
@@ -24,13 +24,13 @@ def clusters(classes: int = 30, each: int = 6, size: int = 64, noise: float = 0.
 
 
 def searched(rows: np.ndarray, labels: np.ndarray, tmp_path, bits: bool, k: int) -> np.ndarray:
-    """Which queries a real gallery file answers rightly with its first picture, the query's own left out."""
+    """Return which queries a real gallery file answers correctly with its first image, the query itself excluded."""
     model = Model(
         name="m", variant="v", sha256="0" * 64, source_id="", preprocessing=Preprocessing(input_size=8, resize_size=8)
     )
     ids = [str(row) for row in range(len(rows))]
     write_gallery(tmp_path / "g", Content(model, ids, row_codes(rows), bits=bits))
-    found = search(open_gallery(tmp_path / "g"), rows, k).rows
+    found = search_gallery(open_gallery(tmp_path / "g"), rows, k).rows
     return np.array([labels[next(r for r in line if r != own)] == labels[own] for own, line in enumerate(found)])
 
 
@@ -51,7 +51,7 @@ def test_int8_is_what_a_gallery_file_answers(tmp_path):
 def test_bits_are_what_a_gallery_file_with_bits_answers(tmp_path):
     rows, labels = clusters(classes=1000, each=2, size=8, noise=0.02)
     blur = 0.02 * np.random.default_rng(1).normal(size=(len(rows), 60))
-    rows = unit_rows(np.hstack([rows, blur]))  # most signs say nothing
+    rows = unit_rows(np.hstack([rows, blur]))  # most signs carry no information
     float32, int8, bits = storage(rows, score(rows, labels), labels)
     assert (bits.name, bits.bytes_per_image, bits.map_at_r) == ("int8+bits", 68 + 16, None)
     assert bits.recall[1] == searched(rows, labels, tmp_path, bits=True, k=21).mean()
@@ -60,7 +60,7 @@ def test_bits_are_what_a_gallery_file_with_bits_answers(tmp_path):
     assert float32.recall_drop.value == 0
 
 
-def test_a_query_is_no_answer_to_itself_among_equal_pictures():
+def test_a_query_is_no_answer_to_itself_among_equal_images():
     rows, labels = clusters(classes=40, each=1)
     rows, labels = np.repeat(rows, 30, axis=0), np.arange(1200)  # thirty of each, no two of a class
     labels[1::2] = labels[::2]
@@ -69,7 +69,7 @@ def test_a_query_is_no_answer_to_itself_among_equal_pictures():
 
 
 def test_an_image_is_no_answer_to_itself_in_another_models_gallery():
-    """Unique images: with itself in the gallery every query would be right by chance alone."""
+    """Unique images: with the query itself in the gallery, every answer would be right."""
     random = np.random.default_rng(0)
     rows, labels = unit_rows(random.normal(size=(200, 32)).astype(np.float32)), np.repeat(np.arange(100), 2)
     (found,) = asymmetric(rows, labels, {"same": (rows, score(rows, labels))})
@@ -88,7 +88,7 @@ def test_a_rotated_space_is_no_shared_space():
 def test_the_result_holds_them_for_the_candidate(result):
     int8 = result.variant("tflite-int8")
     assert [s.name for s in int8.storage] == ["float32", "int8"] and int8.storage[0].recall == int8.recall
-    assert [a.gallery for a in int8.asymmetric] == ["PyTorch", "teacher"]  # the toys say that they share a space
+    assert [a.gallery for a in int8.asymmetric] == ["PyTorch", "teacher"]  # the toys share an embedding space
     assert int8.asymmetric[0].recall_drop.value > 0  # the noise of the planted fault
     assert result.variant("tflite-float32").storage is None
 
@@ -96,7 +96,7 @@ def test_the_result_holds_them_for_the_candidate(result):
 def test_without_a_checkpoint_the_float_variant_is_the_gallery(bundle_dir, toy_engines, tmp_path, capsys):
     toy_engines["tflite-int8"] = fakes.ToyRunner(
         noise=4.0
-    )  # its draws depend on how often it was timed: far beyond doubt
+    )  # its noise depends on the number of timed runs, hence the margin
     arguments = [
         str(bundle_dir),
         "--seconds",
@@ -111,8 +111,8 @@ def test_without_a_checkpoint_the_float_variant_is_the_gallery(bundle_dir, toy_e
     int8 = json.loads((tmp_path / "r.json").read_text())["variants"][1]
     assert int8["asymmetric"][0]["gallery"] == "tflite-float32"
     page = (tmp_path / "r.html").read_text()
-    assert "What a gallery costs" in page and "int8+bits" not in page
+    assert "Size of a gallery" in page and "int8+bits" not in page
     assert run_app(app, [*arguments, "--max-asymmetric-drop", "0.1"]) == 1
     assert (
         run_app(app, [*arguments, "--variant", "tflite-int8", "--max-asymmetric-drop", "99"]) == 1
-    )  # nothing to hold it against
+    )  # nothing to compare with

@@ -1,4 +1,4 @@
-"""Memory, heat, processors: what is recorded beside a latency."""
+"""Memory, heat and processors, which are recorded with a latency."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from benchmark import system
 from benchmark.cli import app
 from benchmark.devices import open_device
+from benchmark.devices.host import describe_host
 from benchmark.devices.local import Local
 from benchmark.devices.python_side import PythonSide
 from benchmark.devices.remote import Remote
 from benchmark.devices.work import measure_memory
 from benchmark.gates import Limits, judge
-from benchmark.machine import describe_host
-from benchmark.result import LatencyRun, Variant, Vitals
+from benchmark.result import LatencyRun, VariantResult, Vitals
 from benchmark.timing import Plan, interleave
 from distill.console import Failure, run_app
 from export.bundle import load_bundle
@@ -51,7 +51,7 @@ def test_sets_of_processors_are_read_as_linux_writes_them(cpus):
 
 
 @pytest.mark.parametrize("text", ["", "a", "1,", "3-1", "-1", "1-", "0-99999999999", "1.5", "²"])
-def test_what_is_no_set_of_processors(text, real_bundle, capsys):
+def test_invalid_sets_of_processors(text, real_bundle, capsys):
     with pytest.raises(ValueError):
         system.cpu_set(text)
     assert run_app(app, [str(real_bundle), f"--cpus={text}"]) == 2
@@ -114,7 +114,7 @@ def test_a_delegate_that_is_not_there_is_a_result(real_bundle, tmp_path, where):
     found = {}
     for device.delegate in ("xnnpack", "none", "gpu"):
         found[device.delegate] = device.embed(bundle, NAMES, [images], 1)
-        assert found[device.delegate][NAMES[1]].error is None  # ONNX has none to choose from
+        assert found[device.delegate][NAMES[1]].error is None  # ONNX has no delegates
     assert np.allclose(found["none"][NAMES[0]].embeddings, found["xnnpack"][NAMES[0]].embeddings, atol=1e-6)
     assert "no delegate 'gpu'" in found["gpu"][NAMES[0]].error
     timings, run = device.measure_latency(
@@ -157,7 +157,7 @@ def test_vital_signs_of_a_board(tmp_path, monkeypatch):
 
 
 def warnings(before: Vitals | None, after: Vitals | None) -> str:
-    machine, found = describe_host(), Variant(name="a", size_bytes=1)
+    machine, found = describe_host(), VariantResult(name="a", size_bytes=1)
     machine.latency = LatencyRun(
         threads=1,
         seed=0,
@@ -173,11 +173,11 @@ def warnings(before: Vitals | None, after: Vitals | None) -> str:
     return " ".join(judge(found, [found], None, machine, Limits()).warnings)
 
 
-def test_heat_is_told():
+def test_heat_causes_a_warning():
     cool = Vitals(governors=["performance"], celsius={"0": 40.0, "1": 30.0}, throttled=2)
     assert warnings(cool, cool) == warnings(None, None) == warnings(cool, Vitals(governors=["performance"])) == ""
     assert "12 °C warmer" in warnings(cool, cool.model_copy(update={"celsius": {"0": 40.0, "1": 42.0}}))
-    assert "for heat 3 times" in warnings(cool, cool.model_copy(update={"throttled": 5}))
+    assert "by heat 3 times" in warnings(cool, cool.model_copy(update={"throttled": 5}))
     assert "from performance to powersave" in warnings(cool, cool.model_copy(update={"governors": ["powersave"]}))
 
 
@@ -194,15 +194,15 @@ def test_rest_after_every_round_is_not_in_the_times(monkeypatch):
 
 
 def test_a_limit_of_memory():
-    found = Variant(name="a", size_bytes=1, memory_bytes=5_000_000, recall={1: 0.5})
+    found = VariantResult(name="a", size_bytes=1, memory_bytes=5_000_000, recall={1: 0.5})
     for limit, passed in ((5, True), (4.9, False)):
         assert judge(found, [found], None, describe_host(), Limits(max_memory_mb=limit)).passed is passed
     unknown = found.model_copy(update={"memory_bytes": None})
     assert not judge(unknown, [unknown], None, describe_host(), Limits(max_memory_mb=5)).passed
 
 
-def test_the_remote_device_over_no_distance_at_all(real_bundle, tmp_path):
-    """The whole of it but ssh, where there is no sshd: same runner, same checks."""
+def test_the_remote_device_without_a_network(real_bundle, tmp_path):
+    """Everything but ssh, for systems without sshd: same runner, same checks."""
     device = Remote("local", PythonSide(Local(), sys.executable, str(tmp_path / "there")))
     bundle, random = load_bundle(real_bundle), np.random.default_rng(0)
     images = list(random.integers(0, 256, (3, 4, 16, 16, 3), dtype=np.uint8))

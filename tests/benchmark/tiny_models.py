@@ -1,6 +1,6 @@
-"""Real model files that need no training: the mean over patches of 4 x 4 pixels, as TFLite and as ONNX.
+"""Real model files without training: the mean over patches of 4 x 4 pixels, as TFLite and as ONNX.
 
-The same network as ``benchmark_fakes.ToyRunner``, so that its embeddings can be foretold.
+The same network as ``benchmark_fakes.ToyRunner``, which predicts its embeddings.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ def onnx_model(side: int, patch: int = 4, channels: tuple[int, int, int] = (0, 1
     """float32 [1, 3, side, side] -> [1, 3 * (side / patch) ** 2], not normalised.
 
     Args:
-        channels: which channel of the input each one of the network is; (2, 1, 0): it takes BGR.
-        factor: of all that tells images apart; 0: every image has the same embedding.
+        channels: Input channel of each channel of the network; (2, 1, 0): BGR.
+        factor: Scale of all differences between images; 0: all embeddings are equal.
     """
     cells = side // patch
     constants = [

@@ -18,14 +18,14 @@ from distill.data.spec import open_data
 SMALL = Preprocessing(input_size=8, resize_size=9)
 
 
-def damage(photos: Path, *names: str) -> None:
+def damage(folders: Path, *names: str) -> None:
     for name in names:
-        (photos / name).write_bytes(b"not an image")
+        (folders / name).write_bytes(b"not an image")
 
 
 @pytest.mark.parametrize(("batch_size", "sizes"), [(4, [4, 4, 2]), (10, [10]), (64, [10]), (1, [1] * 10), (5, [5, 5])])
-def test_all_images_in_order(photos: Path, batch_size: int, sizes: list[int]) -> None:
-    images = open_folder("s", photos)
+def test_all_images_in_order(folders: Path, batch_size: int, sizes: list[int]) -> None:
+    images = open_folder("s", folders)
     batches = list(pixel_batches(images, SMALL, batch_size))
     assert [len(pixels) for pixels, _ in batches] == sizes
     indices = np.concatenate([i for _, i in batches])
@@ -42,9 +42,9 @@ def test_threads_do_not_change_the_result() -> None:
     assert [(p.tobytes(), i.tolist()) for p, i in pixel_batches(images, SMALL, 50, workers=7)] == one
 
 
-def test_unreadable_images_are_skipped_and_counted(photos: Path, stderr: Callable[[], str]) -> None:
-    damage(photos, "ant/1.png", "cat/0.png", "cat/2.png", "dog/0.png")
-    images = open_folder("folder:photos", photos)
+def test_unreadable_images_are_skipped_and_counted(folders: Path, stderr: Callable[[], str]) -> None:
+    damage(folders, "ant/1.png", "cat/0.png", "cat/2.png", "dog/0.png")
+    images = open_folder("folder:folders", folders)
     batches = list(pixel_batches(images, SMALL, 4))
     assert [i.tolist() for _, i in batches] == [[0, 2, 3, 4], [6, 8]]
     told = stderr()
@@ -52,17 +52,17 @@ def test_unreadable_images_are_skipped_and_counted(photos: Path, stderr: Callabl
     assert "dog/0.png" not in told and "; …" in told
 
 
-def test_none_readable(photos: Path) -> None:
-    images = open_folder("s", photos).select([9])
-    damage(photos, "dog/0.png")
+def test_none_readable(folders: Path) -> None:
+    images = open_folder("s", folders).select([9])
+    damage(folders, "dog/0.png")
     with pytest.raises(Failure, match=r"no readable image among 1, e\.g\. dog/0\.png"):
         list(pixel_batches(images, SMALL))
     with pytest.raises(Failure, match="no readable image among 0"):
         list(pixel_batches(images.select([]), SMALL))
 
 
-def test_wrong_sizes_fail_at_once(photos: Path) -> None:
-    images = open_folder("s", photos)
+def test_wrong_sizes_fail_at_once(folders: Path) -> None:
+    images = open_folder("s", folders)
     for wrong in ({"batch_size": 0}, {"workers": 0}):
         with pytest.raises(ValueError, match="at least 1"):
             pixel_batches(images, SMALL, **wrong)
@@ -105,7 +105,7 @@ def test_unexpected_errors_come_out() -> None:
         list(results)
 
 
-def test_memory_stays_bounded(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_stays_bounded(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     images = open_data("glyphs:classes=200")
     alive = 0
     most = 0

@@ -14,14 +14,14 @@ from distill.data.spec import open_data
 from distill.data.split import split
 
 
-def table(photos: Path, text: str, encoding: str = "utf-8") -> Path:
-    path = photos / "list.csv"
+def table(folders: Path, text: str, encoding: str = "utf-8") -> Path:
+    path = folders / "list.csv"
     path.write_bytes(text.encode(encoding))
     return path
 
 
-def test_paths_and_classes(photos: Path) -> None:
-    path = table(photos, "path,class\ndog/0.png,pet\nant/1.png,insect\nbee/0.png,insect\n")
+def test_paths_and_classes(folders: Path) -> None:
+    path = table(folders, "path,class\ndog/0.png,pet\nant/1.png,insect\nbee/0.png,insect\n")
     images = open_data(f"csv:{path}")
     assert images.classes == ("insect", "pet")
     assert images.keys == ("dog/0.png", "ant/1.png", "bee/0.png") and images.labels.tolist() == [1, 0, 0]
@@ -37,22 +37,22 @@ def test_paths_and_classes(photos: Path) -> None:
         (" path , class \n ant/0.png , x \nbee/0.png,y; z", "utf-8"),
     ],
 )
-def test_dialects(photos: Path, text: str, encoding: str) -> None:
-    images = open_csv("s", table(photos, text, encoding))
+def test_dialects(folders: Path, text: str, encoding: str) -> None:
+    images = open_csv("s", table(folders, text, encoding))
     assert images.keys == ("ant/0.png", "bee/0.png") and images.classes == ("x", "y; z")
 
 
-def test_absolute_and_upward_paths(photos: Path) -> None:
-    (photos / "lists").mkdir()
-    path = photos / "lists" / "a.csv"
-    path.write_text(f"path,class\n{photos / 'ant' / '0.png'},x\n../bee/0.png,y\n")
+def test_absolute_and_upward_paths(folders: Path) -> None:
+    (folders / "lists").mkdir()
+    path = folders / "lists" / "a.csv"
+    path.write_text(f"path,class\n{folders / 'ant' / '0.png'},x\n../bee/0.png,y\n")
     images = open_csv("s", path)
     assert [images.read(i).size for i in range(2)] == [(20, 15), (20, 16)]
 
 
-def test_split_column_is_the_official_split(photos: Path) -> None:
+def test_split_column_is_the_official_split(folders: Path) -> None:
     rows = "path,class,split\nant/0.png,a,test\nbee/0.png,b,Train\nbee/1.png,b,train\ncat/0.png,c,test\n"
-    images = open_csv("s", table(photos, rows))
+    images = open_csv("s", table(folders, rows))
     assert split(images, "official", "train").classes == ("b",)
     assert split(images, "official", "test").classes == ("a", "c")
 
@@ -75,19 +75,19 @@ def test_split_column_is_the_official_split(photos: Path) -> None:
         ("path,class\na\0b.png,x\n", "line 2"),
     ],
 )
-def test_broken_tables(photos: Path, text: str, says: str) -> None:
+def test_broken_tables(folders: Path, text: str, says: str) -> None:
     with pytest.raises(Failure, match=says) as caught:
-        open_csv("s", table(photos, text))
+        open_csv("s", table(folders, text))
     assert caught.value.cure and "\n" not in str(caught.value)
 
 
-def test_not_text(photos: Path) -> None:
+def test_not_text(folders: Path) -> None:
     with pytest.raises(Failure, match="not UTF-8"):
-        open_csv("s", table(photos, "path,class\nä,x\n", "latin-1"))
+        open_csv("s", table(folders, "path,class\nä,x\n", "latin-1"))
 
 
-def test_missing_images_are_unreadable(photos: Path) -> None:
-    images = open_csv("s", table(photos, "path,class\nant/0.png,x\ngone.png,x\n"))
+def test_missing_images_are_unreadable(folders: Path) -> None:
+    images = open_csv("s", table(folders, "path,class\nant/0.png,x\ngone.png,x\n"))
     with pytest.raises(UnreadableImage, match="gone.png: No such file"):
         images.read(1)
 
@@ -103,9 +103,9 @@ def test_any_text_is_a_table_or_a_failure(tmp_path_factory: pytest.TempPathFacto
         assert str(path) in failure.what
 
 
-def test_keys_may_not_reach_the_fingerprint_unnoticed(photos: Path, picture: Callable[..., Path]) -> None:
+def test_keys_may_not_reach_the_fingerprint_unnoticed(folders: Path, save_image: Callable[..., Path]) -> None:
     rows = "path,class\nant/0.png,x\nbee/0.png,y\n"
-    first = open_csv("s", table(photos, rows)).fingerprint()
-    assert open_csv("s", table(photos, rows.replace(",y", ",x"))).fingerprint() != first
-    picture(photos / "bee" / "0.png", seed=5)
-    assert open_csv("s", table(photos, rows)).fingerprint() != first
+    first = open_csv("s", table(folders, rows)).fingerprint()
+    assert open_csv("s", table(folders, rows.replace(",y", ",x"))).fingerprint() != first
+    save_image(folders / "bee" / "0.png", seed=5)
+    assert open_csv("s", table(folders, rows)).fingerprint() != first

@@ -35,7 +35,7 @@ def test_formats(form: str) -> None:
     assert np.abs(np.asarray(image, int) - np.asarray(gradient(), int)).mean() < 6
 
 
-def test_the_first_picture_of_a_phones_multi_picture_file() -> None:
+def test_the_first_image_of_a_phones_multi_image_file() -> None:
     data = encoded(gradient(), "MPO", save_all=True, append_images=[PIL.Image.new("RGB", (32, 24))])
     assert np.asarray(decode(data, "k")).max() > 200
 
@@ -68,7 +68,7 @@ def test_exif_orientation_is_applied(orientation: int, operation: PIL.Image.Tran
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF")
-def test_damaged_exif_does_not_cost_the_picture() -> None:
+def test_damaged_exif_does_not_cost_the_image() -> None:
     data = encoded(gradient(), "JPEG", exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff" + b"\x01\x12\xff\xff" * 9)
     assert decode(data, "k").size == (32, 24)
 
@@ -92,7 +92,7 @@ def test_grey_alpha_and_transparent_palette() -> None:
     assert clear[0].tolist() == [[10, 20, 30], [255, 255, 255]]
 
 
-def test_transparent_colour_of_an_rgb_picture() -> None:
+def test_transparent_colour_of_an_rgb_image() -> None:
     image = PIL.Image.new("RGB", (1, 1), (1, 2, 3))
     assert np.asarray(decode(encoded(image, "PNG", transparency=(1, 2, 3)), "k")).tolist() == [[[255] * 3]]
 
@@ -151,7 +151,7 @@ def test_missing_file_and_folder(tmp_path: Path) -> None:
     st.lists(st.tuples(st.integers(0, 5000), st.integers(0, 255)), max_size=8),
     st.integers(0, 5000),
 )
-def test_any_damage_is_a_picture_or_unreadable(form: str, changes: list[tuple[int, int]], cut: int) -> None:
+def test_any_damage_is_an_image_or_unreadable(form: str, changes: list[tuple[int, int]], cut: int) -> None:
     data = bytearray(encoded(gradient(), form))
     for place, value in changes:
         data[place % len(data)] = value

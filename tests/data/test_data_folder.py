@@ -15,61 +15,61 @@ from distill.data.folder import open_folder
 from distill.data.imageset import UnreadableImage
 
 
-def test_classes_are_sorted_folders(photos: Path) -> None:
-    images = open_folder("folder:photos", photos)
+def test_classes_are_sorted_folders(folders: Path) -> None:
+    images = open_folder("folder:folders", folders)
     assert images.classes == ("ant", "bee", "cat", "dog")
     assert images.keys[:4] == ("ant/0.png", "ant/1.png", "ant/2.png", "bee/0.png")
     assert images.labels.tolist() == [0, 0, 0, 1, 1, 2, 2, 2, 2, 3]
     assert images.flip and images.official is None
     assert images.read(4).size == (21, 16)
-    assert images.read_bytes(4) == (photos / "bee" / "1.png").read_bytes()
+    assert images.read_bytes(4) == (folders / "bee" / "1.png").read_bytes()
     subset = images.select([9, 3])
     assert subset.classes == ("bee", "dog") and subset.read(0).size == images.read(9).size
 
 
-def test_nested_and_hidden_and_suffixes(photos: Path, picture: Callable[..., Path]) -> None:
-    picture(photos / "bee" / "garden" / "deep" / "x.JPG")
-    picture(photos / "bee" / "y.WebP")
-    picture(photos / "bee" / ".thumbs" / "z.png")
-    picture(photos / "bee" / "._1.png")
-    picture(photos / ".cache" / "z.png")
-    (photos / "bee" / "notes.txt").write_text("no image")
-    (photos / "readme.md").write_text("no class")
-    bees = [key for key in open_folder("s", photos).keys if key.startswith("bee/")]
+def test_nested_and_hidden_and_suffixes(folders: Path, save_image: Callable[..., Path]) -> None:
+    save_image(folders / "bee" / "garden" / "deep" / "x.JPG")
+    save_image(folders / "bee" / "y.WebP")
+    save_image(folders / "bee" / ".thumbs" / "z.png")
+    save_image(folders / "bee" / "._1.png")
+    save_image(folders / ".cache" / "z.png")
+    (folders / "bee" / "notes.txt").write_text("no image")
+    (folders / "readme.md").write_text("no class")
+    bees = [key for key in open_folder("s", folders).keys if key.startswith("bee/")]
     assert bees == ["bee/0.png", "bee/1.png", "bee/garden/deep/x.JPG", "bee/y.WebP"]
 
 
-def test_loops_of_links_end(photos: Path) -> None:
-    (photos / "bee" / "again").symlink_to(photos)
-    (photos / "bee" / "self").symlink_to(photos / "bee")
+def test_loops_of_links_end(folders: Path) -> None:
+    (folders / "bee" / "again").symlink_to(folders)
+    (folders / "bee" / "self").symlink_to(folders / "bee")
     started = time.monotonic()
     # "again" leads to the whole tree once; "bee" is not entered again from there.
-    keys = list(walk_images(photos / "bee"))
+    keys = list(walk_images(folders / "bee"))
     assert time.monotonic() - started < 1
     assert [k for k in keys if "/" not in k] == ["0.png", "1.png"]
     assert len(keys) == 2 + 3 + 4 + 1
 
 
-def test_many_links_to_each_other_end(photos: Path) -> None:
+def test_many_links_to_each_other_end(folders: Path) -> None:
     for a in range(12):
-        (photos / "bee" / f"d{a}").mkdir()
+        (folders / "bee" / f"d{a}").mkdir()
         for b in range(12):
-            (photos / "bee" / f"d{a}" / f"to{b}").symlink_to(photos / "bee" / f"d{b}")
-    assert list(walk_images(photos / "bee")) == ["0.png", "1.png"]
+            (folders / "bee" / f"d{a}" / f"to{b}").symlink_to(folders / "bee" / f"d{b}")
+    assert list(walk_images(folders / "bee")) == ["0.png", "1.png"]
 
 
-def test_folder_without_images_is_no_class(photos: Path, stderr: Callable[[], str]) -> None:
-    (photos / "eel").mkdir()
-    (photos / "elk").mkdir()
-    (photos / "elk" / "a.heic").write_bytes(b"x")
-    assert open_folder("s", photos).classes == ("ant", "bee", "cat", "dog")
-    assert "2 folders hold no images and are not classes: eel, elk" in stderr()
+def test_folder_without_images_is_no_class(folders: Path, stderr: Callable[[], str]) -> None:
+    (folders / "eel").mkdir()
+    (folders / "elk").mkdir()
+    (folders / "elk" / "a.heic").write_bytes(b"x")
+    assert open_folder("s", folders).classes == ("ant", "bee", "cat", "dog")
+    assert "2 folders contain no images and are not classes: eel, elk" in stderr()
 
 
-def test_no_class_at_all(tmp_path: Path, picture: Callable[..., Path]) -> None:
-    with pytest.raises(Failure, match="no class folders.*one folder a class"):
+def test_no_class_at_all(tmp_path: Path, save_image: Callable[..., Path]) -> None:
+    with pytest.raises(Failure, match="no class folders.*one folder per class"):
         open_folder("s", tmp_path)
-    picture(tmp_path / "loose.jpg")
+    save_image(tmp_path / "loose.jpg")
     with pytest.raises(Failure, match=r"found \.jpg ×1"):
         open_folder("s", tmp_path)
     (tmp_path / "a").mkdir()
@@ -79,18 +79,18 @@ def test_no_class_at_all(tmp_path: Path, picture: Callable[..., Path]) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="permissions do not bind here")
-def test_folder_that_may_not_be_read(photos: Path) -> None:
-    (photos / "bee").chmod(0)
+def test_folder_that_may_not_be_read(folders: Path) -> None:
+    (folders / "bee").chmod(0)
     try:
         with pytest.raises(Failure, match="Permission denied"):
-            open_folder("s", photos)
+            open_folder("s", folders)
     finally:
-        (photos / "bee").chmod(0o755)
+        (folders / "bee").chmod(0o755)
 
 
-def test_broken_link_is_unreadable_not_lost(photos: Path) -> None:
-    (photos / "bee" / "gone.jpg").symlink_to(photos / "nowhere.jpg")
-    images = open_folder("s", photos)
+def test_broken_link_is_unreadable_not_lost(folders: Path) -> None:
+    (folders / "bee" / "gone.jpg").symlink_to(folders / "nowhere.jpg")
+    images = open_folder("s", folders)
     index = images.keys.index("bee/gone.jpg")
     for read in (images.read, images.read_bytes):
         with pytest.raises(UnreadableImage, match="bee/gone.jpg: No such file"):
@@ -99,29 +99,29 @@ def test_broken_link_is_unreadable_not_lost(photos: Path) -> None:
 
 
 class TestFingerprint:
-    def test_is_of_the_content_not_the_place(self, photos: Path, tmp_path: Path) -> None:
-        before = open_folder("folder:a", photos).fingerprint()
-        moved = shutil.move(photos, tmp_path / "moved")
+    def test_is_of_the_content_not_the_place(self, folders: Path, tmp_path: Path) -> None:
+        before = open_folder("folder:a", folders).fingerprint()
+        moved = shutil.move(folders, tmp_path / "moved")
         assert open_folder("folder:b", Path(moved)).fingerprint() == before
 
-    def test_changes_with_every_change(self, photos: Path, picture: Callable[..., Path]) -> None:
+    def test_changes_with_every_change(self, folders: Path, save_image: Callable[..., Path]) -> None:
         def now() -> str:
-            return open_folder("s", photos).fingerprint()
+            return open_folder("s", folders).fingerprint()
 
         seen = {now()}
         changes: list[Callable[[], object]] = [
-            lambda: picture(photos / "ant" / "0.png", seed=99, size=(20, 15)),
-            lambda: picture(photos / "ant" / "new.png"),
-            lambda: (photos / "ant" / "new.png").rename(photos / "ant" / "newer.png"),
-            lambda: (photos / "ant" / "newer.png").rename(photos / "bee" / "newer.png"),
-            lambda: (photos / "bee").rename(photos / "bumblebee"),
-            lambda: (photos / "cat" / "3.png").unlink(),
+            lambda: save_image(folders / "ant" / "0.png", seed=99, size=(20, 15)),
+            lambda: save_image(folders / "ant" / "new.png"),
+            lambda: (folders / "ant" / "new.png").rename(folders / "ant" / "newer.png"),
+            lambda: (folders / "ant" / "newer.png").rename(folders / "bee" / "newer.png"),
+            lambda: (folders / "bee").rename(folders / "bumblebee"),
+            lambda: (folders / "cat" / "3.png").unlink(),
         ]
         for count, change in enumerate(changes, 2):
             change()
             seen.add(now())
             assert len(seen) == count
-        assert open_folder("s", photos).select([0, 1]).fingerprint() not in seen
+        assert open_folder("s", folders).select([0, 1]).fingerprint() not in seen
 
     def test_large_files_are_sampled_at_three_places(self, tmp_path: Path) -> None:
         big = tmp_path / "a" / "big.bmp"

@@ -14,10 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distill.console.errors import Failure
-from distill.data import glyph_fonts
-from distill.data.glyph_choice import choose_characters, shared_characters, to_ranges
-from distill.data.glyph_fonts import FACES
-from distill.data.glyph_table import characters, parse_ranges
+from distill.data import glyph_table
+from distill.data.glyph_table import (
+    FACES,
+    characters,
+    choose_characters,
+    parse_ranges,
+    shared_characters,
+    to_ranges,
+)
 from distill.data.glyphs import open_glyphs, render_glyph
 from distill.data.spec import open_data
 from distill.data.split import split
@@ -63,8 +68,8 @@ def test_ranges_both_ways(codes: set[int]) -> None:
 def test_black_on_white_centred_and_in_the_frame() -> None:
     for code in characters()[::37]:
         for face in FACES:
-            picture = ink(code, face)
-            rows, columns = np.flatnonzero(picture.any(1)), np.flatnonzero(picture.any(0))
+            image = ink(code, face)
+            rows, columns = np.flatnonzero(image.any(1)), np.flatnonzero(image.any(0))
             assert rows.size and rows[0] >= 1 and rows[-1] <= 62 and columns[0] >= 1 and columns[-1] <= 62
             assert abs(rows[0] - (63 - rows[-1])) <= 1 and abs(columns[0] - (63 - columns[-1])) <= 1
     assert len(np.unique(ink(ord("S")))) > 3, "edges are anti-aliased"
@@ -107,14 +112,14 @@ def test_reads_what_it_names() -> None:
     assert np.asarray(test.read(0)).shape == (40, 40, 3) and test.keys[0].startswith(test.classes[0])
 
 
-def test_no_picture_is_there_twice_and_the_ink_stays_darker_than_the_paper() -> None:
+def test_no_image_is_there_twice_and_the_ink_stays_darker_than_the_paper() -> None:
     images = open_data("glyphs:classes=120")
-    pictures = [np.asarray(images.read(i)) for i in range(len(images))]
-    assert len({p.tobytes() for p in pictures}) == len(pictures)
+    decoded = [np.asarray(images.read(i)) for i in range(len(images))]
+    assert len({p.tobytes() for p in decoded}) == len(decoded)
     clean = open_data("glyphs:classes=120,clean=yes")
     assert len({np.asarray(clean.read(i)).tobytes() for i in range(len(clean))}) < len(clean)
-    for picture in pictures:
-        grey = picture.mean(2)
+    for image in decoded:
+        grey = image.mean(2)
         paper = np.median(np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]]))
         assert grey.min() < paper - 30
 
@@ -159,12 +164,12 @@ def test_without_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
         return real(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", refuse)
-    glyph_fonts._font_folder.cache_clear()
+    glyph_table._font_folder.cache_clear()
     with pytest.raises(Failure, match="pip install matplotlib"):
         open_data("glyphs")
 
 
 def test_without_the_fonts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(glyph_fonts, "_font_folder", lambda: tmp_path)
+    monkeypatch.setattr(glyph_table, "_font_folder", lambda: tmp_path)
     with pytest.raises(Failure, match="DejaVuSans.ttf is missing"):
         open_data("glyphs")

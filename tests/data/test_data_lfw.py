@@ -14,10 +14,10 @@ from distill.data.split import split
 PEOPLE = {"Ann_Lee": 3, "Bo_Ek": 2, "Cy_Poe": 2, "Di_Orr": 1}
 
 
-def make_lfw(root: Path, picture: Callable[..., Path], folder: str = "lfw", lists: bool = True) -> Path:
+def make_lfw(root: Path, save_image: Callable[..., Path], folder: str = "lfw", lists: bool = True) -> Path:
     for name, count in PEOPLE.items():
         for i in range(1, count + 1):
-            picture(root / folder / name / f"{name}_{i:04d}.png", seed=i)
+            save_image(root / folder / name / f"{name}_{i:04d}.png", seed=i)
     if lists:
         (root / "peopleDevTrain.txt").write_text("2\nAnn_Lee\t3\nDi_Orr\t1\n")
         (root / "peopleDevTest.txt").write_text("2\nBo_Ek\t2\nCy_Poe\t2\n")
@@ -39,24 +39,24 @@ PAIRS = "2\t2\n" + "".join(
 
 
 @pytest.mark.parametrize("folder", ["lfw", "lfw_funneled", "lfw-deepfunneled", "."])
-def test_identities_and_view_1(tmp_path: Path, picture: Callable[..., Path], folder: str) -> None:
-    images = open_data(f"lfw:{make_lfw(tmp_path, picture, folder)}?counts=any")
+def test_identities_and_view_1(tmp_path: Path, save_image: Callable[..., Path], folder: str) -> None:
+    images = open_data(f"lfw:{make_lfw(tmp_path, save_image, folder)}?counts=any")
     assert images.classes == tuple(PEOPLE) and len(images) == 8
     assert images.keys[0] == "Ann_Lee/Ann_Lee_0001.png" and images.read(7).size == (12, 10)
     assert split(images, "official", "train").classes == ("Ann_Lee", "Di_Orr")
     assert split(images, "official", "test").classes == ("Bo_Ek", "Cy_Poe")
 
 
-def test_without_the_lists_there_is_no_official_split(tmp_path: Path, picture: Callable[..., Path]) -> None:
-    images = open_data(f"lfw:{make_lfw(tmp_path, picture, lists=False)}?counts=any,min_images=2")
+def test_without_the_lists_there_is_no_official_split(tmp_path: Path, save_image: Callable[..., Path]) -> None:
+    images = open_data(f"lfw:{make_lfw(tmp_path, save_image, lists=False)}?counts=any,min_images=2")
     assert images.classes == ("Ann_Lee", "Bo_Ek", "Cy_Poe")
     with pytest.raises(Failure, match="no official split"):
         split(images, "official", "test")
 
 
-def test_counts_and_cure(tmp_path: Path, picture: Callable[..., Path]) -> None:
+def test_counts_and_cure(tmp_path: Path, save_image: Callable[..., Path]) -> None:
     with pytest.raises(Failure, match="8 images of 4 classes instead of 13,233 images of 5,749 classes.*lfw.tgz"):
-        open_data(f"lfw:{make_lfw(tmp_path, picture)}")
+        open_data(f"lfw:{make_lfw(tmp_path, save_image)}")
     train, test = LFW.parts["train"], LFW.parts["test"]
     assert Counts(train.classes + test.classes, train.images + test.images) == LFW.whole
     (tmp_path / "empty" / "x").mkdir(parents=True)
@@ -64,15 +64,15 @@ def test_counts_and_cure(tmp_path: Path, picture: Callable[..., Path]) -> None:
         open_data(f"lfw:{tmp_path / 'empty'}")
 
 
-def test_person_in_both_lists(tmp_path: Path, picture: Callable[..., Path]) -> None:
-    root = make_lfw(tmp_path, picture)
+def test_person_in_both_lists(tmp_path: Path, save_image: Callable[..., Path]) -> None:
+    root = make_lfw(tmp_path, save_image)
     (root / "peopleDevTest.txt").write_text("1\nAnn_Lee\t3\n")
     with pytest.raises(Failure, match="Ann_Lee is in both lists"):
         open_data(f"lfw:{root}?counts=any")
 
 
-def test_pairs(tmp_path: Path, picture: Callable[..., Path]) -> None:
-    images = open_data(f"lfw:{make_lfw(tmp_path, picture)}?counts=any")
+def test_pairs(tmp_path: Path, save_image: Callable[..., Path]) -> None:
+    images = open_data(f"lfw:{make_lfw(tmp_path, save_image)}?counts=any")
     (tmp_path / "pairs.txt").write_text(PAIRS)
     pairs = read_pairs(tmp_path / "pairs.txt", images)
     assert len(pairs) == 8
@@ -86,8 +86,8 @@ def test_pairs(tmp_path: Path, picture: Callable[..., Path]) -> None:
     ] == pairs.same.tolist()
 
 
-def test_development_pairs_have_one_set(tmp_path: Path, picture: Callable[..., Path]) -> None:
-    images = open_data(f"lfw:{make_lfw(tmp_path, picture)}?counts=any")
+def test_development_pairs_have_one_set(tmp_path: Path, save_image: Callable[..., Path]) -> None:
+    images = open_data(f"lfw:{make_lfw(tmp_path, save_image)}?counts=any")
     (tmp_path / "pairsDevTrain.txt").write_text("1\nAnn_Lee\t1\t3\nDi_Orr\t1\tBo_Ek\t2\n")
     assert read_pairs(tmp_path / "pairsDevTrain.txt", images).fold.tolist() == [0, 0]
 
@@ -98,7 +98,7 @@ def test_development_pairs_have_one_set(tmp_path: Path, picture: Callable[..., P
         ("", "first line"),
         ("ten 300\n", "first line"),
         ("1 2 3\n", "first line"),
-        (PAIRS[:-30], "announces 8"),
+        (PAIRS[:-30], "declares 8"),
         ("1\nAnn_Lee 1 2\n", "1 pairs, but"),
         (PAIRS.replace("Ann_Lee\t1\t3", "Ann_Lee\t1\t9"), "Ann_Lee 9 is not in lfw"),
         (PAIRS.replace("Ann_Lee\t1\t3", "Ann_Lee\t1\tx"), "Ann_Lee x is not in"),
@@ -106,8 +106,8 @@ def test_development_pairs_have_one_set(tmp_path: Path, picture: Callable[..., P
         (PAIRS.replace("Ann_Lee\t1\t3", "No_One\t1\t3"), "No_One 1 is not in"),
     ],
 )
-def test_broken_pairs(tmp_path: Path, picture: Callable[..., Path], text: str, says: str) -> None:
-    images = open_data(f"lfw:{make_lfw(tmp_path, picture)}?counts=any")
+def test_broken_pairs(tmp_path: Path, save_image: Callable[..., Path], text: str, says: str) -> None:
+    images = open_data(f"lfw:{make_lfw(tmp_path, save_image)}?counts=any")
     (tmp_path / "pairs.txt").write_text(text)
     with pytest.raises(Failure, match=says):
         read_pairs(tmp_path / "pairs.txt", images)

@@ -69,7 +69,7 @@ def test_integer_reference_is_pillow(width: int, height: int, side: int, extra: 
 
 
 @pytest.mark.parametrize("size", [(640, 480), (333, 500), (1000, 257), (256, 256)])
-def test_integer_reference_on_photo_sizes(size: tuple[int, int]) -> None:
+def test_integer_reference_on_camera_sizes(size: tuple[int, int]) -> None:
     preprocessing = Preprocessing(input_size=224, resize_size=256)
     pixels = noise(*size, seed=4)
     width, height = preprocessing.resized_size(*size)
@@ -87,7 +87,7 @@ def test_sizes_and_corners_to_the_integer() -> None:
     assert preprocessing.crop_corner(341, 256) == (58, 16)  # 58.5: the odd pixel is lost on the right
 
 
-def test_picture_of_the_right_size_stays_untouched() -> None:
+def test_image_of_the_right_size_stays_untouched() -> None:
     pixels = noise(40, 32, seed=0)
     preprocessing = Preprocessing(input_size=32, resize_size=32)
     np.testing.assert_array_equal(preprocessing.pixels(PIL.Image.fromarray(pixels)), pixels[:, 4:36])

@@ -3,7 +3,6 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distill.console.errors import Failure, UsageFailure
-from distill.data.spec import KINDS, open_data
+from distill.data.folder import open_folder
+from distill.data.kind import DataKind, yes_or_no
+from distill.data.spec import KINDS, data_help, open_data
 
 
 @pytest.mark.parametrize(
@@ -50,9 +51,9 @@ def test_wrong_specs_are_wrong_usage(spec: str, says: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_plain_path_gets_its_cure(photos: Path) -> None:
-    with pytest.raises(UsageFailure, match=f"write folder:{photos}"):
-        open_data(str(photos))
+def test_plain_path_gets_its_cure(folders: Path) -> None:
+    with pytest.raises(UsageFailure, match=f"write folder:{folders}"):
+        open_data(str(folders))
 
 
 @pytest.mark.parametrize("kind", sorted(name for name, kind in KINDS.items() if kind.path))
@@ -62,34 +63,34 @@ def test_nothing_at_the_path(kind: str, tmp_path: Path) -> None:
     assert caught.value.exit_code == 1 and caught.value.cure
 
 
-def test_file_where_a_folder_belongs_and_the_reverse(photos: Path) -> None:
+def test_file_where_a_folder_belongs_and_the_reverse(folders: Path) -> None:
     with pytest.raises(Failure, match="is a file.*takes a folder"):
-        open_data(f"folder:{photos / 'ant' / '0.png'}")
+        open_data(f"folder:{folders / 'ant' / '0.png'}")
     with pytest.raises(Failure, match="is a folder.*takes a file"):
-        open_data(f"csv:{photos}")
+        open_data(f"csv:{folders}")
     with pytest.raises(Failure, match="not a usable path|no such file"):
         open_data("folder:a\0b")
 
 
-def test_options_of_paths(photos: Path, stderr: Callable[[], str]) -> None:
-    assert open_data(f"folder:{photos}").flip
-    images = open_data(f"folder:{photos}?flip=no,min_images=3")
+def test_options_of_paths(folders: Path, stderr: Callable[[], str]) -> None:
+    assert open_data(f"folder:{folders}").flip
+    images = open_data(f"folder:{folders}?flip=no,min_images=3")
     assert not images.flip and images.classes == ("ant", "cat")
     assert "2 classes with fewer than 3 images are left out" in stderr()
     with pytest.raises(Failure, match="no class has 9 images.*the largest has 4"):
-        open_data(f"folder:{photos}?min_images=9")
+        open_data(f"folder:{folders}?min_images=9")
 
 
-def test_path_with_a_question_mark_and_colons(photos: Path) -> None:
-    odd = photos.rename(photos.with_name("what?flip=no,c:d"))
+def test_path_with_a_question_mark_and_colons(folders: Path) -> None:
+    odd = folders.rename(folders.with_name("what?flip=no,c:d"))
     assert open_data(f"folder:{odd}").flip
     assert not open_data(f"folder:{odd}?flip=no").flip
 
 
-def test_home_folder(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", str(photos.parent))
-    monkeypatch.setenv("USERPROFILE", str(photos.parent))
-    assert len(open_data("folder:~/photos")) == 10
+def test_home_folder(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(folders.parent))
+    monkeypatch.setenv("USERPROFILE", str(folders.parent))
+    assert len(open_data("folder:~/folders")) == 10
 
 
 @given(
@@ -103,10 +104,18 @@ def test_any_text_opens_or_fails_in_one_line(text: str, start: str) -> None:
         assert failure.what
 
 
-def test_every_kind_has_its_opener() -> None:
-    for kind in KINDS.values():
-        module, _, name = kind.opener.partition(":")
-        assert callable(getattr(import_module(module), name)) and kind.help
+def test_every_kind_is_named_in_the_help() -> None:
+    assert [name for name, _ in KINDS.items()] == KINDS.names()
+    assert all(name in data_help() for name in KINDS)
+
+
+def test_a_kind_of_another_package(folders: Path) -> None:
+    kind = DataKind(open_folder, "a folder", {"flip": yes_or_no})
+    with KINDS.added("mine", kind):
+        images = open_data(f"mine:{folders}?flip=no")
+        assert len(images) == 10 and not images.flip
+        with pytest.raises(UsageFailure, match="did you mean 'mine'"):
+            open_data("min:x")
 
 
 def test_light_imports() -> None:

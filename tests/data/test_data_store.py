@@ -39,9 +39,9 @@ def no_building(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store, "_build", build)
 
 
-def test_pixels_as_decoded_and_never_enlarged(photos: Path, cache: Path, picture: Callable[..., Path]) -> None:
-    picture(photos / "ant" / "large.png", seed=3, size=(90, 61))
-    images = open_folder("s", photos)
+def test_pixels_as_decoded_and_never_enlarged(folders: Path, cache: Path, save_image: Callable[..., Path]) -> None:
+    save_image(folders / "ant" / "large.png", seed=3, size=(90, 61))
+    images = open_folder("s", folders)
     pixels = PixelStore.open(images, 16, cache)
     assert len(pixels) == len(images) == 11 and pixels.readable.all() and pixels.readable.dtype == bool
     for i in range(11):
@@ -58,10 +58,10 @@ def test_pixels_as_decoded_and_never_enlarged(photos: Path, cache: Path, picture
 
 
 def test_preprocessing_of_stored_pixels_equals_that_of_the_file(
-    photos: Path, cache: Path, picture: Callable[..., Path]
+    folders: Path, cache: Path, save_image: Callable[..., Path]
 ) -> None:
-    picture(photos / "ant" / "large.png", seed=3, size=(90, 61))
-    images = open_folder("s", photos)
+    save_image(folders / "ant" / "large.png", seed=3, size=(90, 61))
+    images = open_folder("s", folders)
     pixels = PixelStore.open(images, 16, cache)
     preprocessing = Preprocessing(input_size=13, resize_size=16)
     for i in range(len(images)):
@@ -69,25 +69,25 @@ def test_preprocessing_of_stored_pixels_equals_that_of_the_file(
         np.testing.assert_array_equal(preprocessing.pixels(stored), preprocessing.pixels(images.read(i)))
 
 
-def test_views_do_not_copy_and_cannot_be_written(photos: Path, cache: Path) -> None:
-    pixels = PixelStore.open(open_folder("s", photos), 16, cache)
+def test_views_do_not_copy_and_cannot_be_written(folders: Path, cache: Path) -> None:
+    pixels = PixelStore.open(open_folder("s", folders), 16, cache)
     assert np.shares_memory(pixels[0], pixels._flat)
     with pytest.raises(ValueError, match="read-only"):
         pixels[0][0] = 1
 
 
 def test_used_again_and_keyed_by_content_and_size(
-    photos: Path, cache: Path, picture: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+    folders: Path, cache: Path, save_image: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = PixelStore.open(open_folder("s", photos), 16, cache)
+    first = PixelStore.open(open_folder("s", folders), 16, cache)
     with monkeypatch.context() as patch:
         no_building(patch)
-        again = PixelStore.open(open_folder("other spec", photos), 16, cache)
+        again = PixelStore.open(open_folder("other spec", folders), 16, cache)
         np.testing.assert_array_equal(again[7], first[7])
         with pytest.raises(AssertionError, match="built again"):
-            PixelStore.open(open_folder("s", photos), 12, cache)
-    picture(photos / "ant" / "0.png", seed=77, size=(20, 15))
-    changed = PixelStore.open(open_folder("s", photos), 16, cache)
+            PixelStore.open(open_folder("s", folders), 12, cache)
+    save_image(folders / "ant" / "0.png", seed=77, size=(20, 15))
+    changed = PixelStore.open(open_folder("s", folders), 16, cache)
     assert not np.array_equal(changed[0], first[0])
     assert len(list(cache.glob("*.bin"))) == 2
 
@@ -135,17 +135,17 @@ def _edit(**values: object) -> Callable[[Path], None]:
         (".json", _edit(shapes=[[2**62, 4]] * 10)),
     ],
 )
-def test_damaged_store_is_built_again(photos: Path, cache: Path, suffix: str, harm: Callable[[Path], object]) -> None:
-    images = open_folder("s", photos)
+def test_damaged_store_is_built_again(folders: Path, cache: Path, suffix: str, harm: Callable[[Path], object]) -> None:
+    images = open_folder("s", folders)
     before = [p.tolist() for p in PixelStore.open(images, 16, cache)]
     harm(only(cache, suffix))
     assert [p.tolist() for p in PixelStore.open(images, 16, cache)] == before
     json.loads(only(cache, ".json").read_text())
 
 
-def test_unreadable_images_are_told_and_excluded(photos: Path, cache: Path, stderr: Callable[[], str]) -> None:
-    (photos / "bee" / "0.png").write_bytes(b"")
-    images = open_folder("s", photos)
+def test_unreadable_images_are_told_and_excluded(folders: Path, cache: Path, stderr: Callable[[], str]) -> None:
+    (folders / "bee" / "0.png").write_bytes(b"")
+    images = open_folder("s", folders)
     for _ in range(2):  # built, then used again
         pixels = PixelStore.open(images, 16, cache)
         assert np.flatnonzero(~pixels.readable).tolist() == [3]
@@ -156,16 +156,16 @@ def test_unreadable_images_are_told_and_excluded(photos: Path, cache: Path, stde
         np.testing.assert_array_equal(pixels[4], np.asarray(images.read(4)))
 
 
-def test_none_readable(photos: Path, cache: Path) -> None:
-    (photos / "dog" / "0.png").write_bytes(b"")
+def test_none_readable(folders: Path, cache: Path) -> None:
+    (folders / "dog" / "0.png").write_bytes(b"")
     with pytest.raises(Failure, match="no readable image"):
-        PixelStore.open(open_folder("s", photos).select([9]), 16, cache)
+        PixelStore.open(open_folder("s", folders).select([9]), 16, cache)
     assert list(cache.iterdir()) == []
     with pytest.raises(ValueError, match="at least 1"):
-        PixelStore.open(open_folder("s", photos), 0, cache)
+        PixelStore.open(open_folder("s", folders), 0, cache)
 
 
-def test_full_disk_is_one_clear_failure(photos: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_is_one_clear_failure(folders: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = open
 
     class Full:
@@ -187,28 +187,28 @@ def test_full_disk_is_one_clear_failure(photos: Path, cache: Path, monkeypatch: 
 
     monkeypatch.setattr(store, "open", opened, raising=False)
     with pytest.raises(Failure, match="cannot write decoded images: No space left.*free some space"):
-        PixelStore.open(open_folder("s", photos), 16, cache)
+        PixelStore.open(open_folder("s", folders), 16, cache)
     assert list(cache.iterdir()) == [], "nothing half-written stays"
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_full_device(photos: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_device(folders: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = open
     monkeypatch.setattr(
         store, "open", lambda p, mode="r": real("/dev/full" if mode == "wb" else p, mode), raising=False
     )
     with pytest.raises(Failure, match="No space left"):
-        PixelStore.open(open_folder("s", photos), 16, cache)
+        PixelStore.open(open_folder("s", folders), 16, cache)
 
 
-def test_cache_that_is_a_file(photos: Path, tmp_path: Path) -> None:
+def test_cache_that_is_a_file(folders: Path, tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("in the way")
     with pytest.raises(Failure, match="cannot write decoded images.*another cache folder"):
-        PixelStore.open(open_folder("s", photos), 16, tmp_path / "cache")
+        PixelStore.open(open_folder("s", folders), 16, tmp_path / "cache")
 
 
-def test_leftovers_of_a_killed_builder_are_removed(photos: Path, cache: Path) -> None:
-    images = open_folder("s", photos)
+def test_leftovers_of_a_killed_builder_are_removed(folders: Path, cache: Path) -> None:
+    images = open_folder("s", folders)
     PixelStore.open(images, 16, cache)
     stem = only(cache, ".bin").stem
     old, fresh = cache / f".{stem}-old.bin", cache / f".{stem}-fresh.bin"
@@ -220,16 +220,16 @@ def test_leftovers_of_a_killed_builder_are_removed(photos: Path, cache: Path) ->
     assert not old.exists() and fresh.exists()
 
 
-def test_interrupted_build_leaves_nothing(photos: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    images = open_folder("s", photos)
+def test_interrupted_build_leaves_nothing(folders: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = open_folder("s", folders)
     monkeypatch.setattr(store, "_probe", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         PixelStore.open(images, 16, cache)
     assert list(cache.iterdir()) == []
 
 
-def test_pickle_carries_the_path_not_the_pixels(photos: Path, cache: Path) -> None:
-    pixels = PixelStore.open(open_folder("s", photos), 16, cache)
+def test_pickle_carries_the_path_not_the_pixels(folders: Path, cache: Path) -> None:
+    pixels = PixelStore.open(open_folder("s", folders), 16, cache)
     data = pickle.dumps(pixels)
     assert len(data) < 2000
     np.testing.assert_array_equal(pickle.loads(data)[5], pixels[5])
@@ -242,16 +242,16 @@ def _open_in_process(root: Path, cache: Path, start: Any, results: Any) -> None:
     results.put([int(p.sum()) for p in pixels])
 
 
-def test_builders_at_the_same_time(photos: Path, cache: Path) -> None:
+def test_builders_at_the_same_time(folders: Path, cache: Path) -> None:
     spawn = multiprocessing.get_context("spawn")
     start, results = spawn.Barrier(3), spawn.Queue()
-    workers = [spawn.Process(target=_open_in_process, args=(photos, cache, start, results)) for _ in range(3)]
+    workers = [spawn.Process(target=_open_in_process, args=(folders, cache, start, results)) for _ in range(3)]
     for worker in workers:
         worker.start()
     sums = [results.get(timeout=60) for _ in workers]
     for worker in workers:
         worker.join()
         assert worker.exitcode == 0
-    expected = [int(p.sum()) for p in PixelStore.open(open_folder("s", photos), 16, cache)]
+    expected = [int(p.sum()) for p in PixelStore.open(open_folder("s", folders), 16, cache)]
     assert sums == [expected] * 3
     assert sorted(p.suffix for p in cache.iterdir()) == [".bin", ".json"]

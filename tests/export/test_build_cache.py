@@ -25,9 +25,9 @@ def built(monkeypatch) -> list[str]:
     from export.formats.onnx import convert as onnx_route
 
     ran: list[str] = []
-    honest_graph, honest_int8 = onnx_route.graph_to_onnx, onnx_route.quantise_onnx
+    honest_graph, honest_int8 = onnx_route.graph_to_onnx, onnx_route.quantize_onnx
     monkeypatch.setattr(onnx_route, "graph_to_onnx", lambda *a: ran.append("float32") or honest_graph(*a))
-    monkeypatch.setattr(onnx_route, "quantise_onnx", lambda *a: ran.append("int8") or honest_int8(*a))
+    monkeypatch.setattr(onnx_route, "quantize_onnx", lambda *a: ran.append("int8") or honest_int8(*a))
     return ran
 
 
@@ -68,7 +68,7 @@ def test_another_checkpoint_is_another_key(checkpoint, pictures, tmp_path, built
 @pytest.mark.parametrize("name", ["PACKAGES", "code_hash"])
 def test_other_tools_are_another_key(checkpoint, tmp_path, built, monkeypatch, name: str):
     assert export(checkpoint, tmp_path / "b", "--quantize", "none") == 0
-    monkeypatch.setattr(f"export.pipeline.{name}", {"PACKAGES": ("numpy",), "code_hash": lambda: "other"}[name])
+    monkeypatch.setattr(f"export.pipeline.{name}", {"PACKAGES": ("pydantic",), "code_hash": lambda: "other"}[name])
     assert export(checkpoint, tmp_path / "b", "--quantize", "none") == 0
     assert built == ["float32", "float32"]
 

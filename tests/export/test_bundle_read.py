@@ -74,14 +74,14 @@ def test_a_link_that_leads_outside_is_refused(bundle):
     outside = bundle.parent / "outside.onnx"
     shutil.move(bundle / "onnx-float32.onnx", outside)
     (bundle / "onnx-float32.onnx").symlink_to(outside)
-    with pytest.raises(Failure, match="leads out of the bundle"):
+    with pytest.raises(Failure, match="points outside the bundle"):
         load_bundle(bundle)
 
 
 def test_a_linked_folder_that_leads_outside_is_refused(bundle):
     shutil.move(bundle / "golden", bundle.parent / "golden")
     (bundle / "golden").symlink_to(bundle.parent / "golden")
-    with pytest.raises(Failure, match="leads out of the bundle"):
+    with pytest.raises(Failure, match="points outside the bundle"):
         load_bundle(bundle)
 
 
@@ -126,9 +126,9 @@ SPOILED = {
         lambda c: c["preprocessing"].update(input_size=10**9, resize_size=10**9),
         "preprocessing",
     ),
-    "two of a name": (lambda c: c["variants"].append(variant(c)), "stands twice"),
-    "golden over a model": (lambda c: c["golden"]["pixels"].update(file="onnx-int8.onnx"), "stands twice"),
-    "description as a model": (lambda c: variant(c).update(file="bundle.json"), "stands twice"),
+    "two of a name": (lambda c: c["variants"].append(variant(c)), "occurs twice"),
+    "golden over a model": (lambda c: c["golden"]["pixels"].update(file="onnx-int8.onnx"), "occurs twice"),
+    "description as a model": (lambda c: variant(c).update(file="bundle.json"), "occurs twice"),
     "no variants": (lambda c: c.update(variants=[]), "variants"),
     "many golden images": (lambda c: c["golden"].update(count=10**9), "golden.count"),
     "golden count and keys": (lambda c: c["golden"].update(count=2), "keys for 2 images"),
@@ -155,7 +155,7 @@ def test_a_description_that_does_not_hold_together(bundle, case: str):
 def test_a_huge_description_is_not_even_parsed(bundle):
     with open(bundle / "bundle.json", "r+b") as file:
         file.truncate(2**31)
-    with pytest.raises(Failure, match="too many for a description"):
+    with pytest.raises(Failure, match="too large for a description"):
         load_bundle(bundle)
 
 

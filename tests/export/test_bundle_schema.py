@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from export.bundle.schema import FileName, InputSpec, Manifest, OutputSpec
+from export.bundle.schema import FileName, InputSpec, Manifest, OutputSpec, Scheme
 
 NAME = TypeAdapter(FileName)
 
@@ -75,6 +75,14 @@ TENSOR = {"name": "i", "shape": (1, 8, 8, 3), "layout": "NHWC"}
 def test_an_input_that_makes_no_sense_is_refused(more: dict):
     with pytest.raises(ValidationError):
         InputSpec.model_validate(TENSOR | more)
+
+
+def test_schemes_of_other_packages_are_plain_words():
+    scheme = Scheme(weights="int4", activations="bfloat16", granularity="block", method="gptq")
+    assert Scheme.model_validate_json(scheme.model_dump_json()) == scheme
+    for word in ("", "int 4", "INT4", "<b>", "x" * 40, "a\n"):
+        with pytest.raises(ValidationError):
+            Scheme(weights=word, activations="int8")
 
 
 def test_an_output_that_is_neither_unit_nor_renormalised_is_refused():

@@ -10,11 +10,11 @@ import torch
 from export_helpers import edit, student, write_checkpoint
 
 from distill.console import UsageFailure, run_app
-from export import targets
 from export.bundle import load_bundle
 from export.check import parse_tolerances
 from export.cli import app
-from export.targets import TARGETS, select_targets
+from export.job import Job
+from export.targets import all_targets, select_targets
 
 
 def call(*words: object) -> int:
@@ -118,15 +118,15 @@ def test_what_is_not_a_bundle_is_never_replaced(checkpoint, tmp_path, capsys):
 
 def spoil(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the builders see other weights than PyTorch's reference."""
-    honest = targets.Job.graph.func
+    honest = Job.graph.func
 
     def dishonest(job):
         other = copy.deepcopy(job.model)
         with torch.no_grad():
             other.backbone.blocks[0].pointwise.weight.mul_(-1)
-        return honest(targets.Job(other, job.preprocessing, job.calibration, job.scratch))
+        return honest(Job(other, job.preprocessing, job.calibration, job.scratch))
 
-    monkeypatch.setattr(targets.Job, "graph", property(dishonest))
+    monkeypatch.setattr(Job, "graph", property(dishonest))
 
 
 def test_wrong_numbers_fail_the_command(checkpoint, tmp_path, capsys, monkeypatch):
@@ -164,7 +164,7 @@ def test_a_builder_that_breaks_is_a_state_of_its_own(checkpoint, tmp_path, capsy
     def broken(*_: object, **__: object) -> None:
         raise Failure("the converter gave up", "report it")
 
-    monkeypatch.setattr("export.formats.onnx.convert.quantise_onnx", broken)
+    monkeypatch.setattr("export.formats.onnx.convert.quantize_onnx", broken)
     assert call(checkpoint, "--target", "onnx", "--out", tmp_path / "b", "--json") == 1
     captured = capsys.readouterr()
     states = {v["name"]: v["state"] for v in json.loads(captured.out)["variants"]}
@@ -177,7 +177,7 @@ def test_an_exception_of_a_library_does_not_stop_the_others(checkpoint, tmp_path
     def broken(*_: object, **__: object) -> None:
         raise TypeError("unheard of\nsecond line")
 
-    monkeypatch.setattr("export.formats.onnx.convert.quantise_onnx", broken)
+    monkeypatch.setattr("export.formats.onnx.convert.quantize_onnx", broken)
     assert call(checkpoint, "--target", "onnx", "--out", tmp_path / "b", "--json") == 1
     rows = {v["name"]: v for v in json.loads(capsys.readouterr().out)["variants"]}
     assert rows["onnx-float32"]["state"] == "passed"
@@ -248,7 +248,7 @@ def test_a_checkpoint_that_is_none(tmp_path, capsys):
 
 def test_selection_is_the_table(capfd):
     everything = select_targets("all", "all", "all")
-    assert everything == [target for target in TARGETS.values() if not target.optional]
+    assert everything == [target for target in all_targets() if not target.optional]
     assert "onnx float16" in capfd.readouterr().err
     assert [t.name for t in select_targets("onnx,tflite", "int8,none")] == [
         "tflite-float32", "tflite-int8", "onnx-float32", "onnx-int8",

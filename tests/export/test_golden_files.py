@@ -94,7 +94,7 @@ def test_a_resize_that_differs_is_found(bundle, capsys, monkeypatch):
     monkeypatch.setattr("distill.data.preprocess.resize_exactly", careless)
     assert call("verify", bundle) == 1
     captured = capsys.readouterr()
-    assert "golden/image0.png: decoded rightly, but resized otherwise" in captured.err
+    assert "golden/image0.png: decoded correctly, but resized differently" in captured.err
     assert "compare Pillow's version" in captured.err
 
 
@@ -124,7 +124,7 @@ def test_a_png_may_not(bundle):
     pixels = np.asarray(Image.open(bundle / "golden" / "image0.png")).copy()
     pixels[0, 0, 0] ^= 1
     put(bundle, "golden/image0.png", saved("PNG", Image.fromarray(pixels)))
-    assert "a PNG that this machine decodes otherwise" in verify_golden_files(bundle)[0].problem
+    assert "a PNG that this machine decodes differently" in verify_golden_files(bundle)[0].problem
 
 
 @pytest.mark.parametrize("content", [b"x", b"\x89PNG\r\n\x1a\n" + b"0" * 50])
@@ -142,7 +142,7 @@ def test_what_is_no_picture_is_one_line(bundle, content: bytes, capsys):
         (lambda files: files[0].update(width=10**6), "width"),
         (lambda files: files[0].update(size_bytes=2**30), "size_bytes"),
         (lambda files: files[0].update(file="../x.png"), "not a plain path"),
-        (lambda files: files[0].update(file=files[1]["file"]), "stands twice"),
+        (lambda files: files[0].update(file=files[1]["file"]), "occurs twice"),
     ],
 )
 def test_descriptions_that_do_not_hold_together(bundle, change, message: str):

@@ -14,7 +14,7 @@ from export.check import cosines, reference_embeddings
 from export.formats.tflite.convert import check_input_scale, to_tflite
 from export.graph.fold import fold
 from export.graph.folded import Convolution, FoldedGraph, Linear
-from export.int8.repair.bias import quantized_weight
+from export.int8.simulation import quantized_weight
 from export.samples.calibration import CalibrationImages, choose_samples
 
 PROMISED = {"CONV_2D": 14, "DEPTHWISE_CONV_2D": 13, "MEAN": 1, "FULLY_CONNECTED": 1, "L2_NORMALIZATION": 1}
@@ -112,7 +112,7 @@ def test_dull_calibration_images_do_not_narrow_the_input(model):
 @pytest.mark.parametrize("border", ["int8", "float32"])
 def test_another_input_range_is_refused(model, tmp_path, border: str):
     other = Preprocessing(input_size=SIDE, resize_size=SIDE, mean=(100,) * 3, std=(100,) * 3)
-    content = to_tflite(fold(model, SIDE), "int8", CalibrationImages(noise(2), other), border=border)
+    content = to_tflite(fold(model, SIDE), "int8", CalibrationImages(noise(2), other), input_type=border)
     (tmp_path / "m.tflite").write_bytes(content)
     check_input_scale(tmp_path / "m.tflite", other)
     with pytest.raises(Failure, match=r"scale 0.0\d+ and zero point -28, not 0.0078125 and 0"):

@@ -1,4 +1,4 @@
-"""A bundle with real, tiny models (the mean over patches) and pictures to index."""
+"""Fixtures: a bundle with real, tiny models (the mean over patches), and images to index."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def bundle_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """A flat folder with a subfolder, as phones have them: nine pictures."""
+    """A folder with a subfolder, as on phones: nine images."""
     folder = tmp_path / "photos"
     for number in range(6):
         write_photo(folder / f"IMG_{number:04d}.jpg", number)

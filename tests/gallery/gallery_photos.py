@@ -1,4 +1,4 @@
-"""Pictures for the tests of galleries."""
+"""Images for the tests of galleries."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["write_photo"]
 
 
 def write_photo(path: Path, seed: int, size: tuple[int, int] = (30, 24), **options: object) -> Path:
-    """A smooth random picture."""
+    """Write a smooth random image."""
     small = np.random.default_rng(seed).integers(0, 256, (4, 4, 3), dtype=np.uint8)
     path.parent.mkdir(parents=True, exist_ok=True)
     PIL.Image.fromarray(small).resize(size).save(path, **options)

@@ -1,11 +1,11 @@
-"""The tiny galleries in ``golden/``: what every reader and writer of the format has to agree on.
+"""The tiny galleries in ``golden/``, on which every reader and writer of the format has to agree.
 
-    python tests/gallery/golden_vectors.py      writes them anew
+    python tests/gallery/golden_vectors.py      writes them again
 
 ``embeddings.f32`` [7, 70] and ``queries.f32`` [3, 70] are little-endian float32 rows of unit length.
-``expected.json`` holds what follows from them: codes, sign bits, and the ranking of every query with
-its integer inner products. The rows of the int8 gallery are the plain codes; ``row_codes`` are those
-that ``distill-index`` takes, of nearly equal length.
+``expected.json`` contains the results: codes, sign bits, and the ranking of every query with its integer
+inner products. The rows of the int8 gallery are the plain codes; ``row_codes`` are the codes of nearly equal
+length that ``distill-index`` writes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The commands as people and scripts use them."""
+"""The command ``distill-index`` as people and scripts use it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_build_says_what_it_did(
 ) -> None:
     said(capsys)
     assert run(bundle_dir, photos, "--out", indexed) == 0
-    assert "9 pictures" in (out := said(capsys)[0]) and "up to date" in out
+    assert "9 images" in (out := said(capsys)[0]) and "up to date" in out
     (photos / "IMG_0000.jpg").unlink()
     write_photo(photos / "new.jpg", 40)
     (photos / "bad.jpg").write_bytes(b"")
@@ -58,14 +58,14 @@ def test_build_says_what_it_did(
 
 def test_a_photo_finds_itself_and_its_like(photos: Path, indexed: Path, capsys: pytest.CaptureFixture[str]) -> None:
     said(capsys)
-    # The bundle is found where it lay; the photo is one of the gallery, enlarged and stored anew.
+    # The bundle is found at its recorded path. The query is an image of the gallery, enlarged and encoded again.
     query = photos.parent / "query.png"
     from PIL import Image
 
     Image.open(photos / "IMG_0003.jpg").resize((60, 48)).save(query)
     assert run("search", indexed, query, photos / "IMG_0004.jpg", "-k", 3, "--json") == 0
     found = json.loads(said(capsys)[0])
-    assert found["relation"] == {"kind": "same", "reason": "the very model file"} and found["search"] == "exact search"
+    assert found["relation"] == {"kind": "same", "reason": "the same model file"} and found["search"] == "exact search"
     first, second = found["queries"]
     assert first["query"] == str(query) and first["neighbours"][0]["id"] == "IMG_0003.jpg"
     assert first["neighbours"][0]["score"] > 0.98 and len(first["neighbours"]) == 3
@@ -76,7 +76,7 @@ def test_a_photo_finds_itself_and_its_like(photos: Path, indexed: Path, capsys: 
     assert "query.png" in out and "IMG_0003.jpg" in out and re.search(r"\b(1\.000|0\.9\d\d)\b", out)
 
 
-def test_pictures_of_the_gallery_need_no_model(
+def test_images_of_the_gallery_need_no_model(
     indexed: Path, bundle_dir: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     alone = tmp_path / "elsewhere" / "g"
@@ -87,13 +87,13 @@ def test_pictures_of_the_gallery_need_no_model(
     answer = json.loads(said(capsys)[0])["queries"][0]
     assert len(answer["neighbours"]) == 8 and "IMG_0003.jpg" not in {n["id"] for n in answer["neighbours"]}
     assert run("search", alone, "--id", "IMG_003.jpg") == 2
-    assert "no picture 'IMG_003.jpg' (did you mean 'IMG_0003.jpg'?)" in said(capsys)[1]
+    assert "no image 'IMG_003.jpg' (did you mean 'IMG_0003.jpg'?)" in said(capsys)[1]
     samples = []
     for seed in (0, 0, 1):
         assert run("search", alone, "--sample", 3, "--seed", seed, "--json") == 0
         samples.append([q["query"] for q in json.loads(said(capsys)[0])["queries"]])
     assert samples[0] == samples[1] != samples[2] and len(samples[0]) == 3
-    # Moved away from the bundle, it asks where that is.
+    # A gallery moved away from its bundle asks for the bundle.
     assert run("search", alone, bundle_dir.parent / "x.jpg") == 1
     assert "no longer there (give --bundle DIR)" in said(capsys)[1]
 
@@ -105,13 +105,13 @@ def test_another_model_is_refused_and_the_reason_told(
     said(capsys)
     assert run("search", indexed, photo, "--variant", "onnx-float32") == 1
     error = said(capsys)[1]
-    assert "is a gallery of another model: toy/tflite-float32, asked by toy/onnx-float32" in error
+    assert "belongs to another model: toy/tflite-float32, not toy/onnx-float32" in error
     assert "--variant tflite-float32 is the model that made it; or --asymmetric" in error
     sheet = tmp_path / "s.html"
     command = ("search", indexed, photo, "--variant", "onnx-float32", "--asymmetric", "--json", "--html", sheet)
     assert run(*command) == 0
     out, err = said(capsys)
-    reason = "toy/onnx-float32 and toy/tflite-float32 were made from one checkpoint, " + "0" * 64
+    reason = "toy/onnx-float32 and toy/tflite-float32 come from one checkpoint, " + "0" * 64
     assert json.loads(out)["relation"] == {"kind": "asymmetric", "reason": reason}
     assert json.loads(out)["queries"][0]["neighbours"][0]["id"] == "IMG_0001.jpg"
     assert reason in err and reason in sheet.read_text(encoding="utf-8")
@@ -121,18 +121,18 @@ def test_another_model_is_refused_and_the_reason_told(
     (stranger / "bundle.json").write_text(text)
     arguments = ("search", indexed, photo, "--bundle", stranger, "--variant", "onnx-float32", "--asymmetric")
     assert run(*arguments) == 1
-    assert "toy/onnx-float32 and toy/tflite-float32 share no space" in said(capsys)[1]
+    assert "toy/onnx-float32 and toy/tflite-float32 share no embedding space" in said(capsys)[1]
 
 
 def model(**facts: object) -> Model:
-    own = {
+    default = {
         "name": "m",
         "variant": "v",
         "sha256": "0" * 64,
         "source_id": "s",
         "preprocessing": {"input_size": 8, "resize_size": 8},
     }
-    return Model.model_validate(own | facts)
+    return Model.model_validate(default | facts)
 
 
 @pytest.mark.parametrize(
@@ -201,7 +201,7 @@ def test_info_and_check(indexed: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert run("info", indexed, "--json") == 0
     facts = json.loads(said(capsys)[0])
     assert facts["count"] == 9 and facts["file_bytes"] == indexed.stat().st_size
-    assert run("check", indexed) == 0 and "all sections whole" in said(capsys)[0]
+    assert run("check", indexed) == 0 and "all sections intact" in said(capsys)[0]
     data = bytearray(indexed.read_bytes())
     data[open_gallery(indexed).header.sections["ids"].offset] ^= 1
     indexed.write_bytes(data)
@@ -214,9 +214,9 @@ def test_unreadable_queries(indexed: Path, photos: Path, tmp_path: Path, capsys:
     said(capsys)
     assert run("search", indexed, photos / "IMG_0000.jpg", tmp_path / "bad.jpg", tmp_path / "no.jpg", "--json") == 0
     out, err = said(capsys)
-    assert len(json.loads(out)["queries"]) == 1 and "skipped 2 of 3 photos" in err
+    assert len(json.loads(out)["queries"]) == 1 and "skipped 2 of 3 images" in err
     assert run("search", indexed, tmp_path / "bad.jpg") == 1
-    assert "no readable photo" in said(capsys)[1]
+    assert "no readable image" in said(capsys)[1]
 
 
 def test_wrong_usage(
@@ -224,7 +224,7 @@ def test_wrong_usage(
 ) -> None:
     said(capsys)
     for arguments, code, says in [
-        (("search", indexed), 2, "nothing to look up"),
+        (("search", indexed), 2, "no query"),
         (("search", indexed, photos / "IMG_0000.jpg", "--sample", 2), 2, "exclude each other"),
         (("search", indexed, "--sample", 2, "-k", 0), 2, "-k"),
         (("search", tmp_path / "none", "--sample", 2), 1, "no such gallery"),
@@ -233,7 +233,7 @@ def test_wrong_usage(
             2,
             "did you mean 'tflite-float32'?",
         ),
-        ((bundle_dir, photos, "--out", tmp_path / "x", "--dtype", "int4"), 2, "take int8 or float32"),
+        ((bundle_dir, photos, "--out", tmp_path / "x", "--dtype", "int4"), 2, "use int8 or float32"),
         ((bundle_dir, photos, "--out", bundle_dir / "x"), 2, "lies in "),
         ((bundle_dir, photos, "--out", tmp_path / "x", "--variant", "onnx-int8"), 2, "no variant 'onnx-int8'"),
         ((bundle_dir, photos), 2, "--out"),

@@ -1,4 +1,4 @@
-"""The committed galleries: a change of the format shows here, and Java reads the same files."""
+"""The committed galleries reveal a change of the format; Java reads the same files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from gallery import check_gallery, int8_codes, open_gallery, row_codes, sign_bits, write_gallery
-from gallery.search import search
+from gallery.search import search_gallery
 
 FOLDER = golden.FOLDER
 EXPECTED = json.loads((FOLDER / "expected.json").read_text(encoding="utf-8"))
@@ -50,10 +50,10 @@ def test_the_committed_file_reads(dtype: str) -> None:
 
 def test_ranking_of_the_committed_queries() -> None:
     gallery = open_gallery(FOLDER / "int8.gallery")
-    found = search(gallery, stored("queries.f32"), k=golden.COUNT)
+    found = search_gallery(gallery, stored("queries.f32"), k=golden.COUNT)
     assert found.rows.tolist() == EXPECTED["ranking"]
     assert np.allclose(found.scores, np.array(EXPECTED["products"]) / 127**2, rtol=1e-6)
-    assert found.rows[0, :2].tolist() == [1, 2]  # equal pictures: the lower row first
+    assert found.rows[0, :2].tolist() == [1, 2]  # equal images: the lower row first
 
 
 @pytest.mark.parametrize("dtype", ["int8", "float32"])

@@ -1,4 +1,4 @@
-"""Against brute force and faiss; the prefilter against its rule written down naively."""
+"""Search against brute force and faiss; the prefilter against a naive implementation of its rule."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from distill.console import Failure
 from gallery import Content, Gallery, int8_codes, open_gallery, row_codes, sign_bits, write_gallery
 from gallery import search as search_module
-from gallery.search import candidate_count, search, search_rows
+from gallery.search import candidate_count, search_gallery, search_rows
 
 QUIET = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
 
@@ -23,7 +23,7 @@ def unit(rows: np.ndarray) -> np.ndarray:
 
 
 def clustered(count: int, dimension: int, classes: int, seed: int) -> np.ndarray:
-    """Embeddings as retrieval has them: images of a class lie together (mean cosine about 0.5)."""
+    """Return embeddings in classes, as in retrieval (mean cosine within a class about 0.5)."""
     random = np.random.default_rng(seed)
     centres = random.normal(size=(classes, dimension))
     return unit(centres[random.integers(0, classes, count)] + random.normal(size=(count, dimension)))
@@ -61,7 +61,7 @@ def test_exact_is_exact(tmp_path: Path, count: int, dimension: int, k: int, seed
 
 @pytest.mark.parametrize("dimension", [1024, 1025, 2500])
 def test_long_rows_do_not_lose_bits(tmp_path: Path, dimension: int) -> None:
-    """Products beyond 2^24, where float32 has gaps: the largest that codes can give, and one less."""
+    """Products beyond 2^24, where float32 has gaps: the largest possible product, and one less."""
     codes = np.full((4, dimension), 127, np.int8)
     codes[1, 0] = codes[2, 0] = 126
     codes[0, -1] = 125
@@ -79,8 +79,8 @@ def test_agrees_with_faiss(tmp_path: Path) -> None:
     index.add(codes.astype(np.float32))
     queries = clustered(50, 128, 300, 0)
     distances, expected = index.search(int8_codes(queries).astype(np.float32), 20)
-    found = search(make(tmp_path / "g", codes), queries, 20)
-    # Of equal products faiss takes any: the products agree everywhere, the rows where they differ.
+    found = search_gallery(make(tmp_path / "g", codes), queries, 20)
+    # faiss breaks ties arbitrarily: products agree everywhere, rows only where products differ.
     assert np.allclose(found.scores * 127**2, distances, atol=0.5)
     alone = np.all(np.diff(distances, axis=1) < 0, axis=1)
     assert alone.sum() > 25 and np.array_equal(found.rows[alone], expected[alone])
@@ -88,21 +88,21 @@ def test_agrees_with_faiss(tmp_path: Path) -> None:
     plain = faiss.IndexFlatIP(128)
     plain.add(rows)
     distances, expected = plain.search(queries, 20)
-    found = search(make(tmp_path / "f", rows), queries, 20)
+    found = search_gallery(make(tmp_path / "f", rows), queries, 20)
     assert np.allclose(found.scores, distances, atol=1e-6) and (found.rows == expected).mean() > 0.999
 
 
 def test_int8_ranks_nearly_as_float32(tmp_path: Path) -> None:
     rows, queries = clustered(3000, 128, 300, 1), clustered(200, 128, 300, 1)
-    exact = search(make(tmp_path / "f", rows), queries, 20)
-    coded = search(make(tmp_path / "i", int8_codes(rows)), queries, 20)
+    exact = search_gallery(make(tmp_path / "f", rows), queries, 20)
+    coded = search_gallery(make(tmp_path / "i", int8_codes(rows)), queries, 20)
     shared = [len(set(a) & set(b)) / 20 for a, b in zip(exact.rows.tolist(), coded.rows.tolist(), strict=True)]
     assert np.mean(shared) > 0.97
     assert np.abs(exact.scores - coded.scores).max() < 0.02
 
 
 def test_rows_are_equally_long() -> None:
-    """In a dense class a row that rounding made longer would win over a nearer one."""
+    """In a dense class, a row that rounding made longer would win over a nearer one."""
     rows = unit(np.random.default_rng(0).normal(size=(1, 64)) + 0.1 * np.random.default_rng(1).normal(size=(4000, 64)))
     plain, equal = int8_codes(rows), row_codes(rows)
     spread = [np.linalg.norm(codes.astype(float), axis=1).std() / 127 for codes in (plain, equal)]
@@ -131,7 +131,7 @@ def test_row_codes_by_their_rule(dimension: int, seed: int) -> None:
 
 
 def by_the_rule(codes: np.ndarray, query: np.ndarray, k: int) -> list[int]:
-    """docs/gallery.md, word for word."""
+    """The rule of docs/gallery.md, written naively."""
     signs = [[value >= 0 for value in row] for row in codes.tolist()]
     asked = [value >= 0 for value in query.tolist()]
     distances = [sum(a != b for a, b in zip(row, asked, strict=True)) for row in signs]
@@ -174,17 +174,17 @@ def test_where_signs_say_nothing_the_search_is_exact(tmp_path: Path) -> None:
 
 
 def test_recall_of_the_prefilter(tmp_path: Path) -> None:
-    """Against the exact search: nearest neighbours in classes, and the worst case, no structure at all."""
+    """Compared with the exact search: neighbours in classes, and the worst case without any structure."""
     rows = clustered(20_000, 128, 2000, 3)
     gallery = make(tmp_path / "g", int8_codes(rows), bits=True)
     queries = clustered(100, 128, 2000, 3)
-    found, exact = search(gallery, queries, 5), search(gallery, queries, 5, exact=True)
+    found, exact = search_gallery(gallery, queries, 5), search_gallery(gallery, queries, 5, exact=True)
     assert candidate_count(20_000, 5) == 400  # 2 % of the rows
     shared = [len(set(a) & set(b)) / 5 for a, b in zip(found.rows.tolist(), exact.rows.tolist(), strict=True)]
     assert np.mean(shared) > 0.97
     assert (found.rows[:, 0] == exact.rows[:, 0]).mean() > 0.99
     noise = unit(np.random.default_rng(4).normal(size=(100, 128)))
-    found, exact = search(gallery, noise, 5), search(gallery, noise, 5, exact=True)
+    found, exact = search_gallery(gallery, noise, 5), search_gallery(gallery, noise, 5, exact=True)
     shared = [len(set(a) & set(b)) / 5 for a, b in zip(found.rows.tolist(), exact.rows.tolist(), strict=True)]
     assert 0.3 < np.mean(shared) < 0.99  # it is a filter: without structure it does lose some
 
@@ -214,19 +214,19 @@ def test_what_a_search_refuses(tmp_path: Path) -> None:
     gallery = make(tmp_path / "g", int8_codes(clustered(10, 16, 2, 0)))
     query = clustered(1, 16, 2, 0)
     with pytest.raises(ValueError, match="below 1"):
-        search(gallery, query, 0)
+        search_gallery(gallery, query, 0)
     with pytest.raises(Failure, match=r"\(1, 15\), .* has 16 dimensions"):
-        search(gallery, query[:, :15])
+        search_gallery(gallery, query[:, :15])
     for wrong in (query * 2, query * np.nan, query * 0):
         with pytest.raises(ValueError, match="unit length"):
-            search(gallery, wrong)
-    with pytest.raises(ValueError, match="gallery keeps int8"):
+            search_gallery(gallery, wrong)
+    with pytest.raises(ValueError, match="gallery stores int8"):
         search_rows(gallery, query)
     with pytest.raises(Failure, match="no sign bits"):
-        search(gallery, query, exact=False)
+        search_gallery(gallery, query, exact=False)
     with pytest.raises(Failure, match="empty gallery"):
-        search(make(tmp_path / "e", np.zeros((0, 16), np.int8)), query)
+        search_gallery(make(tmp_path / "e", np.zeros((0, 16), np.int8)), query)
     broken = clustered(10, 16, 2, 0)
     broken[3, 3] = np.nan
     with pytest.raises(Failure, match="not finite"):
-        search(make(tmp_path / "n", broken), query)
+        search_gallery(make(tmp_path / "n", broken), query)

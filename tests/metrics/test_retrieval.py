@@ -249,7 +249,7 @@ def test_broken_embeddings_fail_by_row(bad):
         lambda: map_at_r(rows, [0, 0, 1, 1]),
         lambda: nmi(rows, [0, 0, 1, 1]),
     ):
-        with pytest.raises(Failure, match="row 2 holds NaN or infinity"):
+        with pytest.raises(Failure, match="row 2 contains NaN or infinity"):
             call()
 
 
@@ -269,8 +269,8 @@ def test_broken_embeddings_fail_by_row(bad):
         (lambda: recall_at_k(ANGLES, CLASSES, (1,), ANGLES, CLASSES[:2]), "gallery labels: expected 6"),
         (lambda: recall_at_k(ANGLES, CLASSES, (1,), np.eye(3), ["a", "b", "c"]), "2 dimensions, the gallery 3"),
         (lambda: recall_at_k(ANGLES, CLASSES, (1,), ANGLES, range(6)), "same kind of label"),
-        (lambda: nearest(ANGLES, None, 6), "6 neighbours asked, 5 available"),
-        (lambda: nearest(ANGLES, None, 0), "0 neighbours asked"),
+        (lambda: nearest(ANGLES, None, 6), "6 neighbours requested, 5 available"),
+        (lambda: nearest(ANGLES, None, 0), "0 neighbours requested"),
         (lambda: nearest(ANGLES, ANGLES[:2], 1, exclude_self=True), "cannot be the first rows"),
     ],
 )

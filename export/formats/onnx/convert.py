@@ -1,4 +1,4 @@
-"""ONNX files: built layer by layer from the folded constants, or by ``torch.onnx`` for any other network.
+"""Convert to ONNX: layer by layer from the folded constants, or with ``torch.onnx`` for any other network.
 
 Input ``image``: float32 ``[batch, 3, side, side]``, scaled; output ``embedding``: float32
 ``[batch, D]``, unit rows. The batch axis is free.
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from distill.models.embedder import Embedder
 
-__all__ = ["describe_onnx", "graph_to_onnx", "module_to_onnx", "quantise_onnx"]
+__all__ = ["describe_onnx", "graph_to_onnx", "module_to_onnx", "quantize_onnx"]
 
 OUTPUT = "embedding"
 OPSET = 17  # onnxruntime on phones has read it since 1.12
@@ -39,7 +39,7 @@ IR_VERSION = 8
 
 
 def graph_to_onnx(graph: FoldedGraph) -> onnx.ModelProto:
-    """The folded network: a Conv (padding inside) and perhaps a Clip a layer, or an Add; then mean, Gemm, L2."""
+    """Build the folded network: a Conv (with its padding) and an optional Clip per layer, or an Add; then mean, Gemm, L2."""
     from onnx import TensorProto, helper, numpy_helper
 
     nodes, constants = [], []
@@ -52,16 +52,16 @@ def graph_to_onnx(graph: FoldedGraph) -> onnx.ModelProto:
         nodes.append(helper.make_node(kind, inputs, [output], name=output, **attributes))
         return output
 
-    limits = [constant("zero", np.float32(0)), constant("six", np.float32(6))]
+    limits = [constant("zero", np.zeros((), np.float32)), constant("six", np.full((), 6, np.float32))]
 
     def step(layer: Layer, inputs: tuple[tuple[str, int], ...]) -> tuple[str, int]:
-        """Values are names of tensors, with the sides of maps."""
+        """Add a layer's nodes; values are names of tensors, with the side of their map."""
         names, side = [name for name, _ in inputs], inputs[0][1]
         last = layer is graph.layers[-1]
         return _node(layer, names, side, OUTPUT if last else layer.name, node, constant, limits)
 
     graph.flow((INPUT, graph.side), step)
-    shape = ["batch", 3, graph.side, graph.side]
+    shape: list[str | int | None] = ["batch", 3, graph.side, graph.side]
     onnx_graph = helper.make_graph(
         nodes,
         "embedder",
@@ -103,12 +103,12 @@ def _node(
 
 
 def module_to_onnx(model: Embedder, side: int, debug: bool = False) -> onnx.ModelProto:
-    """Any embedder, through ``torch.onnx``'s exporter and optimiser.
+    """Convert any embedder with ``torch.onnx``'s exporter and optimizer.
 
-    The L2 norm is added afterwards as one node: exported, it becomes six.
+    The L2 norm is added afterwards as one node: the exporter would make six of it.
 
     Raises:
-        Failure: the exporter gave up on this network.
+        Failure: the exporter failed on this network.
     """
     import onnx
     import torch
@@ -117,7 +117,7 @@ def module_to_onnx(model: Embedder, side: int, debug: bool = False) -> onnx.Mode
         with _quiet_exporter(debug):
             program = torch.onnx.export(
                 without_norm(model),
-                (torch.zeros(2, 3, side, side),),  # two images: a batch of one would be taken for a constant
+                (torch.zeros(2, 3, side, side),),  # two images: a batch of one would become a constant
                 input_names=[INPUT],
                 output_names=[_RAW],
                 dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=4096)},),
@@ -127,11 +127,11 @@ def module_to_onnx(model: Embedder, side: int, debug: bool = False) -> onnx.Mode
                 verbose=False,
             )
             buffer = io.BytesIO()
-            onnx.save_model(program.model_proto, buffer)
+            onnx.save_model(program.model_proto, buffer)  # type: ignore[union-attr]  # None only without dynamo
     except Exception as error:  # the exporter raises its own types and passes others through
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise Failure(
-            f"{model.backbone.arch}: torch.onnx gave up: {first}", "run again with --debug and report it"
+            f"{model.backbone.arch}: torch.onnx failed: {first}", "run again with --debug and report it"
         ) from error
     exported = onnx.load_model_from_string(buffer.getvalue())
     norm = onnx.helper.make_node("LpNormalization", [_RAW], [OUTPUT], name="l2", axis=1, p=2)
@@ -151,14 +151,14 @@ def _quiet_exporter(debug: bool) -> Iterator[None]:
     before = logging.root.manager.disable
     with quiet_stderr(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        logging.disable(logging.WARNING)  # they advise passes that the folded graph does not need
+        logging.disable(logging.WARNING)  # they recommend passes that the folded graph does not need
         try:
             yield
         finally:
             logging.disable(before)
 
 
-def quantise_onnx(
+def quantize_onnx(
     source: Path,
     target: Path,
     calibration: CalibrationImages,
@@ -166,28 +166,28 @@ def quantise_onnx(
     rule: RangeRule = MINMAX,
     in_float: Sequence[str] = (),
 ) -> None:
-    """Write ``source`` as int8 with QuantizeLinear/DequantizeLinear pairs.
+    """Quantize ``source`` to int8 with QuantizeLinear/DequantizeLinear pairs.
 
-    Weights symmetric per channel (QInt8). The mean and all before it, and the linear layer, are
-    quantised; the L2 norm stays float, and so do input and output.
+    Weights are symmetric and per-channel (QInt8). Everything up to the linear layer is
+    quantized; the L2 norm stays float, and so do input and output.
 
     Args:
         source: float32 ONNX file.
         target: file to write.
         calibration: images that set the ranges of activations.
-        debug: let the libraries speak.
-        rule: what ranges activations get.
+        debug: show the libraries' messages.
+        rule: how the ranges of activations are chosen.
         in_float: names of nodes that stay float32.
 
     Raises:
-        Failure: onnxruntime's quantiser gave up.
+        Failure: onnxruntime's quantizer failed.
     """
     options: dict[str, Any] = {"nodes_to_exclude": list(in_float)}
     if rule != MINMAX:
         ranges = _onnx_ranges(source, calibration, rule)
         spans = {name: [{"rmin": np.float32(low), "rmax": np.float32(high)}] for name, (low, high) in ranges.items()}
         options["extra_options"] = {"TensorQuantOverrides": spans}
-        calibration = replace(calibration, pixels=calibration.pixels[:1])  # its ranges are not asked for any more
+        calibration = replace(calibration, pixels=calibration.pixels[:1])  # its ranges are not used any more
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, quantize_static
 
     with progress("calibrating ONNX", total=len(calibration)) as bar, _quiet_exporter(debug):
@@ -199,27 +199,25 @@ def quantise_onnx(
                 quant_format=QuantFormat.QDQ,
                 per_channel=True,
                 calibrate_method=CalibrationMethod.MinMax,
-                **_quantiser(),
+                **_number_types(),
                 **options,
             )
         except (RuntimeError, ValueError) as error:
             first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise Failure(
-                f"onnxruntime's quantiser gave up: {first}", "run again with --debug and report it"
-            ) from error
+            raise Failure(f"onnxruntime's quantizer failed: {first}", "run again with --debug and report it") from error
 
 
-def _quantiser() -> dict[str, Any]:
-    # Measured on photographs: as exact as uint8 activations (mean cosine 0.976 both) and as fast, and
-    # without their saturation on processors that lack VNNI. reduce_range: 0.946. Symmetric
-    # activations: 0.966 and 1.6 times slower, since ReLU6's range then wastes half of its steps.
+def _number_types() -> dict[str, Any]:
+    # Measured on photographs: as accurate as uint8 activations (mean cosine 0.976 both) and as fast, without
+    # their saturation on processors that lack VNNI. reduce_range: 0.946. Symmetric
+    # activations: 0.966 and 1.6 times slower, since ReLU6's range then wastes half of the levels.
     from onnxruntime.quantization import QuantType
 
     return {"activation_type": QuantType.QInt8, "weight_type": QuantType.QInt8}
 
 
 def _onnx_ranges(source: Path, calibration: CalibrationImages, rule: RangeRule) -> dict[str, Range]:
-    """Ranges of the image and of what every node but the last gives."""
+    """Return the ranges of the image and of the output of every node but the last."""
     import onnx
     import onnxruntime
 
@@ -257,7 +255,7 @@ class _Reader:
 
 
 def describe_onnx(path: Path) -> tuple[InputSpec, OutputSpec, tuple[Operator, ...]]:
-    """The tensors at the border and the operators as they stand in the file."""
+    """Return the input tensor, the output tensor and the operators of the file."""
     import onnx
 
     model = onnx.load_model(path)

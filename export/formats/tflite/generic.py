@@ -1,8 +1,8 @@
-"""TFLite files of any network: litert-torch converts, ai-edge-quantizer rounds. For what cannot be folded.
+"""Convert networks that cannot be folded to TFLite: litert-torch converts, ai-edge-quantizer quantizes.
 
-The network goes through ``torch.export`` up to the linear layer, with the image's channels last; the L2 norm is
-added as one operator, in float32 (int8, ai-edge-quantizer gives it a scale that rows of unit length overflow).
-Both libraries are the extra ``generic``.
+The network goes through ``torch.export`` up to the linear layer, with channels last. The L2 norm is
+added as one float32 operator: in int8, ai-edge-quantizer gives it a scale that rows of unit length overflow.
+Both libraries come with the extra ``generic``.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import numpy as np
 from distill.console import Failure, progress
 from export.bundle.quiet import quiet_stderr
 from export.formats.tflite.metadata import pack_model
+from export.formats.tflite.operators import inspecting_interpreter
 from export.graph.raw_embedder import without_norm
 from export.int8.ranges import MINMAX, Range, RangeRule, find_ranges
 from export.samples.calibration import CalibrationImages
@@ -27,13 +28,13 @@ from export.samples.calibration import CalibrationImages
 if TYPE_CHECKING:
     from distill.models.embedder import Embedder
 
-__all__ = ["add_norm", "convert_module", "missing_generic", "quantize_generic"]
+__all__ = ["add_norm", "convert_module", "missing_for", "missing_generic", "quantize_generic"]
 
 RECIPE = "static_wi8_ai8"  # weights int8 per channel, activations int8 per tensor
 
 
 def missing_generic() -> Failure | None:
-    """What to tell where the extra is not installed; ``None`` where it is."""
+    """Return the error to show if the extra ``generic`` is not installed."""
     import importlib.util
 
     for module, package in (("litert_torch", "litert-torch"), ("ai_edge_quantizer", "ai-edge-quantizer")):
@@ -45,16 +46,23 @@ def missing_generic() -> Failure | None:
     return None
 
 
+def missing_for(model: Embedder) -> Failure | None:
+    """Return the error to show if this network needs the extra ``generic`` and it is not installed."""
+    from export.graph.fold import can_fold
+
+    return None if can_fold(model) else missing_generic()
+
+
 def _require() -> None:
     if missing := missing_generic():
         raise missing
 
 
 def convert_module(model: Embedder, side: int, debug: bool = False) -> bytes:
-    """A float32 TFLite file of the network without its norm: ``[1, side, side, 3]`` to ``[1, D]``.
+    """Convert a network without its norm to a float32 TFLite file: ``[1, side, side, 3]`` to ``[1, D]``.
 
     Raises:
-        Failure: the extra is not installed, or the converter gave up on this network.
+        Failure: the extra is not installed, or the converter failed on this network.
     """
     _require()
     import torch
@@ -68,7 +76,7 @@ def convert_module(model: Embedder, side: int, debug: bool = False) -> bytes:
     except Exception as error:  # torch.export, MLIR and the bridge between them raise all kinds of types
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise Failure(
-            f"{model.backbone.arch}: litert-torch gave up: {first}",
+            f"{model.backbone.arch}: litert-torch failed: {first}",
             "export with --target onnx, or run again with --debug and report it",
         ) from error
     return bytes(content)
@@ -81,23 +89,23 @@ def quantize_generic(
     int8_input: bool = True,
     debug: bool = False,
 ) -> tuple[bytes, list[dict[str, Any]]]:
-    """Weights int8 per channel, activations int8; output float32.
+    """Quantize: weights int8 per-channel, activations int8; the output is float32.
 
-    ai-edge-quantizer's own calibration is a moving average, which cuts what a range should hold. So it
+    ai-edge-quantizer's own calibration is a moving average, which clips values. So it
     calibrates on one image, and every activation's range is then replaced by that of ``rule``.
 
     Args:
         content: of ``convert_module``.
         calibration: images that set the ranges.
-        rule: what ranges activations get.
-        int8_input: take the int8 image itself, without a QUANTIZE operator before the network.
-        debug: let the libraries speak.
+        rule: how the ranges of activations are chosen.
+        int8_input: take int8 input, without a QUANTIZE operator before the network.
+        debug: show the libraries' messages.
 
     Returns:
-        The file, and ai-edge-quantizer's recipe, which is JSON.
+        The file, and ai-edge-quantizer's recipe (JSON).
 
     Raises:
-        Failure: the extra is not installed, or the quantizer gave up.
+        Failure: the extra is not installed, or the quantizer failed.
     """
     _require()
     entry, ranges = _activation_ranges(content, calibration, rule)
@@ -121,7 +129,7 @@ def quantize_generic(
             result = worker.quantize(found, enable_progress_bar=False)
     except Exception as error:  # it raises all kinds of types
         first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise Failure(f"ai-edge-quantizer gave up: {first_line}", "run again with --debug and report it") from error
+        raise Failure(f"ai-edge-quantizer failed: {first_line}", "run again with --debug and report it") from error
     return bytes(result.quantized_model), json.loads(json.dumps(result.recipe))
 
 
@@ -132,16 +140,8 @@ def _signature(content: bytes) -> str:
 
 
 def _activation_ranges(content: bytes, calibration: CalibrationImages, rule: RangeRule) -> tuple[str, dict[str, Range]]:
-    """The input's name in the signature, and the range of every float tensor that depends on the image."""
-    from ai_edge_litert.interpreter import Interpreter, OpResolverType
-
-    with quiet_stderr():
-        interpreter = Interpreter(
-            model_content=content,
-            experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
-            experimental_preserve_all_tensors=True,
-        )
-        interpreter.allocate_tensors()
+    """Return the input's name in the signature, and the range of every float tensor that depends on the image."""
+    interpreter = inspecting_interpreter(content)
     details = {tensor["index"]: tensor for tensor in interpreter.get_tensor_details()}
     image = interpreter.get_input_details()[0]
     made = {int(index) for op in interpreter._get_ops_details() for index in op["outputs"]}
@@ -160,20 +160,20 @@ def _activation_ranges(content: bytes, calibration: CalibrationImages, rule: Ran
 
 
 def _finite(values: np.ndarray) -> np.ndarray:
-    """Without the minus infinity (or float32's lowest) of a max pool's padding: it becomes the lowest level."""
+    """Drop the minus infinity (or float32's lowest value) of a max pool's padding: it becomes the lowest level."""
     kept = values[np.abs(values) < 1e30]
     return kept if len(kept) else np.zeros(1, np.float32)
 
 
 def add_norm(content: bytes) -> bytes:
-    """The same file with an L2_NORMALIZATION operator behind its one output, and without what only a debugger reads.
+    """Append an L2_NORMALIZATION operator to the one output, and shorten the names of tensors.
 
-    litert-torch names every tensor by its path of Python modules: a fifth of a small int8 file.
+    litert-torch names every tensor by its path of Python modules, which is a fifth of a small int8 file.
     """
     from ai_edge_litert import schema_py_generated as schema
 
     model = schema.ModelT.InitFromPackedBuf(content, 0)
-    for buffer in model.buffers:  # ai-edge-quantizer may keep weights behind the flatbuffer
+    for buffer in model.buffers:  # ai-edge-quantizer may store weights after the flatbuffer
         if buffer.offset > 1:
             buffer.data = np.frombuffer(content, np.uint8, buffer.size, buffer.offset)
             buffer.offset = buffer.size = 0
@@ -210,7 +210,7 @@ def _quiet(debug: bool) -> Iterator[None]:
         yield
         return
     before = logging.root.manager.disable
-    sink = io.StringIO()  # both libraries draw bars of their own, asked for or not
+    sink = io.StringIO()  # both libraries always draw progress bars
     with quiet_stderr(), contextlib.redirect_stdout(sink), contextlib.redirect_stderr(sink), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         logging.disable(logging.WARNING)

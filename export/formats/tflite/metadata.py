@@ -1,8 +1,8 @@
-"""TFLite metadata: what MediaPipe's and the TFLite Task Library's ImageEmbedder read to feed a file.
+"""TFLite metadata, which the ImageEmbedder of MediaPipe and of the TFLite Task Library need to feed a file.
 
-They take the scaling from ``NormalizationOptions``, resize pictures to the input size by their own
-bilinear rule (without keeping the aspect), and return the output row. The metadata is a flatbuffer
-of its own (identifier ``M001``) in a buffer of the model that is listed as ``TFLITE_METADATA``.
+They take the scaling from ``NormalizationOptions``, resize images to the input size by their own
+bilinear rule (without keeping the aspect ratio), and return the output row. The metadata is a separate
+flatbuffer (identifier ``M001``) in a buffer of the model that is listed as ``TFLITE_METADATA``.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ _METADATA_IDENTIFIER = b"M001"
 _MODEL_IDENTIFIER = b"TFL3"
 _MIN_PARSER_VERSION = "1.0.0"
 _ALIGNMENT = 16  # schema.fbs: Buffer.data is force_align 16; kernels read weights in place
-# Numbers in metadata_schema.fbs (TFLite Support), which has generated code only in packages that
-# conflict with ours: union members ...
+# Numbers from metadata_schema.fbs (TFLite Support); its generated code exists only in packages that
+# conflict with ours. Union members:
 _FEATURE, _IMAGE, _NORMALIZATION = 1, 2, 1
 _RGB = 1
 
 
 def build_metadata(name: str, description: str, preprocessing: Preprocessing) -> bytes:
-    """The metadata of an image embedder with one input and one output.
+    """Build the metadata of an image embedder with one input and one output.
 
     Args:
         name: of the model.
         description: for people.
-        preprocessing: its mean and std (0..255 units) become ``NormalizationOptions``, one value
-            where the three channels agree: MediaPipe refuses a scaling that differs between them.
+        preprocessing: its mean and std (0..255 units) become ``NormalizationOptions``, with one value
+            if the three channels agree: MediaPipe refuses a scaling that differs between channels.
 
     Returns:
         A flatbuffer with the identifier ``M001``.
@@ -65,7 +65,7 @@ def build_metadata(name: str, description: str, preprocessing: Preprocessing) ->
 
 
 def add_metadata(content: bytes, metadata: bytes) -> bytes:
-    """A TFLite file with the metadata in it; earlier metadata is replaced, all else kept.
+    """Put the metadata into a TFLite file. Earlier metadata is replaced, everything else kept.
 
     Args:
         content: a TFLite file.
@@ -87,7 +87,7 @@ def add_metadata(content: bytes, metadata: bytes) -> bytes:
 
 
 def pack_model(model: Any, size: int) -> bytes:
-    """A TFLite file of an unpacked model (``ModelT``); ``size``: about how many bytes it will have."""
+    """Serialize an unpacked model (``ModelT``); ``size``: estimated number of bytes."""
     import flatbuffers
 
     builder = _aligning(flatbuffers)(size + 4096)
@@ -97,7 +97,7 @@ def pack_model(model: Any, size: int) -> bytes:
 
 def _aligning(flatbuffers: Any) -> type:
     class Builder(flatbuffers.Builder):
-        """The generated code forgets force_align: bytes of buffers would start anywhere."""
+        """Aligns byte vectors: the generated code ignores ``force_align``."""
 
         def StartVector(self, elemSize: int, numElems: int, alignment: int) -> Any:
             return super().StartVector(elemSize, numElems, _ALIGNMENT if elemSize == 1 else alignment)
@@ -109,7 +109,7 @@ def _shortest(values: tuple[float, ...]) -> list[float]:
     return list(values[:1]) if len(set(values)) == 1 else list(values)
 
 
-# ... and field numbers of its tables, which are all that a flatbuffer stores.
+# Field numbers of its tables, which are all that a flatbuffer stores.
 
 
 def _table(builder: flatbuffers.Builder, fields: int, offsets: dict[int, int]) -> int:
@@ -120,7 +120,7 @@ def _table(builder: flatbuffers.Builder, fields: int, offsets: dict[int, int]) -
 
 
 def _union(builder: flatbuffers.Builder, kind: int, value: int) -> int:
-    """``ProcessUnit`` and ``Content`` alike: which kind of options or properties, then these."""
+    """Build a ``ProcessUnit`` or ``Content``: the kind of options or properties, then these."""
     builder.StartObject(3)
     builder.PrependUint8Slot(0, kind, 0)
     builder.PrependUOffsetTRelativeSlot(1, value, 0)

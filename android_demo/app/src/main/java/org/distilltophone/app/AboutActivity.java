@@ -12,7 +12,7 @@ import java.util.Locale;
 import java.util.Map;
 import org.distilltophone.core.Gallery;
 
-/** What is in the app and where it comes from, and a check that the model works on this phone. */
+/** Shows the app's content and origin, and checks that the model works on this phone. */
 public final class AboutActivity extends Activity {
     private static final String CHECKED = "checked";
     private static final String CHECKING = "checking";
@@ -69,7 +69,7 @@ public final class AboutActivity extends Activity {
         try {
             return getPackageManager().getPackageInfo(getPackageName(), 0).versionName;
         } catch (PackageManager.NameNotFoundException never) {
-            throw new IllegalStateException(never); // it is this very app
+            throw new IllegalStateException(never); // it is this app
         }
     }
 
@@ -134,7 +134,7 @@ public final class AboutActivity extends Activity {
         try {
             SelfCheck done = SelfCheck.run(this, app.model());
             String cosine = String.format(Locale.getDefault(), "%.5f", done.smallestCosine);
-            String first = getString(done.passed() ? R.string.about_check_passed : R.string.about_check_failed, done.pictures,
+            String first = getString(done.passed() ? R.string.about_check_passed : R.string.about_check_failed, done.images,
                 cosine, String.valueOf(done.needed), MainActivity.milliseconds(done.nanosEach));
             return first + "\n" + getString(R.string.about_check_pixels, done.equalFiles, done.files);
         } catch (IOException error) {

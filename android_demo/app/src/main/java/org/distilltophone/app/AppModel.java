@@ -7,9 +7,9 @@ import org.distilltophone.core.BadFileException;
 import org.distilltophone.core.Bundle;
 import org.distilltophone.core.Embedder;
 
-/** The bundle in the app with its model loaded. Opening checks the files' hashes. */
+/** The app's bundle with its model loaded. Opening checks the hashes of the files. */
 final class AppModel implements Closeable {
-    /** The engine refuses the settings. */
+    /** The engine does not support the settings. */
     static final class EngineException extends IOException {
         private static final long serialVersionUID = 1;
 
@@ -33,8 +33,8 @@ final class AppModel implements Closeable {
     }
 
     /**
-     * @throws BadFileException no bundle in the app, or a damaged one
-     * @throws EngineException it does not run with these settings
+     * @throws BadFileException the app contains no bundle, or a damaged one
+     * @throws EngineException the model does not run with these settings
      */
     static AppModel open(Context context, EngineFactory engines, Settings settings) throws IOException {
         Bundle bundle = bundle(context);
@@ -42,7 +42,7 @@ final class AppModel implements Closeable {
             return new AppModel(bundle, new Embedder(bundle, engines.open(bundle, settings)), settings);
         } catch (RuntimeException refused) {
             throw new EngineException(refused);
-        } catch (LinkageError noLibrary) { // an APK for another processor
+        } catch (LinkageError noLibrary) { // the APK is for another processor
             throw new EngineException(new IllegalStateException(noLibrary.getMessage(), noLibrary));
         }
     }
@@ -51,7 +51,7 @@ final class AppModel implements Closeable {
         return settings.sameEngine(others);
     }
 
-    /** One line for people about what went wrong with a model or gallery. */
+    /** Describes a problem with a model or gallery to the user in one line. */
     static String problem(Context context, Exception error) {
         if (error instanceof BadFileException) {
             return context.getString(R.string.problem_model, error.getMessage(), ((BadFileException) error).cure);

@@ -12,13 +12,13 @@ import java.nio.channels.FileChannel;
 import org.distilltophone.core.BadFileException;
 import org.distilltophone.core.BundleSource;
 
-/** A bundle in the assets of the app. What is stored there uncompressed is mapped into memory, not copied. */
+/** A bundle in the assets of the app. Uncompressed assets are memory-mapped, not copied. */
 final class AssetSource implements BundleSource {
     private final AssetManager assets;
     private final String folder;
     private final String cure;
 
-    /** @param cure what to tell where a file is missing */
+    /** @param cure advice for the user if a file is missing */
     AssetSource(AssetManager assets, String folder, String cure) {
         this.assets = assets;
         this.folder = folder;

@@ -11,17 +11,17 @@ import android.provider.OpenableColumns;
 import java.io.File;
 import java.io.FileNotFoundException;
 
-/** One file in the cache that a camera app may write its picture to. */
+/** Provides one file in the cache, to which a camera app may write an image. */
 public final class CaptureProvider extends ContentProvider {
     private static final String NAME = "photo.jpg";
     static final Uri PHOTO = Uri.parse("content://org.distilltophone.demo.capture/" + NAME);
 
-    /** Where the picture lies. */
+    /** Returns the file of the image. */
     static File file(Context context) {
         return new File(context.getCacheDir(), NAME);
     }
 
-    /** Deletes the last picture. */
+    /** Deletes the last image. */
     static void forget(Context context) {
         File last = file(context);
         if (last.exists() && !last.delete()) {

@@ -9,24 +9,24 @@ import java.util.concurrent.Executors;
 import org.distilltophone.core.Bundle;
 import org.distilltophone.core.FlatIndex;
 import org.distilltophone.core.Gallery;
-import org.distilltophone.core.GalleryModel;
+import org.distilltophone.core.Index;
 import org.distilltophone.core.PhotoIndex;
 
-/** What lives as long as the process: the model, the demo gallery, the index of the user's photos, one working thread. */
+/** Objects that live as long as the process: model, demo gallery, index of the user's photos, and one worker thread. */
 public class DemoApp extends Application {
     /** Replaced by tests. */
     static EngineFactory engines = new PhoneEngines();
 
-    /** Searches run here, one after another. */
+    /** Runs searches one after another. */
     final ExecutorService worker = Executors.newSingleThreadExecutor();
     final Indexer indexer = new Indexer(this);
 
     private AppModel model;
     private Gallery gallery;
-    private FlatIndex galleryIndex;
+    private Index galleryIndex;
     private PhotoIndex photos;
 
-    /** The model, opened anew where the settings changed. Used on {@link #worker} alone. */
+    /** Returns the model; opens it again if the settings changed. Only for use on {@link #worker}. */
     synchronized AppModel model() throws IOException {
         Settings now = Settings.read(this);
         if (model == null || !model.serves(now)) {
@@ -39,34 +39,34 @@ public class DemoApp extends Application {
         return model;
     }
 
-    /** The gallery in the app; it must be of the model in the app. */
+    /** Returns the app's gallery, which has to match the app's model. */
     synchronized Gallery gallery() throws IOException {
         if (gallery == null) {
             ByteBuffer file = new AssetSource(getAssets(), "", getString(R.string.cure_build)).read("demo.gallery");
             Gallery opened = Gallery.of(file);
-            opened.checkModel(AppModel.bundle(this), false);
+            opened.checkModel(AppModel.bundle(this));
             gallery = opened;
         }
         return gallery;
     }
 
-    synchronized FlatIndex galleryIndex() throws IOException {
+    synchronized Index galleryIndex() throws IOException {
         if (galleryIndex == null) {
             galleryIndex = new FlatIndex(gallery());
         }
         return galleryIndex;
     }
 
-    /** The index of the user's photos: never backed up. */
+    /** Returns the index of the user's photos, which is never backed up. */
     synchronized PhotoIndex photos() throws IOException {
         if (photos == null) {
             Bundle bundle = AppModel.bundle(this);
-            photos = PhotoIndex.open(photosFolder(), GalleryModel.of(bundle), bundle.dimension());
+            photos = PhotoIndex.open(photosFolder(), bundle.variant().sha256, bundle.dimension());
         }
         return photos;
     }
 
-    /** Deletes the index. Nothing may be updating it. */
+    /** Deletes the index. No update may be running. */
     synchronized void forgetPhotos() throws IOException {
         if (photos != null) {
             photos.close();

@@ -11,7 +11,7 @@ import java.util.Collections;
 import java.util.List;
 import java.util.Locale;
 
-/** What was found, as tiles: picture, similarity, name. */
+/** Shows results as tiles: image, similarity, name. */
 final class HitAdapter extends BaseAdapter {
     private final Thumbnails thumbnails;
     private List<Query.Hit> hits = Collections.emptyList();
@@ -27,12 +27,12 @@ final class HitAdapter extends BaseAdapter {
         }
     }
 
-    /** For people: the path in the gallery; of a photo its number on the phone. */
+    /** Returns the display name: the path in the gallery, or the number of a photo on the phone. */
     static String name(Query.Hit hit) {
         return hit.row < 0 ? Uri.parse(hit.id).getLastPathSegment() : hit.id;
     }
 
-    /** As it is shown: 0.93. Rounding to int8 can lift a picture's cosine with itself a little above 1. */
+    /** Formats the similarity, for example 0.93. Rounding to int8 can lift the cosine of an image with itself slightly above 1. */
     static String similarity(Query.Hit hit) {
         return String.format(Locale.getDefault(), "%.2f", Math.min(1f, hit.score));
     }

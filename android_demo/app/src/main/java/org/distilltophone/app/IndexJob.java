@@ -12,19 +12,19 @@ import java.util.Iterator;
 import java.util.List;
 
 /**
- * Indexing while the app is not on the screen. Needs no permission: the system starts it after photos changed, ends it when
- * it wants, and the next run goes on from there.
+ * Indexes photos while the app is not on the screen. Needs no permission. The system starts the job after photos changed and
+ * may stop it at any time; the next run continues from there.
  */
 public final class IndexJob extends JobService implements Indexer.Listener {
-    /** Once, as soon as possible: goes on when the user leaves the app. */
+    /** Runs once, as soon as possible; continues when the user leaves the app. */
     static final int NOW = 1;
-    /** Whenever photos were added or changed. */
+    /** Runs whenever photos were added or changed. */
     static final int ON_CHANGE = 2;
 
     private static final long SETTLE_MS = 5_000;
     private static final long LATEST_MS = 60_000;
 
-    // Both jobs may be under way at once; one run of the indexer serves both.
+    // Both jobs may be active at once; one run of the indexer serves both.
     private final List<JobParameters> started = new ArrayList<JobParameters>();
 
     /** Schedules a run for as soon as possible. */
@@ -32,13 +32,13 @@ public final class IndexJob extends JobService implements Indexer.Listener {
         scheduler(context).schedule(new JobInfo.Builder(NOW, component(context)).setOverrideDeadline(0).build());
     }
 
-    /** Begins or ends to follow what happens to the photos. */
+    /** Starts or stops indexing after changes of the photos. */
     static void follow(Context context, boolean follow) {
         if (!follow) {
             scheduler(context).cancel(ON_CHANGE);
             return;
         }
-        // Such a job runs once, so each run schedules the next.
+        // Such a job runs only once, so each run schedules the next.
         scheduler(context).schedule(new JobInfo.Builder(ON_CHANGE, component(context))
             .addTriggerContentUri(new JobInfo.TriggerContentUri(MediaStore.Images.Media.EXTERNAL_CONTENT_URI,
                 JobInfo.TriggerContentUri.FLAG_NOTIFY_FOR_DESCENDANTS))
@@ -78,7 +78,7 @@ public final class IndexJob extends JobService implements Indexer.Listener {
             return;
         }
         indexer().remove(this);
-        // Before jobFinished, as JobInfo.Builder.addTriggerContentUri says: what changed meanwhile is not lost.
+        // Before jobFinished, as JobInfo.Builder.addTriggerContentUri requires, so that no change is missed.
         follow(this, Settings.read(this).follow);
         for (JobParameters job : started) {
             jobFinished(job, false);
@@ -97,6 +97,6 @@ public final class IndexJob extends JobService implements Indexer.Listener {
             indexer().remove(this);
             indexer().stop();
         }
-        return true; // once more, later
+        return true; // reschedule
     }
 }

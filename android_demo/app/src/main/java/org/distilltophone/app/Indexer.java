@@ -7,9 +7,9 @@ import java.util.ArrayList;
 import java.util.List;
 import org.distilltophone.core.PhotoIndex;
 
-/** Brings the index of the user's photos up to date, in a thread of its own; tells the main thread how it goes. */
+/** Updates the index of the user's photos in its own thread, and reports progress to the main thread. */
 final class Indexer {
-    /** Called on the main thread after something changed. */
+    /** Called on the main thread after a change. */
     interface Listener {
         void indexerChanged();
     }
@@ -22,7 +22,7 @@ final class Indexer {
             String wrong = null;
             AppModel model = null;
             try {
-                // A model of its own: searches close and open theirs when settings change.
+                // Its own model, because searches close and reopen theirs when settings change.
                 model = AppModel.open(app, DemoApp.engines, Settings.read(app));
                 done = app.photos().update(new MediaPhotos(app, model.bundle.preprocessing()), model.embedder, this);
             } catch (IOException error) {
@@ -59,7 +59,7 @@ final class Indexer {
         this.app = app;
     }
 
-    /** Does nothing if it runs already. */
+    /** Starts a run, unless one is active. */
     void start() {
         synchronized (this) {
             if (running) {
@@ -77,7 +77,7 @@ final class Indexer {
         tell();
     }
 
-    /** It stops after the photo at hand. */
+    /** Stops after the current photo. */
     synchronized void stop() {
         stopping = true;
     }
@@ -86,22 +86,22 @@ final class Indexer {
         return running;
     }
 
-    /** Photos dealt with in this run, earlier ones included. */
+    /** Returns the number of photos processed, including earlier runs. */
     synchronized int done() {
         return done;
     }
 
-    /** Photos that there are; 0 while they are being listed. */
+    /** Returns the number of photos; 0 while they are being listed. */
     synchronized int total() {
         return total;
     }
 
-    /** Why the last run failed; null: it did not. */
+    /** Returns why the last run failed; null if it did not. */
     synchronized String problem() {
         return problem;
     }
 
-    /** What the last run did; null: it failed, or there was none in this process. */
+    /** Returns the result of the last run; null if it failed, or if there was none in this process. */
     synchronized PhotoIndex.Report report() {
         return report;
     }

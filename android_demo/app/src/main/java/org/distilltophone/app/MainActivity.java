@@ -25,7 +25,7 @@ import java.io.IOException;
 import java.util.Collections;
 import java.util.Locale;
 
-/** Choose or take a photo; see what is most similar to it. */
+/** Lets the user choose or take a photo, and shows the most similar images. */
 public final class MainActivity extends Activity implements Session.Listener {
     private static final int CHOOSE = 1;
     private static final int TAKE = 2;
@@ -37,7 +37,7 @@ public final class MainActivity extends Activity implements Session.Listener {
     private HitAdapter hits;
     private Hint hint;
 
-    /** The text where no results are: counting pictures opens files, so it is made on the worker. */
+    /** The text shown without results. Counting images opens files, so the worker thread composes it. */
     private final class Hint implements Runnable {
         private volatile String text;
 
@@ -53,12 +53,12 @@ public final class MainActivity extends Activity implements Session.Listener {
             });
         }
 
-        /** Reading a large index takes a moment: done here, "My photos" opens at once. */
+        /** Opens the index in advance: reading a large one takes a moment, and "My photos" should open at once. */
         private void openPhotos() {
             try {
                 ((DemoApp) getApplication()).photos();
-            } catch (IOException told) {
-                // That page tells it.
+            } catch (IOException reportedThere) {
+                // That page shows the problem.
             }
         }
 
@@ -86,7 +86,7 @@ public final class MainActivity extends Activity implements Session.Listener {
         DemoApp app = (DemoApp) getApplication();
         Object before = getLastNonConfigurationInstance();
         session = before != null ? (Session) before : new Session(app);
-        if (before == null && kept != null) { // the process was ended meanwhile
+        if (before == null && kept != null) { // the process was killed meanwhile
             session.choosePlace(kept.getBoolean(IN_PHOTOS));
             session.search((Uri) kept.getParcelable(PICTURE));
         }
@@ -210,10 +210,10 @@ public final class MainActivity extends Activity implements Session.Listener {
     }
 
     private void take() {
-        CaptureProvider.forget(this); // a camera that fails must not bring back the last picture
+        CaptureProvider.forget(this); // a camera that fails must not return the last image
         Intent intent = new Intent(MediaStore.ACTION_IMAGE_CAPTURE).putExtra(MediaStore.EXTRA_OUTPUT, CaptureProvider.PHOTO)
             .addFlags(Intent.FLAG_GRANT_READ_URI_PERMISSION | Intent.FLAG_GRANT_WRITE_URI_PERMISSION);
-        intent.setClipData(ClipData.newRawUri("", CaptureProvider.PHOTO)); // what the grant holds for
+        intent.setClipData(ClipData.newRawUri("", CaptureProvider.PHOTO)); // the grant applies to this URI
         start(intent, TAKE, R.string.problem_no_camera);
     }
 

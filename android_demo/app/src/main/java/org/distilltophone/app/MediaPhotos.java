@@ -14,7 +14,7 @@ import org.distilltophone.core.PhotoSource;
 import org.distilltophone.core.Preprocessing;
 import org.distilltophone.core.UndecodableException;
 
-/** The photos on the phone, as Android's media store lists them. */
+/** The photos on the phone, as listed by Android's MediaStore. */
 final class MediaPhotos implements PhotoSource {
     private static final Uri ALL = MediaStore.Images.Media.EXTERNAL_CONTENT_URI;
     private static final String[] COLUMNS = {
@@ -29,7 +29,7 @@ final class MediaPhotos implements PhotoSource {
         this.preprocessing = preprocessing;
     }
 
-    /** What to ask the user for. */
+    /** Returns the permission to request. */
     static String permission() {
         return Build.VERSION.SDK_INT >= 33 ? Manifest.permission.READ_MEDIA_IMAGES : Manifest.permission.READ_EXTERNAL_STORAGE;
     }
@@ -40,7 +40,7 @@ final class MediaPhotos implements PhotoSource {
 
     @Override
     public void list(Visitor visitor) throws IOException {
-        if (!permitted(context)) { // an empty list would delete the index
+        if (!permitted(context)) { // an empty list would empty the index
             throw new IOException(context.getString(R.string.photos_permission));
         }
         Cursor cursor;
@@ -60,7 +60,7 @@ final class MediaPhotos implements PhotoSource {
         } finally {
             cursor.close();
         }
-        if (!permitted(context)) { // withdrawn meanwhile: what was listed may be a part
+        if (!permitted(context)) { // withdrawn meanwhile: the list may be incomplete
             throw new IOException(context.getString(R.string.photos_permission));
         }
     }
@@ -68,9 +68,9 @@ final class MediaPhotos implements PhotoSource {
     @Override
     public byte[] pixels(String id) throws IOException, UndecodableException {
         try {
-            PictureReader picture = PictureReader.read(context, Uri.parse(id));
-            byte[] pixels = preprocessing.pixels(picture, picture.orientation);
-            picture.bitmap.recycle();
+            SharedImage image = SharedImage.read(context, Uri.parse(id));
+            byte[] pixels = preprocessing.pixels(image, image.orientation);
+            image.bitmap.recycle();
             return pixels;
         } catch (FileNotFoundException gone) {
             return null;

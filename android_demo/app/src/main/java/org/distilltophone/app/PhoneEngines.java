@@ -6,7 +6,7 @@ import org.distilltophone.core.Engine;
 import org.distilltophone.tflite.Delegates;
 import org.distilltophone.tflite.TfliteEngine;
 
-/** TensorFlow Lite, by the settings of the app. */
+/** Loads models with TensorFlow Lite, as the app's settings say. */
 final class PhoneEngines implements EngineFactory {
     @Override
     public Engine open(Bundle bundle, Settings how) throws IOException {

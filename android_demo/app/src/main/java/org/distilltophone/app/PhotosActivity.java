@@ -14,7 +14,7 @@ import android.widget.Toolbar;
 import java.io.IOException;
 import org.distilltophone.core.PhotoIndex;
 
-/** Indexing the user's own photos: begin, watch, stop, follow, forget. */
+/** Controls the index of the user's photos: start, progress, stop, follow changes, delete. */
 public final class PhotosActivity extends Activity implements Indexer.Listener {
     private static final int ASK = 1;
     private static final String REFUSED = "refused";
@@ -22,9 +22,9 @@ public final class PhotosActivity extends Activity implements Indexer.Listener {
 
     private Indexer indexer;
     private Switch follow;
-    /** The user refused the permission just now. */
+    /** The user has just refused the permission. */
     private boolean refused;
-    /** The permission was asked for to follow, not only to index once. */
+    /** The permission was requested in order to follow changes, not only to index once. */
     private boolean followNext;
 
     @Override
@@ -37,7 +37,7 @@ public final class PhotosActivity extends Activity implements Indexer.Listener {
         refused = kept != null && kept.getBoolean(REFUSED);
         followNext = kept != null && kept.getBoolean(FOLLOW_NEXT);
         follow = findViewById(R.id.follow);
-        follow.setSaveEnabled(false); // the settings know
+        follow.setSaveEnabled(false); // the settings store it
         findViewById(R.id.start).setOnClickListener(new View.OnClickListener() {
             @Override
             public void onClick(View button) {
@@ -102,7 +102,7 @@ public final class PhotosActivity extends Activity implements Indexer.Listener {
         if (MediaPhotos.permitted(this)) {
             refused = false;
             indexer.start();
-            IndexJob.now(this); // so that it goes on when the user leaves
+            IndexJob.now(this); // continues when the user leaves the app
         } else {
             requestPermissions(new String[] {MediaPhotos.permission()}, ASK);
         }

@@ -6,22 +6,22 @@ import java.io.IOException;
 import java.util.ArrayList;
 import java.util.Collections;
 import java.util.List;
-import org.distilltophone.core.FlatIndex;
 import org.distilltophone.core.Gallery;
+import org.distilltophone.core.Index;
 import org.distilltophone.core.Int8;
 import org.distilltophone.core.Match;
 import org.distilltophone.core.PhotoIndex;
 import org.distilltophone.core.TopK;
 import org.distilltophone.core.UndecodableException;
 
-/** One search and what came of it. */
+/** One search and its result. */
 final class Query {
-    /** A picture that was found. */
+    /** An image that was found. */
     static final class Hit {
         /** A path in the demo gallery, or the URI of a photo. */
         final String id;
         final float score;
-        /** In the demo gallery; -1: a photo of the user. */
+        /** Row in the demo gallery; -1 for a photo of the user. */
         final int row;
 
         Hit(String id, float score, int row) {
@@ -33,18 +33,18 @@ final class Query {
 
     private static final int PREVIEW = 512;
 
-    /** What is searched for, small and upright; null if it could not be decoded. */
+    /** The query image, small and upright; null if it could not be decoded. */
     final Bitmap preview;
     /** Best first. */
     final List<Hit> hits;
-    /** How many pictures were compared. */
+    /** Number of images compared. */
     final int compared;
     final long decodeNanos;
     final long embedNanos;
     final long searchNanos;
-    /** What went wrong, for people; null: nothing. */
+    /** Description of a problem for the user; null if there was none. */
     final String problem;
-    /** As they were then. */
+    /** Settings of this search. */
     final Settings settings;
 
     private Query(Settings settings, Bitmap preview, List<Hit> hits, int compared, long decodeNanos, long embedNanos,
@@ -71,25 +71,25 @@ final class Query {
     }
 
     /**
-     * Decodes, embeds and searches; takes from milliseconds to a second. On the worker thread.
+     * Decodes, embeds and searches, which takes from milliseconds to a second. Runs on the worker thread.
      *
-     * @param inPhotos in the user's photos instead of the demo gallery
+     * @param inPhotos search the user's photos instead of the demo gallery
      */
     static Query run(DemoApp app, Uri picture, boolean inPhotos) {
         Settings settings = Settings.read(app);
         Bitmap preview = null;
         try {
             AppModel model = app.model();
-            // Opened before the clock starts: what is timed is a search, not the first one.
-            FlatIndex demo = inPhotos ? null : app.galleryIndex();
+            // Opened before the clock starts, so that the first search does not include it.
+            Index demo = inPhotos ? null : app.galleryIndex();
             PhotoIndex photos = inPhotos ? app.photos() : null;
             long start = System.nanoTime();
-            PictureReader decoded = PictureReader.read(app, picture);
+            SharedImage decoded = SharedImage.read(app, picture);
             byte[] pixels = model.bundle.preprocessing().pixels(decoded, decoded.orientation);
             long decodedAt = System.nanoTime();
             preview = decoded.preview(PREVIEW);
             if (preview != decoded.bitmap) {
-                decoded.bitmap.recycle(); // large: not left to the garbage collector
+                decoded.bitmap.recycle(); // too large to wait for the garbage collector
             }
             long embedAt = System.nanoTime();
             byte[] query = Int8.quantize(model.embedder.embed(pixels));
@@ -104,11 +104,11 @@ final class Query {
         } catch (IOException error) {
             return new Query(settings, preview, AppModel.problem(app, error));
         } catch (OutOfMemoryError error) {
-            return new Query(settings, preview, app.getString(R.string.problem_unreadable, "there is no memory for it now"));
+            return new Query(settings, preview, app.getString(R.string.problem_unreadable, "there is not enough memory now"));
         }
     }
 
-    private static int searchDemo(Gallery gallery, FlatIndex index, byte[] query, int k, List<Hit> hits) {
+    private static int searchDemo(Gallery gallery, Index index, byte[] query, int k, List<Hit> hits) {
         TopK best = new TopK(k);
         index.search(query, k, best);
         for (int i = 0; i < best.size(); i++) {

@@ -8,19 +8,19 @@ import org.distilltophone.core.GoldenFile;
 import org.distilltophone.core.Sha256;
 import org.distilltophone.core.UndecodableException;
 
-/** Computes the golden vectors of the bundle again, on this phone and with the settings in use (docs/bundle.md). */
+/** Recomputes the golden vectors of the bundle on this phone with the current settings (docs/bundle.md). */
 final class SelfCheck {
-    final int pictures;
-    /** Between the embeddings computed here and those in the bundle. */
+    final int images;
+    /** Smallest cosine between the embeddings computed here and those in the bundle. */
     final double smallestCosine;
     final double needed;
     final long nanosEach;
-    /** Golden files that can be compared to the bit, and how many of them give the very same pixels. */
+    /** Number of golden files that can be compared bit for bit, and how many of them give the same pixels. */
     final int files;
     final int equalFiles;
 
-    private SelfCheck(int pictures, double smallestCosine, double needed, long nanosEach, int files, int equalFiles) {
-        this.pictures = pictures;
+    private SelfCheck(int images, double smallestCosine, double needed, long nanosEach, int files, int equalFiles) {
+        this.images = images;
         this.smallestCosine = smallestCosine;
         this.needed = needed;
         this.nanosEach = nanosEach;
@@ -62,8 +62,8 @@ final class SelfCheck {
         byte[] file = new byte[content.remaining()];
         content.get(file);
         try {
-            PictureReader picture = PictureReader.decode(context, file);
-            return bundle.preprocessing().pixels(picture, picture.orientation);
+            SharedImage image = SharedImage.decode(context, file);
+            return bundle.preprocessing().pixels(image, image.orientation);
         } catch (UndecodableException broken) {
             throw new IOException(golden.file + ": " + broken.getMessage(), broken);
         }

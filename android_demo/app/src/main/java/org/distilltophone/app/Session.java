@@ -4,9 +4,9 @@ import android.net.Uri;
 import android.os.Handler;
 import android.os.Looper;
 
-/** The search on the screen: lives on while the phone is turned. Main thread only. */
+/** The search on the screen; survives rotation of the phone. For the main thread only. */
 final class Session {
-    /** The activity, while it is there. */
+    /** Implemented by the activity while it exists. */
     interface Listener {
         void sessionChanged();
     }
@@ -28,7 +28,7 @@ final class Session {
         listener = now;
     }
 
-    /** What is searched for; null: nothing yet. */
+    /** Returns the query image; null if there is none yet. */
     Uri picture() {
         return picture;
     }
@@ -37,7 +37,7 @@ final class Session {
         return inPhotos;
     }
 
-    /** What the last search found; null: nothing yet. */
+    /** Returns the last result; null if there is none yet. */
     Query result() {
         return result;
     }
@@ -46,7 +46,7 @@ final class Session {
         return searching;
     }
 
-    /** Searches again if there is something to search for. */
+    /** Chooses where to search, and searches again if there is a query. */
     void choosePlace(boolean photos) {
         if (inPhotos != photos) {
             inPhotos = photos;
@@ -54,7 +54,7 @@ final class Session {
         }
     }
 
-    /** Searches again where the settings changed since. */
+    /** Searches again if the settings changed. */
     void refresh() {
         Settings now = Settings.read(app);
         if (result != null && !searching && !(result.settings.sameEngine(now) && result.settings.results == now.results)) {
@@ -62,7 +62,7 @@ final class Session {
         }
     }
 
-    /** @param wanted null: nothing happens but a redraw */
+    /** @param wanted query image; null only redraws */
     void search(Uri wanted) {
         picture = wanted;
         final int mine = ++latest;

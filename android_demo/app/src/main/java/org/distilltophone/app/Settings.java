@@ -3,7 +3,7 @@ package org.distilltophone.app;
 import android.content.Context;
 import android.content.SharedPreferences;
 
-/** What the user chose, as it was when this was read. */
+/** A snapshot of the user's settings. */
 final class Settings {
     static final String XNNPACK = "xnnpack";
     static final String PLAIN = "plain";
@@ -16,7 +16,7 @@ final class Settings {
     final String delegate;
     /** 1 to {@link #MAX_THREADS}. */
     final int threads;
-    /** How many results are shown. */
+    /** Number of results shown. */
     final int results;
     /** Whether new photos are indexed in the background. */
     final boolean follow;
@@ -41,7 +41,7 @@ final class Settings {
         return context.getSharedPreferences("settings", Context.MODE_PRIVATE);
     }
 
-    /** Whether a model opened with the other settings serves these as well. */
+    /** Returns whether a model opened with the other settings also serves these. */
     boolean sameEngine(Settings other) {
         return delegate.equals(other.delegate) && threads == other.threads;
     }

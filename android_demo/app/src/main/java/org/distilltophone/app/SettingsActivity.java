@@ -8,9 +8,9 @@ import android.widget.SeekBar;
 import android.widget.TextView;
 import android.widget.Toolbar;
 
-/** Threads, delegate, number of results. What is chosen holds from the next search on. */
+/** Settings of threads, delegate and number of results. Changes apply from the next search on. */
 public final class SettingsActivity extends Activity {
-    /** A row with a slider whose label tells the value. */
+    /** A row with a slider and a label that shows its value. */
     private final class Slider implements SeekBar.OnSeekBarChangeListener {
         private final TextView label;
         private final int words;
@@ -23,7 +23,7 @@ public final class SettingsActivity extends Activity {
             this.key = key;
             this.lowest = lowest;
             SeekBar seek = findViewById(bar);
-            seek.setSaveEnabled(false); // the settings know
+            seek.setSaveEnabled(false); // the settings store it
             seek.setMax(highest - lowest);
             seek.setProgress(value - lowest);
             seek.setOnSeekBarChangeListener(this);

@@ -4,7 +4,7 @@ import android.content.Context;
 import android.util.AttributeSet;
 import android.widget.ImageView;
 
-/** As high as it is wide, with rounded corners cut by its background. */
+/** A square image view, clipped to the rounded corners of its background. */
 public final class SquareImageView extends ImageView {
     public SquareImageView(Context context, AttributeSet attributes) {
         super(context, attributes);

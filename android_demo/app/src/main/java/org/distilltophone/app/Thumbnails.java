@@ -15,7 +15,7 @@ import java.io.IOException;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 
-/** Small pictures of what was found: loaded in the background, kept as long as there is room. Main thread. */
+/** Thumbnails of results, loaded in the background and cached. For the main thread only. */
 final class Thumbnails {
     private static final int SIDE = 256;
     private static final int KEPT_BYTES = 16 << 20;
@@ -34,9 +34,9 @@ final class Thumbnails {
         this.app = app;
     }
 
-    /** Shows the picture of a hit in a view, now or soon; nothing if it has none. */
+    /** Shows the thumbnail of a hit in a view, now or later; nothing if it has none. */
     void show(final Query.Hit hit, final ImageView view) {
-        view.setTag(hit.id); // views are used again: a late picture must not land in another hit's
+        view.setTag(hit.id); // views are reused: a late thumbnail must not appear in another hit's view
         Bitmap ready = kept.get(hit.id);
         view.setImageBitmap(ready);
         if (ready != null) {

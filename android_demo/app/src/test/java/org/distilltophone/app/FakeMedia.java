@@ -12,7 +12,7 @@ import java.io.FileNotFoundException;
 import java.util.Map;
 import java.util.TreeMap;
 
-/** A media store with the photos that a test puts into it. */
+/** A MediaStore with the photos of a test. */
 public final class FakeMedia extends ContentProvider {
     final Map<Long, File> photos = new TreeMap<>();
     /** Rows without a file, for long lists. */

@@ -17,11 +17,11 @@ import org.junit.Assume;
 import org.robolectric.RuntimeEnvironment;
 
 /**
- * A bundle and a gallery in the assets, pictures to search for, and what Python finds for them: made by
- * tests/android/conftest.py. Without it, tests that need a model are skipped.
+ * A bundle and a gallery in the assets, query images, and what Python finds for them, made by
+ * tests/android/test_android_app_build.py. Without it, tests that need a model are skipped.
  */
 final class Fixture {
-    /** What Python found: ids best first, and cosines. */
+    /** Python's results: ids, best first, and cosines. */
     static final class Expected {
         final List<String> ids = new ArrayList<>();
         final List<Double> scores = new ArrayList<>();
@@ -39,17 +39,17 @@ final class Fixture {
         String path = System.getProperty("fixture");
         Assume.assumeTrue("no model to test with: run pytest tests/android", path != null && !path.isEmpty());
         DemoApp.engines = new JvmEngines();
-        // Threads of an engine wait for each other, long where other tests use the machine.
+        // Threads of an engine wait for each other, which takes long if other tests use the machine.
         Settings.preferences(RuntimeEnvironment.getApplication()).edit().putInt("threads", 1).commit();
         return new Fixture(new File(path));
     }
 
-    /** How many pictures the demo gallery has. */
+    /** Returns the number of images in the demo gallery. */
     int galleryCount() throws JSONException {
         return expected.getInt("count");
     }
 
-    /** Names of the pictures to search for. */
+    /** Returns the names of the query images. */
     List<String> pictures() throws JSONException {
         List<String> names = new ArrayList<>();
         JSONArray all = expected.getJSONObject("pictures").names();
@@ -74,12 +74,12 @@ final class Fixture {
         return Files.readAllBytes(folder.toPath().resolve("pictures").resolve(picture));
     }
 
-    /** Pictures of every kind, and beside NAME as NAME.pixels what Python makes of it. */
+    /** Images of every kind; NAME.pixels holds the pixels that Python computes for NAME. */
     File kinds() {
         return new File(folder, "kinds");
     }
 
-    /** As if another app shared it. */
+    /** Shares an image as another app would. */
     Uri share(String picture) throws IOException {
         return share(picture, bytes(picture));
     }

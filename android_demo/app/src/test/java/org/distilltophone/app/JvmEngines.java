@@ -5,7 +5,7 @@ import org.distilltophone.core.Bundle;
 import org.distilltophone.core.Engine;
 import org.distilltophone.jvm.JvmEngine;
 
-/** TensorFlow Lite built for computers, in place of the phone's. */
+/** Loads models with TensorFlow Lite for Linux instead of Android. */
 final class JvmEngines implements EngineFactory {
     @Override
     public Engine open(Bundle bundle, Settings how) throws IOException {

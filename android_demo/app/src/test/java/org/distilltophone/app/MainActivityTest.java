@@ -35,7 +35,7 @@ import org.robolectric.annotation.GraphicsMode;
 import org.robolectric.shadows.ShadowActivity;
 import org.robolectric.shadows.ShadowToast;
 
-/** A person searches: pick or take a photo, look at what is found, turn the phone. */
+/** A user searches: chooses or takes a photo, looks at the results, rotates the phone. */
 @RunWith(RobolectricTestRunner.class)
 @GraphicsMode(GraphicsMode.Mode.NATIVE)
 @Config(sdk = 35, qualifiers = "w360dp-h760dp-xhdpi")
@@ -51,7 +51,7 @@ public class MainActivityTest {
         return Robolectric.buildActivity(MainActivity.class).setup();
     }
 
-    /** Touches "Choose a photo" and answers for the chooser. */
+    /** Touches "Choose a photo" and returns a photo as the chooser would. */
     private static void choose(MainActivity activity, Uri picture) {
         Screen.touch(activity, R.id.choose);
         ShadowActivity.IntentForResult asked = shadowOf(activity).getNextStartedActivityForResult();

@@ -35,7 +35,7 @@ import org.robolectric.annotation.Config;
 import org.robolectric.annotation.GraphicsMode;
 import org.robolectric.shadows.ShadowDialog;
 
-/** A person has the own photos indexed and searches them. */
+/** A user indexes and searches own photos. */
 @RunWith(RobolectricTestRunner.class)
 @GraphicsMode(GraphicsMode.Mode.NATIVE)
 @Config(sdk = 35, qualifiers = "w360dp-h760dp-xhdpi")
@@ -178,7 +178,7 @@ public class PhotosActivityTest {
         Screen.await("some progress", () -> app.indexer.done() > 10);
         Screen.await("seen", () -> Screen.shown(controller.get(), R.id.progress) || !app.indexer.running());
         Screen.shoot(controller.get(), "photos-running-light");
-        controller.recreate(); // turned meanwhile
+        controller.recreate(); // rotated meanwhile
         if (app.indexer.running()) {
             Screen.touch(controller.get(), R.id.stop);
         }
@@ -210,7 +210,7 @@ public class PhotosActivityTest {
         assertEquals(MediaStore.Images.Media.EXTERNAL_CONTENT_URI, job.getTriggerContentUris()[0].getUri());
         assertTrue(Settings.read(app).follow);
 
-        scheduler.cancel(IndexJob.ON_CHANGE); // the system takes it out when it starts it
+        scheduler.cancel(IndexJob.ON_CHANGE); // the system removes a job when it starts it
         IndexJob service = Robolectric.buildService(IndexJob.class).create().get();
         android.app.job.JobParameters parameters = org.robolectric.util.ReflectionHelpers.newInstance(android.app.job.JobParameters.class);
         assertTrue(service.onStartJob(parameters));

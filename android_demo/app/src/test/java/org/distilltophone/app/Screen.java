@@ -15,13 +15,13 @@ import java.io.FileOutputStream;
 import java.io.IOException;
 import java.util.concurrent.Callable;
 
-/** What a person does with an activity: look, wait, touch. */
+/** Interacts with an activity like a person: look, wait, touch. */
 final class Screen {
     private static final long PATIENCE_MS = 120_000;
 
     private Screen() {}
 
-    /** Lets the main thread work until something is so; background threads run meanwhile. */
+    /** Runs the main thread until a condition holds; background threads run meanwhile. */
     static void await(String what, Callable<Boolean> so) throws Exception {
         long end = System.currentTimeMillis() + PATIENCE_MS;
         while (true) {
@@ -49,7 +49,7 @@ final class Screen {
         shadowOf(Looper.getMainLooper()).idle();
     }
 
-    /** As the window does on a phone; Robolectric leaves it out where an activity is made anew. Sizes in dp. */
+    /** Lays out the window, which Robolectric omits when an activity is recreated. Sizes in dp. */
     static void layOut(Activity activity, int width, int height) {
         float density = activity.getResources().getDisplayMetrics().density;
         View all = activity.getWindow().getDecorView();
@@ -60,7 +60,7 @@ final class Screen {
         all.layout(0, 0, w, h);
     }
 
-    /** Saves what is seen as a PNG. */
+    /** Saves a screenshot as PNG. */
     static Bitmap shoot(Activity activity, String name) throws IOException {
         shadowOf(Looper.getMainLooper()).idle();
         View all = activity.getWindow().getDecorView();
@@ -74,7 +74,7 @@ final class Screen {
         return bitmap;
     }
 
-    /** All views, the given one first. */
+    /** Returns the view and all its descendants. */
     static void each(View view, java.util.function.Consumer<View> look) {
         look.accept(view);
         if (view instanceof ViewGroup) {

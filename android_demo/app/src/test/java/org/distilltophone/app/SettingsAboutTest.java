@@ -18,7 +18,7 @@ import org.robolectric.android.controller.ActivityController;
 import org.robolectric.annotation.Config;
 import org.robolectric.annotation.GraphicsMode;
 
-/** The pages that are read once: settings, and what is in the app. */
+/** The pages Settings and About. */
 @RunWith(RobolectricTestRunner.class)
 @GraphicsMode(GraphicsMode.Mode.NATIVE)
 @Config(sdk = 35, qualifiers = "w360dp-h760dp-xhdpi")
@@ -69,7 +69,7 @@ public class SettingsAboutTest {
         Bundle bundle = AppModel.bundle(activity);
         List<String> texts = texts(activity);
         assertTrue(texts.contains(bundle.variant().sha256));
-        assertTrue(texts.contains(bundle.sourceId()));
+        assertTrue(texts.contains(bundle.provenance().get("source.id")));
         assertTrue(texts.containsAll(bundle.provenance().keySet()));
         assertTrue(Screen.text(activity, R.id.licences).contains("Apache License 2.0"));
     }
@@ -106,7 +106,7 @@ public class SettingsAboutTest {
         Screen.await("explanation", () -> Screen.text(activity, R.id.hint).contains("no such delegate here"));
     }
 
-    /** As a broken delegate: the first values are swapped. */
+    /** Imitates a broken delegate: the first values are swapped. */
     private static final class Altered implements org.distilltophone.core.Engine {
         private final org.distilltophone.core.Engine engine;
 

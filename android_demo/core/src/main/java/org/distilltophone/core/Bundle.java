@@ -8,10 +8,10 @@ import java.util.Collections;
 import java.util.List;
 import java.util.Map;
 
-/** A bundle and one of its variants, read and found consistent (docs/bundle.md). */
+/** A validated bundle and the variant in use (docs/bundle.md). */
 public final class Bundle {
     private static final int MAX_MANIFEST_BYTES = 64 << 20;
-    private static final String AGAIN = "export it again, or copy the whole folder again";
+    private static final String CURE = "export it again, or copy the whole folder again";
 
     private final BundleSource source;
     private final Manifest manifest;
@@ -24,19 +24,20 @@ public final class Bundle {
     }
 
     /**
-     * Reads the description and chooses a variant. The content of a file is checked when it is read, so that an app may
-     * carry only the files that it uses; {@link #checkAllFiles} checks them all.
+     * Reads the description and chooses a variant. The content of a file is checked when it is read, so an app may contain
+     * only the files that it uses; {@link #checkAllFiles} checks them all.
      *
-     * @param variantOrNull its name; null: "tflite-int8", or the first TFLite variant with int8 input, or the first TFLite
+     * @param variantOrNull name of the variant; null: "tflite-int8", or else the first TFLite variant with int8 input, or
+     *     else the first TFLite variant
+     * @throws BadFileException the bundle is missing, damaged, inconsistent or of another schema version, or has no such
      *     variant
-     * @throws BadFileException missing, damaged, of another schema version, or it contradicts itself; or no such variant
      */
     public static Bundle open(BundleSource source, String variantOrNull) throws IOException {
         ByteBuffer text = source.read("bundle.json");
         if (text.remaining() > MAX_MANIFEST_BYTES) {
-            throw new BadFileException("bundle.json: " + text.remaining() + " bytes are too many for a description", AGAIN);
+            throw new BadFileException("bundle.json: " + text.remaining() + " bytes are too many for a description", CURE);
         }
-        Manifest manifest = new Manifest(Fields.parse(text, "bundle.json", AGAIN));
+        Manifest manifest = new Manifest(Fields.parse(text, "bundle.json", CURE));
         return new Bundle(source, manifest, choose(manifest, variantOrNull));
     }
 
@@ -60,7 +61,7 @@ public final class Bundle {
             "it has " + names);
     }
 
-    /** For people. */
+    /** Returns the display name. */
     public String name() {
         return manifest.name;
     }
@@ -69,59 +70,45 @@ public final class Bundle {
         return manifest.preprocessing;
     }
 
-    /** D: how many values an embedding has. */
+    /** Returns D, the length of an embedding. */
     public int dimension() {
         return manifest.dimension;
     }
 
-    /** The variant in use. */
+    /** Returns the variant in use. */
     public Variant variant() {
         return variant;
     }
 
-    public List<Variant> variants() {
-        return Collections.unmodifiableList(manifest.variants);
-    }
-
     /**
-     * Where the bundle comes from, as flat facts: "created", "tool", "source.arch", "source.id", "licence.model" … Lists are
-     * left out.
+     * Returns the origin of the bundle as flat facts: "created", "tool", "source.arch", "source.id", "licence.model", …
+     * Lists are left out.
      */
     public Map<String, String> provenance() {
         return Collections.unmodifiableMap(manifest.provenance);
     }
 
-    /** "source.id": stands for weights, network and preprocessing together. */
-    public String sourceId() {
-        return manifest.provenance.get("source.id");
-    }
-
-    /** The teacher whose gallery its queries may search; null: none. */
-    public String space() {
-        return manifest.provenance.get("source.space");
-    }
-
-    /** The content of the variant's model file, checked. Direct or mapped where the source gives such. */
+    /** Returns the checked content of the variant's model file: a direct or mapped buffer if the source provides one. */
     public ByteBuffer model() throws IOException {
         return read(variant.file);
     }
 
     /**
-     * A file that the bundle lists, checked by size and SHA-256.
+     * Reads a file that the bundle lists, and checks its size and SHA-256.
      *
      * @return little-endian
      */
     public ByteBuffer read(String name) throws IOException {
         Manifest.Listed listed = manifest.files.get(name);
         if (listed == null) {
-            throw new BadFileException(name + ": not in bundle.json", AGAIN);
+            throw new BadFileException(name + ": not in bundle.json", CURE);
         }
         ByteBuffer content = source.read(name);
         if (content.remaining() != listed.bytes) {
-            throw new BadFileException(name + ": " + content.remaining() + " bytes instead of " + listed.bytes, AGAIN);
+            throw new BadFileException(name + ": " + content.remaining() + " bytes instead of " + listed.bytes, CURE);
         }
         if (!Sha256.of(content).equals(listed.sha256)) {
-            throw new BadFileException(name + ": its content changed since the export (SHA-256 differs)", AGAIN);
+            throw new BadFileException(name + ": its content changed since the export (SHA-256 differs)", CURE);
         }
         return content.order(ByteOrder.LITTLE_ENDIAN);
     }
@@ -133,17 +120,12 @@ public final class Bundle {
         }
     }
 
-    /** How many golden images there are. */
-    public int goldenCount() {
-        return manifest.goldenCount;
-    }
-
-    /** Those of them that are there as files too. */
+    /** Returns the golden images that the bundle also contains as files. */
     public List<GoldenFile> goldenFiles() {
         return Collections.unmodifiableList(manifest.goldenFiles);
     }
 
-    /** The golden images as pixels: RGB {@code [inputSize][inputSize][3]} each. */
+    /** Returns the golden images as pixels: RGB {@code [inputSize][inputSize][3]} each. */
     public byte[][] goldenPixels() throws IOException {
         ByteBuffer all = read(manifest.goldenPixels);
         int side = manifest.preprocessing.inputSize;
@@ -154,14 +136,9 @@ public final class Bundle {
         return out;
     }
 
-    /** The embeddings that the variant in use gave for them. */
+    /** Returns the embeddings of the golden images, computed with the variant in use when the bundle was exported. */
     public float[][] goldenEmbeddings() throws IOException {
         return rows(variant.goldenFile);
-    }
-
-    /** The embeddings that PyTorch gave for them. */
-    public float[][] goldenPytorch() throws IOException {
-        return rows(manifest.goldenPytorch);
     }
 
     private float[][] rows(String file) throws IOException {

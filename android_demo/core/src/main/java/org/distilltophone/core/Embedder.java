@@ -4,36 +4,36 @@ import java.io.Closeable;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 
-/** Pixels to embeddings with one loaded model. One call at a time; calls from several threads wait for each other. */
+/** Computes embeddings with one loaded model. Thread-safe; concurrent calls wait for each other. */
 public final class Embedder implements Closeable {
-    private final Border border;
+    private final TensorCodec codec;
     private final Engine engine;
     private final ByteBuffer input;
     private final ByteBuffer output;
 
-    /** @param engine of the bundle's variant; closed by {@link #close} */
+    /** @param engine engine with the model of the bundle's variant; closed by {@link #close} */
     public Embedder(Bundle bundle, Engine engine) {
-        this(new Border(bundle.preprocessing(), bundle.variant()), engine);
+        this(new TensorCodec(bundle.preprocessing(), bundle.variant()), engine);
     }
 
-    /** The same for a model that comes without a bundle. */
-    public Embedder(Border border, Engine engine) {
-        this.border = border;
+    /** Creates an embedder for a model without a bundle. */
+    public Embedder(TensorCodec codec, Engine engine) {
+        this.codec = codec;
         this.engine = engine;
-        input = ByteBuffer.allocateDirect(border.input.bytes()).order(ByteOrder.nativeOrder());
-        output = ByteBuffer.allocateDirect(border.output.bytes()).order(ByteOrder.nativeOrder());
+        input = ByteBuffer.allocateDirect(codec.input.bytes()).order(ByteOrder.nativeOrder());
+        output = ByteBuffer.allocateDirect(codec.output.bytes()).order(ByteOrder.nativeOrder());
     }
 
-    /** How many values an embedding has. */
+    /** Returns the length of an embedding. */
     public int dimension() {
-        return border.dimension();
+        return codec.dimension();
     }
 
     /**
-     * The embedding of one picture.
+     * Computes the embedding of one image.
      *
      * @param pixels RGB {@code [inputSize][inputSize][3]}, see {@link Preprocessing#pixels}
-     * @return unit length
+     * @return embedding of unit length
      */
     public synchronized float[] embed(byte[] pixels) {
         prepare(pixels);
@@ -41,32 +41,27 @@ public final class Embedder implements Closeable {
         return result();
     }
 
-    /** The embedding as galleries hold it. */
-    public byte[] embedInt8(byte[] pixels) {
-        return Int8.quantize(embed(pixels));
-    }
-
-    /** Writes the input tensor: the first part of {@link #embed}, for benchmarks. */
+    /** Writes the input tensor: the first step of {@link #embed}, for benchmarks. */
     public synchronized void prepare(byte[] pixels) {
         prepare(pixels, 0);
     }
 
-    /** The same for one of several pictures that lie one after another. */
+    /** Writes the input tensor from the image that starts at {@code offset}. */
     public synchronized void prepare(byte[] pixels, int offset) {
-        border.write(pixels, offset, input);
+        codec.write(pixels, offset, input);
     }
 
-    /** Runs the model on the input prepared last: what a latency benchmark times. */
+    /** Runs the model on the prepared input. Latency benchmarks time this call. */
     public synchronized void invoke() {
         input.rewind();
         output.rewind();
         engine.run(input, output);
     }
 
-    /** The embedding of the picture last prepared and invoked. */
+    /** Returns the embedding computed by the last {@link #invoke}. */
     public synchronized float[] result() {
-        float[] embedding = new float[border.dimension()];
-        border.read(output, embedding);
+        float[] embedding = new float[codec.dimension()];
+        codec.read(output, embedding);
         return embedding;
     }
 

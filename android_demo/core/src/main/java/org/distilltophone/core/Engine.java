@@ -6,14 +6,14 @@ import java.nio.ByteBuffer;
 /**
  * A loaded model with one input and one output, batch 1.
  *
- * <p>Implementations check at opening that the file's own tensors are those of its {@link Variant}.
+ * <p>Implementations check when opening that the tensors in the file match its {@link Variant}.
  */
 public interface Engine extends Closeable {
     /**
      * Runs the model once.
      *
-     * @param input direct, native byte order, the bytes of the input tensor from position 0 to limit
-     * @param output direct, native byte order, takes the bytes of the output tensor from position 0
+     * @param input input tensor from position 0 to limit; direct, native byte order
+     * @param output receives the output tensor from position 0; direct, native byte order
      */
     void run(ByteBuffer input, ByteBuffer output);
 

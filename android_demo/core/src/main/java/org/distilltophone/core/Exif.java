@@ -4,7 +4,7 @@ import java.io.EOFException;
 import java.io.IOException;
 import java.io.InputStream;
 
-/** The orientation tag of a JPEG or PNG: Java's decoder and Android's older one do not turn pictures by themselves. */
+/** Reads the orientation tag of a JPEG or PNG. Java's decoder and Android's older one do not rotate images themselves. */
 public final class Exif {
     private static final int MAX_SEGMENTS = 1000;
     private static final int ORIENTATION = 0x0112;
@@ -16,10 +16,11 @@ public final class Exif {
     private Exif() {}
 
     /**
-     * How a picture has to be turned, see {@link Picture#upright}.
+     * Returns the EXIF orientation.
      *
-     * @param stream the file from its start; read up to the pixels (of a PNG to the end) at most, not closed
-     * @return 1 to 8; 1 where there is no JPEG or PNG, no EXIF or a damaged one: that says nothing against the pixels
+     * @param stream the file from its start; read at most up to the pixels (PNG: to the end), not closed
+     * @return 1 to 8; 1 if the file is not a JPEG or PNG, or if its EXIF data is missing or damaged: the pixels may still be
+     *     intact
      */
     public static int orientation(InputStream stream) {
         try {
@@ -50,7 +51,7 @@ public final class Exif {
                 continue; // no content
             }
             if (marker == 0xD9 || marker == 0xDA) {
-                return 1; // the pixels begin
+                return 1; // start of the pixels
             }
             int length = (next(stream) << 8 | next(stream)) - 2;
             if (length < 0) {
@@ -96,7 +97,7 @@ public final class Exif {
         return b.length >= 14 && b[0] == 'E' && b[1] == 'x' && b[2] == 'i' && b[3] == 'f' && b[4] == 0 && b[5] == 0;
     }
 
-    /** The first directory of the TIFF block that starts at {@code tiff}. */
+    /** Reads the orientation from the first directory of the TIFF block that starts at {@code tiff}. */
     private static int read(byte[] b, int tiff) {
         boolean little = b[tiff] == 'I' && b[tiff + 1] == 'I';
         if (!little && !(b[tiff] == 'M' && b[tiff + 1] == 'M')) {

@@ -8,8 +8,9 @@ import java.nio.ByteBuffer;
 import java.nio.CharBuffer;
 import java.nio.charset.CharacterCodingException;
 import java.nio.charset.StandardCharsets;
+import java.util.Arrays;
 
-/** A JSON object whose every field is checked when it is read; errors name the file and the field. */
+/** A JSON object with checked access to its fields; errors name the file and the field. */
 final class Fields {
     private final JsonObject object;
     private final String where;
@@ -21,7 +22,7 @@ final class Fields {
         this.cure = cure;
     }
 
-    /** @param where the file, for messages */
+    /** @param where name of the file in messages */
     static Fields parse(ByteBuffer utf8, String where, String cure) throws BadFileException {
         try {
             CharBuffer text = StandardCharsets.UTF_8.newDecoder().decode(utf8);
@@ -97,12 +98,12 @@ final class Fields {
     String text(String name, int most) throws BadFileException {
         JsonValue value = get(name);
         if (!value.isString() || value.asString().length() > most) {
-            throw badField(name, "not a text of at most " + most + " characters");
+            throw badField(name, "not a string of at most " + most + " characters");
         }
         return value.asString();
     }
 
-    /** Null where it is missing or null. */
+    /** Returns null if the field is missing or null. */
     String textOrNull(String name, int most) throws BadFileException {
         return has(name) ? text(name, most) : null;
     }
@@ -114,7 +115,7 @@ final class Fields {
                 return value;
             }
         }
-        throw badField(name, "'" + value + "' is none of " + java.util.Arrays.asList(known));
+        throw badField(name, "'" + value + "' is not one of " + Arrays.asList(known));
     }
 
     boolean flag(String name) throws BadFileException {

@@ -1,16 +1,18 @@
 package org.distilltophone.core;
 
-/** A golden image as a PNG or JPEG file, and what each step on the way to its row must give. */
+import java.util.Locale;
+
+/** A golden image as a PNG or JPEG file, and the expected result of each step of its preprocessing. */
 public final class GoldenFile {
     public final String file;
-    /** Which golden image it becomes. */
+    /** Index of the golden image. */
     public final int row;
-    /** Decoded and upright, pixels. */
+    /** Size in pixels, decoded and upright. */
     public final int width;
     public final int height;
-    /** Of the upright RGB bytes, row by row, hex digits. */
+    /** SHA-256 of the upright RGB bytes, row by row, hex digits. */
     public final String decodedSha256;
-    /** After resize and crop. */
+    /** SHA-256 of the RGB bytes after resize and crop, hex digits. */
     public final String pixelsSha256;
 
     GoldenFile(String file, int row, int width, int height, String decodedSha256, String pixelsSha256) {
@@ -22,8 +24,8 @@ public final class GoldenFile {
         this.pixelsSha256 = pixelsSha256;
     }
 
-    /** Whether every decoder must give the same pixels. */
+    /** Returns whether every decoder must produce the same pixels. */
     public boolean lossless() {
-        return file.toLowerCase(java.util.Locale.ROOT).endsWith(".png");
+        return file.toLowerCase(Locale.ROOT).endsWith(".png");
     }
 }

@@ -1,16 +1,13 @@
 package org.distilltophone.core;
 
-/** A gallery that can be searched. */
+/** Search in the rows of a gallery. */
 public interface Index {
-    /** Rows. */
-    int count();
-
     /**
-     * The rows most similar to a query. Nothing is allocated, except where {@code into} is too small for {@code k}.
+     * Finds the rows most similar to a query. Allocates nothing, unless {@code into} is too small for {@code k}.
      *
-     * @param query int8, see {@link Int8#quantize}
-     * @param k how many
-     * @param into takes the results: rows and cosines, best first; of equal ones the lower row first
+     * @param query int8 codes, see {@link Int8#quantize}
+     * @param k number of results
+     * @param into receives rows and cosines, best first; ties go to the lower row
      */
     void search(byte[] query, int k, TopK into);
 }

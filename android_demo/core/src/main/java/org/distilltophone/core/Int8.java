@@ -1,8 +1,8 @@
 package org.distilltophone.core;
 
-/** Embeddings as galleries hold them: {@code q = clamp(rint(e * 127), -127, 127)}, halves to the even neighbour. */
+/** Int8 codes of embeddings: {@code q = clamp(rint(e * 127), -127, 127)}, halves to the even neighbour. */
 public final class Int8 {
-    /** What one step stands for. */
+    /** Value of one step: an embedding is about {@code q * SCALE}. */
     public static final double SCALE = 1.0 / 127;
 
     private static final int FACTORS = 4096;
@@ -11,24 +11,25 @@ public final class Int8 {
     private Int8() {}
 
     /**
-     * What a gallery's row holds: of the codes of {@code unit * (4096 + j) / 4096}, j = 0, ±2, … ±64, those whose
-     * squared length is nearest to 127², of equally near ones those of the smallest |j|, the negative first.
-     * Rounding makes some rows longer than others, and ranked by the inner product a longer row wins over a
+     * Quantizes a row of a gallery: of the codes of {@code unit * (4096 + j) / 4096}, j = 0, ±2, … ±64, takes those whose
+     * squared length is nearest to 127². Ties go to the smallest |j|, then to the negative j.
+     *
+     * <p>Plain rounding makes some rows longer than others, and in a ranking by inner product a longer row can win over a
      * nearer one (docs/gallery.md). Queries are quantized plainly.
      *
-     * @throws IllegalArgumentException it holds NaN or infinity
+     * @throws IllegalArgumentException NaN or infinity
      */
     public static byte[] row(float[] unit) {
         byte[] best = quantize(unit);
-        int off = lengthError(best);
+        int bestError = lengthError(best);
         byte[] codes = new byte[unit.length];
         for (int step = 2; step <= MOST_STEPS; step += 2) {
             for (int sign = -1; sign <= 1; sign += 2) {
                 quantize(unit, (FACTORS + sign * step) / (double) FACTORS, codes);
                 int error = lengthError(codes);
-                if (error < off) {
+                if (error < bestError) {
                     System.arraycopy(codes, 0, best, 0, codes.length);
-                    off = error;
+                    bestError = error;
                 }
             }
         }
@@ -44,8 +45,10 @@ public final class Int8 {
     }
 
     /**
-     * @param unit an embedding of unit length
-     * @throws IllegalArgumentException it holds NaN or infinity
+     * Quantizes a query.
+     *
+     * @param unit embedding of unit length
+     * @throws IllegalArgumentException NaN or infinity
      */
     public static byte[] quantize(float[] unit) {
         byte[] out = new byte[unit.length];
@@ -53,7 +56,7 @@ public final class Int8 {
         return out;
     }
 
-    /** The same without allocating. */
+    /** Quantizes a query without allocating. */
     public static void quantize(float[] unit, byte[] out) {
         quantize(unit, 1, out);
     }
@@ -63,7 +66,7 @@ public final class Int8 {
             throw new IllegalArgumentException(unit.length + " values into " + out.length);
         }
         for (int d = 0; d < unit.length; d++) {
-            // The exact product: in float32 it would be rounded twice, and Python's codes would be others.
+            // The exact product. In float32 it would be rounded twice, and the codes would differ from Python's.
             double step = Math.rint((double) unit[d] * 127 * factor);
             if (Double.isNaN(step) || Double.isInfinite(step)) {
                 throw new IllegalArgumentException("an embedding holds NaN or infinity");

@@ -11,7 +11,7 @@ import java.util.Map;
 import java.util.Set;
 import java.util.regex.Pattern;
 
-/** {@code bundle.json}, read and found consistent: the rules of docs/bundle.md, "What a reader refuses". */
+/** The validated content of {@code bundle.json}; see "What a reader refuses" in docs/bundle.md. */
 final class Manifest {
     private static final int MAX_SIDE = 4096;
     private static final int MAX_EMBEDDING = 65536;
@@ -45,7 +45,6 @@ final class Manifest {
     final List<GoldenFile> goldenFiles = new ArrayList<GoldenFile>();
     final int goldenCount;
     final String goldenPixels;
-    final String goldenPytorch;
     final Map<String, String> provenance = new LinkedHashMap<String, String>();
     private final Set<String> seen = new HashSet<String>();
 
@@ -79,7 +78,6 @@ final class Manifest {
         if (!byName.containsKey("pytorch")) {
             throw golden.bad("no expected embeddings of pytorch");
         }
-        goldenPytorch = byName.get("pytorch").text("file", 500);
         Fields pixels = golden.child("pixels");
         Listed listed = new Listed(pixels, MAX_GOLDEN_BYTES);
         goldenPixels = listed.file;
@@ -98,10 +96,10 @@ final class Manifest {
     private static void checkVersion(Fields root) throws BadFileException {
         JsonValue version = root.raw().get("schema_version");
         if (version == null) {
-            throw root.bad("no schema_version in it");
+            throw root.bad("no schema_version");
         }
         if (!version.toString().equals("1")) {
-            throw root.bad("schema version " + version + ", this app knows 1");
+            throw root.bad("schema version " + version + ", this app supports 1");
         }
     }
 
@@ -123,11 +121,11 @@ final class Manifest {
     private Variant variant(Fields fields, Map<String, Fields> expected) throws BadFileException {
         String variantName = fields.text("name", 64);
         if (!NAME.matcher(variantName).matches()) {
-            throw fields.badField("name", "'" + variantName + "' is no name");
+            throw fields.badField("name", "'" + variantName + "' is not a valid name");
         }
         for (Variant other : variants) {
             if (other.name.equals(variantName)) {
-                throw fields.badField("name", "'" + variantName + "' stands twice");
+                throw fields.badField("name", "'" + variantName + "' occurs twice");
             }
         }
         Fields golden = expected.get(variantName);
@@ -136,7 +134,7 @@ final class Manifest {
         }
         double minCosine = golden.number("min_cosine");
         if (Math.abs(minCosine) > 1.000001) {
-            throw golden.badField("min_cosine", minCosine + " is no cosine");
+            throw golden.badField("min_cosine", minCosine + " is not a cosine");
         }
         Listed listed = new Listed(fields, Integer.MAX_VALUE);
         list(fields, listed, -1);
@@ -160,7 +158,7 @@ final class Manifest {
             output, minCosine, golden.text("file", 500));
     }
 
-    /** Also reads the tensors of the runner's jobs, which look the same. */
+    /** Reads a tensor description of a bundle or of a runner's job. */
     static TensorSpec tensor(Fields fields, int axes, String layout) throws BadFileException {
         String dtype = fields.oneOf("dtype", "float32", "int8", "uint8", "int16");
         boolean quantised = fields.has("scale") && fields.has("zero_point");
@@ -199,7 +197,7 @@ final class Manifest {
             list(one, listed, -1);
             int row = (int) one.whole("row", 0, goldenCount - 1);
             if (!rows.add(row)) {
-                throw one.badField("row", row + " stands twice");
+                throw one.badField("row", row + " occurs twice");
             }
             goldenFiles.add(new GoldenFile(listed.file, row, (int) one.whole("width", 1, 65535),
                 (int) one.whole("height", 1, 65535), one.sha256("decoded_sha256"), one.sha256("pixels_sha256")));
@@ -208,7 +206,7 @@ final class Manifest {
 
     private void list(Fields fields, Listed listed, long bytes) throws BadFileException {
         if (!seen.add(listed.file.toLowerCase(Locale.ROOT))) {
-            throw fields.badField("file", "'" + listed.file + "' stands twice");
+            throw fields.badField("file", "'" + listed.file + "' occurs twice");
         }
         if (bytes >= 0 && listed.bytes != bytes) {
             throw fields.badField("size_bytes", listed.bytes + " instead of " + bytes);
@@ -228,7 +226,7 @@ final class Manifest {
         return path;
     }
 
-    /** Single values only: lists of keys and hashes are of no use on a screen. */
+    /** Collects single values. Lists of keys and hashes are not useful on a screen. */
     private void flatten(String prefix, JsonObject object) {
         for (JsonObject.Member member : object) {
             JsonValue value = member.getValue();

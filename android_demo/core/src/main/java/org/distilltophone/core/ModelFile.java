@@ -3,14 +3,14 @@ package org.distilltophone.core;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 
-/** What a TFLite file says of itself, read from its FlatBuffer (schema.fbs of TensorFlow Lite) without an engine. */
+/** Reads facts from the FlatBuffer of a TFLite file (schema.fbs of TensorFlow Lite) without an engine. */
 public final class ModelFile {
-    private static final int SUBGRAPHS = 2; // of Model, after version and operator_codes
-    private static final int OPERATORS = 3; // of SubGraph, after tensors, inputs and outputs
+    private static final int SUBGRAPHS = 2; // field of Model, after version and operator_codes
+    private static final int OPERATORS = 3; // field of SubGraph, after tensors, inputs and outputs
 
     private ModelFile() {}
 
-    /** How many operators its first graph has; 0 where it is damaged. */
+    /** Returns the number of operators of the first subgraph; 0 if the file is damaged. */
     public static int operators(ByteBuffer file) {
         ByteBuffer in = file.duplicate().order(ByteOrder.LITTLE_ENDIAN);
         try {
@@ -26,7 +26,7 @@ public final class ModelFile {
         }
     }
 
-    /** Where a field of a table lies; 0: it has none. */
+    /** Returns the position of a table's field; 0 if the table does not have it. */
     private static int field(ByteBuffer in, int table, int number) {
         int directory = table - in.getInt(table);
         int entry = 4 + 2 * number;

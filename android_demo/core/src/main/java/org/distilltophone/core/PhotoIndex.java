@@ -11,39 +11,39 @@ import java.util.List;
 import java.util.Map;
 
 /**
- * The user's own photos, embedded: grows while photos are added, loses what was deleted, and is whole again after the
- * process was killed at any moment. Searching while an update runs in another thread is safe; one update at a time.
+ * Index of the user's own photos. An update adds new photos and removes deleted ones. The process may be killed at any
+ * moment without damage. Searching during an update in another thread is safe; only one update runs at a time.
  *
- * <p>Each photo costs one short write; the file is rewritten only when most of it is out of date.
+ * <p>Each photo costs one short write. The file is rewritten only when most of it is out of date.
  */
 public final class PhotoIndex implements Closeable {
-    /** Told how an update goes, on its thread. */
+    /** Receives the progress of an update, on the thread of the update. */
     public interface Progress {
         /**
-         * After every photo.
+         * Called after every photo.
          *
-         * @param done photos that are dealt with, those of earlier updates included
-         * @param total photos that there are
-         * @return false to stop; a later update goes on from here
+         * @param done number of photos processed, including those of earlier updates
+         * @param total number of photos
+         * @return false to stop; a later update continues from here
          */
         boolean at(int done, int total);
     }
 
-    /** What an update did. */
+    /** Result of an update. */
     public static final class Report {
         public int added;
         public int changed;
         public int deleted;
-        /** Not decodable: remembered. */
+        /** Photos that cannot be decoded; they are remembered. */
         public int skipped;
-        /** Not readable now: tried again next time. */
+        /** Photos that cannot be read now; the next update tries again. */
         public int failed;
-        /** False: it was stopped. */
+        /** False if the update was stopped. */
         public boolean finished;
     }
 
-    private static final long SYNC_NANOS = 5000000000L; // so much work at most is lost with the power
-    private static final int MAX_ATTEMPTS = 2; // one may be a user who closed the app at that very moment
+    private static final long SYNC_NANOS = 5000000000L; // the most work lost in a power failure
+    private static final int MAX_ATTEMPTS = 2; // the first may have failed because the user closed the app at that moment
     private static final long SMALL = 1 << 20;
 
     private final RandomAccessFile lockFile;
@@ -57,7 +57,7 @@ public final class PhotoIndex implements Closeable {
         this.lockFile = lockFile;
         this.dimension = dimension;
         rows = new PhotoRows(dimension);
-        log = new PhotoLog(file, model, dimension, new PhotoLog.Reader() {
+        log = new PhotoLog(file, model, dimension, new PhotoLog.Visitor() {
             @Override
             public void record(int type, String id, long stamp, byte[] row) {
                 rows.apply(type, id, stamp, row);
@@ -66,13 +66,13 @@ public final class PhotoIndex implements Closeable {
     }
 
     /**
-     * Opens or makes the index in a folder of its own. One of another model is replaced by an empty one.
+     * Opens or creates the index in its own folder. An index of another model is replaced by an empty one.
      *
-     * @throws IOException the folder cannot be written, or it is open already
+     * @throws IOException the folder cannot be written, or the index is already open
      */
-    public static PhotoIndex open(File folder, GalleryModel model, int dimension) throws IOException {
+    public static PhotoIndex open(File folder, String modelSha256, int dimension) throws IOException {
         if (!folder.isDirectory() && !folder.mkdirs()) {
-            throw new IOException(folder + ": cannot be made");
+            throw new IOException(folder + ": cannot be created");
         }
         RandomAccessFile lockFile = new RandomAccessFile(new File(folder, "lock"), "rw");
         boolean done = false;
@@ -84,43 +84,37 @@ public final class PhotoIndex implements Closeable {
                 lock = null;
             }
             if (lock == null) {
-                throw new IOException(folder + ": the index is open already");
+                throw new IOException(folder + ": the index is already open");
             }
-            PhotoIndex index = new PhotoIndex(lockFile, new File(folder, "photos.log"), model.sha256, dimension);
+            PhotoIndex index = new PhotoIndex(lockFile, new File(folder, "photos.log"), modelSha256, dimension);
             done = true;
             return index;
         } finally {
             if (!done) {
-                lockFile.close(); // and with it the lock goes
+                lockFile.close(); // also releases the lock
             }
         }
     }
 
-    /** Photos that can be found. */
+    /** Returns the number of photos that can be found. */
     public synchronized int count() {
         return rows.count();
     }
 
-    /** Photos that could not be decoded. */
+    /** Returns the number of photos that could not be decoded. */
     public synchronized int skipped() {
         return rows.skipped();
     }
 
-    /** Whether a photo can be found. */
-    public synchronized boolean contains(String id) {
-        PhotoRows.Entry entry = rows.get(id);
-        return entry != null && entry.row >= 0;
-    }
-
     /**
-     * Embeds what is new or changed, forgets what is gone.
+     * Embeds new and changed photos, and removes deleted ones.
      *
      * @param progress may be null
-     * @throws IOException the list of photos cannot be had, or the index cannot be written (disk full); what was done stays
+     * @throws IOException the photos cannot be listed, or the index cannot be written (disk full); work done so far is kept
      */
     public Report update(PhotoSource source, Embedder embedder, Progress progress) throws IOException {
         if (embedder.dimension() != dimension) {
-            throw new IllegalArgumentException("the model gives " + embedder.dimension() + " values, the index holds " + dimension);
+            throw new IllegalArgumentException("the model gives " + embedder.dimension() + " values, the index stores " + dimension);
         }
         synchronized (this) {
             if (updating) {
@@ -213,11 +207,11 @@ public final class PhotoIndex implements Closeable {
             report.failed++;
             gone = true;
         } catch (UndecodableException error) {
-            // pixels stay null
+            // pixels stays null
         } catch (RuntimeException error) {
-            // A hostile picture makes decoders throw nearly anything.
+            // A hostile image can make a decoder throw nearly anything.
         } catch (OutOfMemoryError error) {
-            // Too large for this phone: one photo must not end the work on all others.
+            // Too large for this phone. One photo must not stop the update.
         }
         byte[] row = pixels == null ? null : embed(embedder, pixels, id);
         if (gone) {
@@ -235,13 +229,13 @@ public final class PhotoIndex implements Closeable {
         }
     }
 
-    /** Null: the model gives no numbers for it. */
+    /** Returns the code of a photo; null if its embedding is not finite. */
     private byte[] embed(Embedder embedder, byte[] pixels, String id) throws IOException {
         float[] embedding = null;
         try {
             embedding = embedder.embed(pixels);
         } finally {
-            if (embedding == null) { // the model's fault, not the photo's
+            if (embedding == null) { // the model failed, not the photo
                 write(PhotoLog.REMOVED, id, 0, null);
             }
         }
@@ -290,27 +284,9 @@ public final class PhotoIndex implements Closeable {
         compactAt = Math.max(SMALL, 2 * log.length());
     }
 
-    /** The k most similar photos, best first. */
+    /** Returns the k most similar photos, best first. */
     public synchronized List<Match> search(byte[] query, int k) {
         return rows.search(query, k);
-    }
-
-    /**
-     * All that it holds as a gallery file, without thumbnails.
-     *
-     * @throws IllegalArgumentException an id is no plain relative path, which a gallery demands
-     */
-    public synchronized void export(File gallery, GalleryModel model) throws IOException {
-        byte[] row = new byte[dimension];
-        try (GalleryWriter writer = new GalleryWriter(gallery, model, dimension)) {
-            for (PhotoRows.Entry entry : rows.all()) {
-                if (entry.row >= 0) {
-                    rows.row(entry.row, row);
-                    writer.add(entry.id, row, null);
-                }
-            }
-            writer.finish();
-        }
     }
 
     @Override

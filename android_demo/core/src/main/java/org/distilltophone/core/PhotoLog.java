@@ -13,24 +13,25 @@ import java.nio.channels.FileChannel;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.StandardCopyOption;
+import java.util.Arrays;
 import java.util.zip.CRC32;
 
 /**
- * The file behind {@link PhotoIndex}: records are only ever appended, each with its checksum, so that whatever the moment
- * of a kill, a whole beginning of it is left. What follows the last whole record is cut off at opening.
+ * The append-only file of {@link PhotoIndex}. Each record has a checksum, so a valid prefix survives a kill at any
+ * moment. Bytes after the last complete record are cut off when the file is opened.
  *
- * <p>File: magic (8 bytes), version, dimension (4 each), SHA-256 of the model file (64 hex digits), CRC-32 of these; then
- * records: length of the body, CRC-32 of it (4 bytes each), body = type (1), stamp (8), length of the id (2), id (UTF-8),
- * and of an ADDED record D int8. Big-endian.
+ * <p>Layout, big-endian: magic (8 bytes), version and dimension (4 each), SHA-256 of the model file (64 hex digits), CRC-32
+ * of these; then records: length of the body and its CRC-32 (4 bytes each), body = type (1), stamp (8), length of the id
+ * (2), id (UTF-8), and D int8 codes in an ADDED record.
  */
 final class PhotoLog implements Closeable {
     /** A photo and its row. */
     static final int ADDED = 1;
-    /** It cannot be decoded. */
+    /** The photo cannot be decoded. */
     static final int SKIPPED = 2;
-    /** It is gone. */
+    /** The photo no longer exists. */
     static final int REMOVED = 3;
-    /** Work on it begins: a decoder that takes the whole process down leaves this as the last word. */
+    /** Processing begins. If a decoder crashes the process, this is the last record of the photo. */
     static final int ATTEMPT = 4;
 
     static final int MAX_ID = 4000;
@@ -40,8 +41,8 @@ final class PhotoLog implements Closeable {
     private static final int RECORD = 8 + 1 + 8 + 2;
     private static final byte[] NO_ROW = new byte[0];
 
-    /** Takes the records at opening. */
-    interface Reader {
+    /** Receives the records when the file is opened. */
+    interface Visitor {
         void record(int type, String id, long stamp, byte[] row);
     }
 
@@ -53,16 +54,16 @@ final class PhotoLog implements Closeable {
     private long length;
 
     /**
-     * Opens or makes the file; one of another model, or no such file, is replaced by an empty one.
+     * Opens or creates the file. A file of another model, or a foreign file, is replaced by an empty one.
      *
      * @param model SHA-256 of the model file
      */
-    PhotoLog(File file, String model, int dimension, Reader reader) throws IOException {
+    PhotoLog(File file, String model, int dimension, Visitor visitor) throws IOException {
         this.file = file;
         this.model = model;
         this.dimension = dimension;
         Files.deleteIfExists(temporary().toPath());
-        length = file.isFile() ? replay(reader) : 0;
+        length = file.isFile() ? replay(visitor) : 0;
         if (length == 0) {
             startAnew();
         }
@@ -95,15 +96,15 @@ final class PhotoLog implements Closeable {
         return header.array();
     }
 
-    /** Length of its whole beginning; 0: it is not ours. */
-    private long replay(Reader reader) throws IOException {
+    /** Reads the records and returns the length of the valid prefix; 0 if the file is foreign. */
+    private long replay(Visitor visitor) throws IOException {
         try (FileInputStream stream = new FileInputStream(file);
                 DataInputStream in = new DataInputStream(new BufferedInputStream(stream, 1 << 18))) {
             byte[] header = new byte[HEADER];
             long good = 0;
             try {
                 in.readFully(header);
-                if (!java.util.Arrays.equals(header, header())) {
+                if (!Arrays.equals(header, header())) {
                     return 0;
                 }
                 good = HEADER;
@@ -115,7 +116,7 @@ final class PhotoLog implements Closeable {
                         return good;
                     }
                     in.readFully(body, 0, bodyLength);
-                    if (crc(body, bodyLength) != crc || !give(body, bodyLength, reader)) {
+                    if (crc(body, bodyLength) != crc || !give(body, bodyLength, visitor)) {
                         return good;
                     }
                     good += 8 + bodyLength;
@@ -126,7 +127,7 @@ final class PhotoLog implements Closeable {
         }
     }
 
-    private boolean give(byte[] body, int bodyLength, Reader reader) {
+    private boolean give(byte[] body, int bodyLength, Visitor visitor) {
         ByteBuffer in = ByteBuffer.wrap(body, 0, bodyLength);
         int type = in.get();
         long stamp = in.getLong();
@@ -142,15 +143,15 @@ final class PhotoLog implements Closeable {
             in.position(in.position() + idLength);
             in.get(row);
         }
-        reader.record(type, id, stamp, row);
+        visitor.record(type, id, stamp, row);
         return true;
     }
 
     /**
-     * Adds a record.
+     * Appends a record.
      *
-     * @param row of ADDED; else null
-     * @throws IOException the disk is full or broken: the file is as before
+     * @param row codes of an ADDED record, else null
+     * @throws IOException the disk is full or broken; the file is unchanged
      */
     void append(int type, String id, long stamp, byte[] row) throws IOException {
         fill(type, id, stamp, row);
@@ -193,27 +194,27 @@ final class PhotoLog implements Closeable {
         return (int) crc.getValue();
     }
 
-    /** Bytes. */
+    /** Returns the size of the file in bytes. */
     long length() {
         return length;
     }
 
-    /** What a record without a row takes, at least. */
+    /** Returns the minimum size of a record without a row, in bytes. */
     static int recordBytes(String id) {
         return RECORD + id.length();
     }
 
-    /** Hands what was written to the disk, against a loss of power. */
+    /** Flushes to disk, so that a power failure loses nothing written so far. */
     void sync() throws IOException {
         out.getChannel().force(false);
     }
 
-    /** Writes records to a new file that takes the place of this one when it is whole. */
+    /** Starts a new file, which replaces this one when it is complete. */
     Rewrite rewrite() throws IOException {
         return new Rewrite();
     }
 
-    /** A new file in the making. */
+    /** A new file that is being written. */
     final class Rewrite implements Closeable {
         private static final int FLUSH = 1 << 18;
         private final RandomAccessFile fresh;
@@ -243,7 +244,7 @@ final class PhotoLog implements Closeable {
             pending.clear();
         }
 
-        /** Takes the old file's place. */
+        /** Replaces the old file. */
         void finish() throws IOException {
             flush();
             channel.force(true);
@@ -254,7 +255,7 @@ final class PhotoLog implements Closeable {
             out.seek(length);
         }
 
-        /** Without {@link #finish}: the old file stays. */
+        /** Without a call of {@link #finish}, keeps the old file. */
         @Override
         public void close() throws IOException {
             if (out != fresh) {

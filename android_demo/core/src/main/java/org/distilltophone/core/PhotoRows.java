@@ -6,18 +6,18 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 
-/** What {@link PhotoIndex} knows, in memory: every photo by id, the rows of those that can be found. Not thread-safe. */
+/** In-memory state of {@link PhotoIndex}: all photos by id, and the rows of those that can be found. Not thread-safe. */
 final class PhotoRows {
-    private static final int BLOCK = 1024; // rows; growing copies no row
+    private static final int BLOCK = 1024; // rows; growing does not copy rows
 
     /** A photo. */
     static final class Entry {
         final String id;
         long stamp;
-        /** -1: none. */
+        /** Row of the photo; -1 if it has none. */
         int row = -1;
         boolean skipped;
-        /** How often work on it began that never ended. */
+        /** Number of times that processing began but did not end. */
         int attempts;
 
         Entry(String id) {
@@ -48,12 +48,12 @@ final class PhotoRows {
         return entries.get(id);
     }
 
-    /** A copy. */
+    /** Returns a copy of the list of all photos. */
     List<Entry> all() {
         return new ArrayList<Entry>(entries.values());
     }
 
-    /** Does what a record says. */
+    /** Applies a record of the log. */
     void apply(int type, String id, long stamp, byte[] row) {
         Entry entry = entries.get(id);
         if (type == PhotoLog.REMOVED) {
@@ -89,7 +89,7 @@ final class PhotoRows {
         }
     }
 
-    /** Takes away its row: the last one moves into the gap. */
+    /** Removes the row of a photo; the last row moves into the gap. */
     private void clear(Entry entry) {
         if (entry.skipped) {
             entry.skipped = false;
@@ -113,9 +113,7 @@ final class PhotoRows {
     }
 
     List<Match> search(byte[] query, int k) {
-        if (query.length != dimension) {
-            throw new IllegalArgumentException("a query of " + query.length + " values, rows of " + dimension);
-        }
+        FlatIndex.checkQuery(query, dimension);
         top.start(k);
         for (int row = 0; row < byRow.size(); row++) {
             int dot = FlatIndex.dot(blocks.get(row / BLOCK), row % BLOCK * dimension, query);

@@ -2,30 +2,30 @@ package org.distilltophone.core;
 
 import java.io.IOException;
 
-/** The photos of the user: Android's MediaStore, or a folder. */
+/** The user's photos, for example from Android's MediaStore. */
 public interface PhotoSource {
-    /** Is told of every photo that there is. */
+    /** Receives all photos. */
     interface Visitor {
         /**
-         * @param id names the photo for as long as it exists (a content URI or path); not empty, at most 4,000 bytes of UTF-8
-         * @param stamp changes when the content changes (date and size, say)
+         * @param id permanent name of the photo (a content URI or path); not empty, at most 4,000 bytes of UTF-8
+         * @param stamp a value that changes with the content, for example made from date and size
          */
         void photo(String id, long stamp);
     }
 
     /**
-     * Goes through all photos, in any order.
+     * Lists all photos in any order.
      *
-     * @throws IOException the list cannot be had now: nothing is deleted from the index then
+     * @throws IOException the photos cannot be listed now; nothing is then removed from the index
      */
     void list(Visitor visitor) throws IOException;
 
     /**
-     * A photo as the model's pixels: decoded, upright, resized, cropped ({@link Preprocessing#pixels}).
+     * Reads a photo as pixels of the model: decoded, upright, resized, cropped ({@link Preprocessing#pixels}).
      *
-     * @return RGB, row by row; null if the photo is gone
-     * @throws UndecodableException no picture: remembered, and not tried again until its stamp changes
-     * @throws IOException it cannot be read now: tried again in the next update
+     * @return RGB, row by row; null if the photo no longer exists
+     * @throws UndecodableException not an image; it is not tried again until its stamp changes
+     * @throws IOException it cannot be read now; the next update tries again
      */
     byte[] pixels(String id) throws IOException, UndecodableException;
 }

@@ -1,10 +1,10 @@
 package org.distilltophone.core;
 
 /**
- * Access to a decoded picture as it is stored, before any turning.
+ * Access to a decoded image as it is stored, before rotation.
  *
- * <p>On Android: a Bitmap decoded with {@code inPremultiplied = false} and {@code ARGB_8888}, and {@code getPixels}; so no
- * second copy of a large photo is made.
+ * <p>On Android this is a Bitmap decoded with {@code inPremultiplied = false} and {@code ARGB_8888}, read with {@code
+ * getPixels}, so a large photo is not copied.
  */
 public interface PixelSource {
     int width();
@@ -14,7 +14,7 @@ public interface PixelSource {
     /**
      * Copies a rectangle.
      *
-     * @param into {@code into[row * w + column]} becomes ARGB, 8 bits a channel, alpha not multiplied in
+     * @param into receives ARGB at {@code into[row * w + column]}, 8 bits per channel, alpha not premultiplied
      */
     void read(int x, int y, int w, int h, int[] into);
 }

@@ -4,22 +4,22 @@ import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
 
 /**
- * From a decoded picture to the pixels of the model, equal to Python's to the bit (docs/preprocessing.md).
+ * Converts a decoded image to the pixels of the model, bit for bit as Python does (docs/preprocessing.md).
  *
- * <p>Shorter side to {@code resizeSize} by Pillow's antialiased bilinear, then a square of {@code inputSize} from the
- * centre.
+ * <p>The shorter side is resized to {@code resizeSize} with Pillow's antialiased bilinear filter; then a central square of
+ * {@code inputSize} is cropped.
  */
 public final class Preprocessing {
-    /** Side of the square, pixels. */
+    /** Side of the cropped square in pixels. */
     public final int inputSize;
-    /** Shorter side after the resize, pixels. */
+    /** Shorter side after the resize in pixels. */
     public final int resizeSize;
     final double[] mean;
     final double[] std;
 
     /**
-     * @param mean per channel, in pixel values 0 to 255; so is {@code std}, above 0
-     * @throws IllegalArgumentException sizes outside 1 to 4096, or the input larger than the resized picture
+     * @param mean per channel, in units of pixel values 0 to 255; {@code std} likewise, above 0
+     * @throws IllegalArgumentException a size outside 1 to 4096, or an input larger than the resized image
      */
     public Preprocessing(int inputSize, int resizeSize, double[] mean, double[] std) {
         if (inputSize < 1 || resizeSize < inputSize || resizeSize > 4096 || mean.length != 3 || std.length != 3) {
@@ -32,16 +32,16 @@ public final class Preprocessing {
     }
 
     /**
-     * A record as it stands in {@code bundle.json} and in the jobs of distill-bench.
+     * Reads a preprocessing record of {@code bundle.json} or of a distill-bench job.
      *
-     * @throws BadFileException it contradicts itself, or has a rule that is not known here
+     * @throws BadFileException the record is inconsistent or contains an unknown rule
      */
     public static Preprocessing parse(String json) throws BadFileException {
         ByteBuffer text = ByteBuffer.wrap(json.getBytes(StandardCharsets.UTF_8));
         return Manifest.preprocessing(Fields.parse(text, "preprocessing", "update distill-to-phone"));
     }
 
-    /** Why a picture of this size is not to be decoded at all, for people; null: it may be. As in Python. */
+    /** Returns why an image of this size must not be decoded, for the user; null if it may be. The same limits as in Python. */
     public static String refusal(int width, int height) {
         if (width < 1 || height < 1) {
             return "it has no pixels";
@@ -56,48 +56,12 @@ public final class Preprocessing {
     }
 
     /**
-     * Pixels of an upright picture.
+     * Converts a decoded image to the pixels of the model. Rows are read one by one; the image is not copied.
      *
-     * @param argb see {@link Picture}
-     * @return RGB {@code [inputSize][inputSize][3]}, one byte each
+     * @param stored the image as it is stored
+     * @param orientation EXIF orientation, see {@link Exif#orientation}
+     * @return RGB {@code [inputSize][inputSize][3]}
      */
-    public byte[] pixels(int[] argb, int width, int height) {
-        return pixels(new Picture(argb, width, height), 1);
-    }
-
-    /** The same for a picture that may lie on its side: {@code orientation} as {@link Exif#orientation} gives it. */
-    public byte[] pixels(final Picture picture, int orientation) {
-        return pixels(new PixelSource() {
-            @Override
-            public int width() {
-                return picture.width;
-            }
-
-            @Override
-            public int height() {
-                return picture.height;
-            }
-
-            @Override
-            public void read(int x, int y, int w, int h, int[] into) {
-                picture.read(x, y, w, h, into);
-            }
-        }, orientation);
-    }
-
-    /** The same from RGB bytes, row by row. */
-    public byte[] pixels(byte[] rgb, int width, int height) {
-        if (width < 1 || height < 1 || (long) width * height * 3 != rgb.length) {
-            throw new IllegalArgumentException(width + " x " + height + " pixels in " + rgb.length + " bytes");
-        }
-        int[] argb = new int[width * height];
-        for (int i = 0, at = 0; i < argb.length; i++, at += 3) {
-            argb[i] = 0xFF000000 | (rgb[at] & 255) << 16 | (rgb[at + 1] & 255) << 8 | rgb[at + 2] & 255;
-        }
-        return pixels(argb, width, height);
-    }
-
-    /** The same without a copy of the picture: rows are read where they lie. */
     public byte[] pixels(PixelSource stored, int orientation) {
         UprightRows rows = new UprightRows(stored, orientation);
         int shorter = Math.min(rows.width, rows.height);

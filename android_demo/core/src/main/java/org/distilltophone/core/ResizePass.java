@@ -1,24 +1,26 @@
 package org.distilltophone.core;
 
-/** Weights of one pass of Pillow's antialiased bilinear resize, see docs/preprocessing.md: exact integers. */
+import java.util.Arrays;
+
+/** One pass of Pillow's antialiased bilinear resize with integer weights (docs/preprocessing.md). */
 final class ResizePass {
     private static final int PRECISION_BITS = 32 - 8 - 2;
     private static final int HALF = 1 << (PRECISION_BITS - 1);
 
     /** First source pixel of each target pixel. */
     final int[] first;
-    /** How many source pixels count. */
+    /** Number of source pixels of each target pixel. */
     final int[] count;
-    /** The longest of them. */
+    /** Largest number of source pixels. */
     final int longest;
     /** Weights of target pixel i start at {@code i * longest}. */
-    private final int[] weights;
+    final int[] weights;
 
     /**
-     * @param source size before, pixels
-     * @param target size after, pixels
-     * @param from first target pixel wanted
-     * @param wanted how many of them
+     * @param source source size in pixels
+     * @param target target size in pixels
+     * @param from first target pixel needed
+     * @param wanted number of target pixels needed
      */
     ResizePass(int source, int target, int from, int wanted) {
         first = new int[wanted];
@@ -46,11 +48,7 @@ final class ResizePass {
         }
     }
 
-    int weight(int target, int k) {
-        return weights[target * longest + k];
-    }
-
-    /** Along a row of RGB pixels. */
+    /** Resizes a row of RGB pixels. */
     void across(byte[] row, byte[] out, int outAt) {
         for (int i = 0; i < first.length; i++) {
             int red = HALF;
@@ -72,13 +70,13 @@ final class ResizePass {
     }
 
     /**
-     * One target row from several source rows.
+     * Computes one target row from several source rows.
      *
-     * @param ring row r lies at {@code (r % longest) * width}
-     * @param sums scratch of width values
+     * @param ring source row r starts at {@code (r % longest) * width}
+     * @param sums scratch space of {@code width} values
      */
     void down(int target, byte[] ring, int width, int[] sums, byte[] out, int outAt) {
-        java.util.Arrays.fill(sums, HALF);
+        Arrays.fill(sums, HALF);
         for (int k = 0; k < count[target]; k++) {
             int weight = weights[target * longest + k];
             int at = (first[target] + k) % longest * width;

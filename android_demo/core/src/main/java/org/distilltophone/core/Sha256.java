@@ -4,7 +4,7 @@ import java.nio.ByteBuffer;
 import java.security.MessageDigest;
 import java.security.NoSuchAlgorithmException;
 
-/** SHA-256 as hex digits. */
+/** Computes SHA-256 as hex digits. */
 public final class Sha256 {
     private Sha256() {}
 
@@ -12,22 +12,15 @@ public final class Sha256 {
         return of(ByteBuffer.wrap(data));
     }
 
-    /** Of what lies between position and limit; both stay where they are. */
+    /** Hashes the bytes between position and limit, which do not change. */
     public static String of(ByteBuffer data) {
-        MessageDigest digest = digest();
-        digest.update(data.duplicate());
-        return hex(digest);
-    }
-
-    static MessageDigest digest() {
+        MessageDigest digest;
         try {
-            return MessageDigest.getInstance("SHA-256");
+            digest = MessageDigest.getInstance("SHA-256");
         } catch (NoSuchAlgorithmException error) {
             throw new IllegalStateException(error); // every Java platform has it
         }
-    }
-
-    static String hex(MessageDigest digest) {
+        digest.update(data.duplicate());
         StringBuilder out = new StringBuilder(64);
         for (byte b : digest.digest()) {
             out.append(Character.forDigit(b >> 4 & 15, 16)).append(Character.forDigit(b & 15, 16));

@@ -3,16 +3,16 @@ package org.distilltophone.core;
 import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
 
-/** A tensor at the border of a model, as {@code bundle.json} describes it. */
+/** Input or output tensor of a model, as described in {@code bundle.json}. */
 public final class TensorSpec {
     public final String name;
-    /** Batch first. */
+    /** Batch dimension first. */
     final int[] shape;
-    /** "NHWC" or "NCHW"; of an output null. */
+    /** "NHWC" or "NCHW"; null for an output. */
     public final String layout;
     /** "float32", "int8", "uint8" or "int16". */
     public final String dtype;
-    /** Integers stand for {@code (q - zeroPoint) * scale}; of float32: 0. */
+    /** An integer q represents {@code (q - zeroPoint) * scale}; 0 for float32. */
     public final double scale;
     public final int zeroPoint;
 
@@ -26,27 +26,27 @@ public final class TensorSpec {
     }
 
     /**
-     * A description as it stands in {@code bundle.json} and in the jobs of distill-bench.
+     * Reads a tensor description of {@code bundle.json} or of a distill-bench job.
      *
-     * @param input whether of an input, which has four axes and a layout
-     * @throws BadFileException it contradicts itself
+     * @param input whether the tensor is an input, which has four axes and a layout
+     * @throws BadFileException the description is inconsistent
      */
     public static TensorSpec parse(String json, boolean input) throws BadFileException {
         Fields fields = Fields.parse(ByteBuffer.wrap(json.getBytes(StandardCharsets.UTF_8)), "tensor", "update distill-to-phone");
         return Manifest.tensor(fields, input ? 4 : 2, input ? fields.oneOf("layout", "NHWC", "NCHW") : null);
     }
 
-    /** A copy of the shape, batch first. */
+    /** Returns a copy of the shape, batch dimension first. */
     public int[] shape() {
         return shape.clone();
     }
 
-    /** Whether values are float32; else they are integers. */
+    /** Returns whether the values are float32; otherwise they are integers. */
     public boolean isFloat() {
         return dtype.equals("float32");
     }
 
-    /** Of the whole tensor. */
+    /** Returns the size of the whole tensor in bytes. */
     public int bytes() {
         long bytes = isFloat() ? 4 : dtype.equals("int16") ? 2 : 1;
         for (int side : shape) {

@@ -1,9 +1,9 @@
 package org.distilltophone.core;
 
 /**
- * The k best rows of a search, best first. Made once, used for any number of searches: nothing is allocated by them.
+ * The k best rows of a search, best first. An instance is reused by any number of searches, which allocate nothing.
  *
- * <p>Of rows with equal scores the lower one is better.
+ * <p>Of rows with equal scores, the lower row ranks first.
  */
 public final class TopK {
     private int[] rows;
@@ -11,7 +11,7 @@ public final class TopK {
     private int wanted;
     private int size;
 
-    /** @param capacity the most results that it will be asked for, at least 1 */
+    /** @param capacity largest number of results, at least 1; a larger k makes it grow */
     public TopK(int capacity) {
         if (capacity < 1) {
             throw new IllegalArgumentException("capacity " + capacity);
@@ -20,22 +20,22 @@ public final class TopK {
         dots = new int[capacity];
     }
 
-    /** How many results there are: k, or fewer where the gallery has fewer rows. */
+    /** Returns the number of results: k, or fewer if the gallery has fewer rows. */
     public int size() {
         return size;
     }
 
-    /** The row of result {@code i}, 0 the best. */
+    /** Returns the row of result {@code i}; 0 is the best. */
     public int row(int i) {
         return rows[check(i)];
     }
 
-    /** The cosine of result {@code i}, -1 to 1 up to the rounding to int8. */
+    /** Returns the cosine of result {@code i}: -1 to 1, up to the rounding to int8. */
     public float score(int i) {
         return (float) (dots[check(i)] * (Int8.SCALE * Int8.SCALE));
     }
 
-    /** The inner product of the int8 rows. */
+    /** Returns the inner product of the int8 codes of result {@code i}. */
     public int dot(int i) {
         return dots[check(i)];
     }
@@ -47,7 +47,8 @@ public final class TopK {
         return i;
     }
 
-    void start(int k) {
+    /** Starts a new search; called by an {@link Index}. */
+    public void start(int k) {
         if (k < 1) {
             throw new IllegalArgumentException("k " + k);
         }
@@ -59,13 +60,13 @@ public final class TopK {
         size = 0;
     }
 
-    /** What a later row has to exceed to get in. */
-    int threshold() {
+    /** Returns the inner product that a later row has to exceed to become a result. */
+    public int threshold() {
         return size < wanted ? Integer.MIN_VALUE : dots[size - 1];
     }
 
-    /** Takes a row in where it belongs; rows may come in any order. */
-    void offer(int row, int dot) {
+    /** Inserts a row if it is among the k best so far. Rows may come in any order. */
+    public void offer(int row, int dot) {
         if (size == wanted && !better(row, dot, size - 1)) {
             return;
         }

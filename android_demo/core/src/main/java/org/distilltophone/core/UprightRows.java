@@ -1,15 +1,15 @@
 package org.distilltophone.core;
 
-/** The rows of a picture turned upright, as RGB, without a turned copy of the whole picture. */
+/** Reads the rows of an image in its upright orientation, as RGB, without a rotated copy of the whole image. */
 final class UprightRows {
-    // Rows of a turned picture are columns of the stored one: read in bands, since neighbours share cache lines.
+    // Rows of a sideways image are columns of the stored one. They are read in bands, because neighbours share cache lines.
     private static final int BAND = 16;
 
     final int width;
     final int height;
     private final PixelSource stored;
     private final int orientation;
-    private final boolean turned;
+    private final boolean sideways;
     private final boolean mirrored;
     private final boolean fromEnd;
     private final int[] band;
@@ -19,24 +19,24 @@ final class UprightRows {
     UprightRows(PixelSource stored, int orientation) {
         this.stored = stored;
         this.orientation = orientation < 1 || orientation > 8 ? 1 : orientation;
-        turned = this.orientation >= 5;
-        width = turned ? stored.height() : stored.width();
-        height = turned ? stored.width() : stored.height();
+        sideways = this.orientation >= 5;
+        width = sideways ? stored.height() : stored.width();
+        height = sideways ? stored.width() : stored.height();
         if (width < 1 || height < 1) {
-            throw new IllegalArgumentException("a picture of " + width + " x " + height + " pixels");
+            throw new IllegalArgumentException("an image of " + width + " x " + height + " pixels");
         }
-        // Orientation: where stored (column, row) goes. Within an upright row, x counts along a stored row or column.
+        // Within an upright row, x runs along a stored row, or along a stored column if the image is sideways.
         mirrored = this.orientation == 2 || this.orientation == 3 || this.orientation == 6 || this.orientation == 7;
         fromEnd = this.orientation == 3 || this.orientation == 4 || this.orientation == 7 || this.orientation == 8;
-        band = new int[Math.multiplyExact(width, turned ? Math.min(BAND, height) : 1)];
+        band = new int[Math.multiplyExact(width, sideways ? Math.min(BAND, height) : 1)];
     }
 
-    /** Row {@code y} of the upright picture: {@code rgb[3 * x + channel]}, transparency laid over white. */
+    /** Reads row {@code y} of the upright image as {@code rgb[3 * x + channel]}, with transparency composited over white. */
     void read(int y, byte[] rgb) {
         int line = fromEnd ? height - 1 - y : y;
         int offset = 0;
         int step = 1;
-        if (turned) {
+        if (sideways) {
             int first = line - line % BAND;
             if (first != bandFirst) {
                 bandLines = Math.min(BAND, height - first);
@@ -63,7 +63,7 @@ final class UprightRows {
         }
     }
 
-    /** Pillow's alpha_composite over opaque white, to the bit. */
+    /** Computes Pillow's alpha_composite over opaque white, bit for bit. */
     static int overWhite(int argb) {
         int alpha = argb >>> 24;
         if (alpha == 0) {

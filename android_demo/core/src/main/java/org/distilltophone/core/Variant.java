@@ -1,18 +1,18 @@
 package org.distilltophone.core;
 
-/** One model file of a bundle and how to feed it. */
+/** One model file of a bundle, with its input and output. */
 public final class Variant {
     /** For example "tflite-int8". */
     public final String name;
     public final String file;
     public final int sizeBytes;
-    /** Of the model file, hex digits. */
+    /** SHA-256 of the model file, hex digits. */
     public final String sha256;
     /** "tflite" or "onnx". */
     public final String format;
     public final TensorSpec input;
     public final TensorSpec output;
-    /** Smallest cosine between this variant's golden embeddings and what another machine gives. */
+    /** Smallest allowed cosine between this variant's golden embeddings and those computed on another machine. */
     public final double goldenMinCosine;
     final String goldenFile;
 

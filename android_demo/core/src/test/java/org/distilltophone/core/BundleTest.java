@@ -2,29 +2,22 @@ package org.distilltophone.core;
 
 import static org.junit.Assert.assertEquals;
 import static org.junit.Assert.assertFalse;
-import static org.junit.Assert.assertNull;
 import static org.junit.Assert.assertTrue;
 import static org.junit.Assert.fail;
 
-import java.io.File;
 import java.io.IOException;
-import java.nio.file.Files;
+import java.nio.ByteBuffer;
 import java.util.Random;
-import org.junit.Rule;
 import org.junit.Test;
-import org.junit.rules.TemporaryFolder;
 
 public class BundleTest {
-    @Rule public TemporaryFolder folder = new TemporaryFolder();
-
     @Test
     public void aGoodOneIsRead() throws Exception {
         Bundle bundle = TestModel.bundle();
         bundle.checkAllFiles();
         assertEquals("tflite-int8", bundle.variant().name);
         assertEquals(24, bundle.dimension());
-        assertEquals("abc", bundle.sourceId());
-        assertNull(bundle.space());
+        assertEquals("abc", bundle.provenance().get("source.id"));
         assertEquals("CC0", bundle.provenance().get("licence.data"));
         assertEquals(2, bundle.goldenPixels().length);
         assertEquals(24, bundle.goldenEmbeddings()[1].length);
@@ -91,68 +84,43 @@ public class BundleTest {
     }
 
     @Test
-    public void filesOfAFolderAreChecked() throws Exception {
-        File root = folder.newFolder("bundle");
-        Files.write(new File(root, "bundle.json").toPath(), TestModel.json().getBytes("UTF-8"));
-        FolderSource source = new FolderSource(root);
-        Bundle bundle = Bundle.open(source, null);
-        refused(bundle, "missing");
-        File model = new File(root, "tflite-int8.tflite");
-        Files.write(model.toPath(), "another".getBytes("UTF-8"));
-        refused(bundle, "SHA-256");
-        Files.write(model.toPath(), "a model, longer".getBytes("UTF-8"));
-        refused(bundle, "bytes instead of");
-        Files.write(folder.newFile("outside").toPath(), TestModel.MODEL_FILE);
-        Files.delete(model.toPath());
-        Files.createSymbolicLink(model.toPath(), new File(folder.getRoot(), "outside").toPath());
-        refused(bundle, "leads out");
-        Files.delete(model.toPath());
-        Files.write(model.toPath(), TestModel.MODEL_FILE);
-        assertEquals(7, bundle.model().remaining());
-        try {
-            Bundle.open(new FolderSource(new File("nowhere")), null);
-            fail("taken");
-        } catch (BadFileException expected) {
-            assertTrue(expected.getMessage().contains("missing"));
+    public void contentIsChecked() throws Exception {
+        for (String content : new String[] {"another", "a model, longer"}) {
+            final byte[] changed = content.getBytes("UTF-8");
+            final BundleSource source = TestModel.source(TestModel.json());
+            Bundle bundle = Bundle.open(new BundleSource() {
+                @Override
+                public ByteBuffer read(String name) throws IOException {
+                    return name.endsWith(".tflite") ? ByteBuffer.wrap(changed) : source.read(name);
+                }
+            }, null);
+            try {
+                bundle.model();
+                fail("taken");
+            } catch (BadFileException expected) {
+                String why = changed.length == TestModel.MODEL_FILE.length ? "SHA-256" : "bytes instead of";
+                assertTrue(expected.getMessage(), expected.getMessage().contains(why));
+            }
         }
-    }
-
-    private static void refused(Bundle bundle, String why) throws IOException {
-        try {
-            bundle.model();
-            fail("taken");
-        } catch (BadFileException expected) {
-            assertTrue(expected.getMessage(), expected.getMessage().contains(why));
-        }
+        assertEquals(7, TestModel.bundle().model().remaining());
     }
 
     @Test
     public void galleryOfAnotherModelIsRefused() throws Exception {
         Bundle bundle = TestModel.bundle();
-        File file = folder.newFile();
-        check(file, GalleryModel.of(bundle), bundle, true, true);
-        Preprocessing same = bundle.preprocessing();
-        String other = bundle.variant().sha256.replace('a', 'b');
-        check(file, new GalleryModel("x", "tflite-float32", other, "abc", null, same), bundle, false, true);
-        check(file, new GalleryModel("x", "tflite-int8", other, "xyz", null, same), bundle, false, false);
-    }
-
-    private static void check(File file, GalleryModel model, Bundle bundle, boolean strict, boolean lenient) throws IOException {
-        try (GalleryWriter writer = new GalleryWriter(file, model, bundle.dimension())) {
-            writer.finish();
-        }
-        try (Gallery gallery = Gallery.open(file)) {
-            assertEquals(strict, allowed(gallery, bundle, false));
-            assertEquals(lenient, allowed(gallery, bundle, true));
-        }
-    }
-
-    private static boolean allowed(Gallery gallery, Bundle bundle, boolean otherVariants) {
-        try {
-            gallery.checkModel(bundle, otherVariants);
-            return true;
-        } catch (BadFileException refused) {
-            return false;
+        String sha256 = bundle.variant().sha256;
+        new GalleryFile(sha256, bundle.dimension()).open().checkModel(bundle);
+        String[] why = {"another model", "rows of 3 values"};
+        Gallery[] galleries = {
+            new GalleryFile(sha256.replace('a', 'b'), bundle.dimension()).open(), new GalleryFile(sha256, 3).open(),
+        };
+        for (int i = 0; i < galleries.length; i++) {
+            try {
+                galleries[i].checkModel(bundle);
+                fail("taken");
+            } catch (BadFileException refused) {
+                assertTrue(refused.getMessage(), refused.getMessage().contains(why[i]));
+            }
         }
     }
 }

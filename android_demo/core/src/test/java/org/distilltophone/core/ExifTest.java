@@ -81,7 +81,7 @@ public class ExifTest {
     }
 
     @Test
-    public void whatIsNoPictureIsUpright() {
+    public void whatIsNotAnImageIsUpright() {
         assertEquals(1, of(new byte[0]));
         assertEquals(1, of("\u0089PNG\r\n".getBytes()));
     }

@@ -5,7 +5,7 @@ import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
 import java.util.Random;
 
-/** A bundle and an engine that need no TensorFlow: the embedding of a picture follows from its first eight bytes. */
+/** A bundle and an engine without TensorFlow: the embedding of an image depends on its first eight bytes. */
 final class TestModel {
     static final int DIMENSION = 24;
     static final int SIDE = 4;
@@ -55,7 +55,7 @@ final class TestModel {
 
     static final byte[] MODEL_FILE = "a model".getBytes(StandardCharsets.UTF_8);
 
-    /** Its description, of which a test may change a part. */
+    /** The bundle's description; tests change parts of it. */
     static String json() {
         String hash = "\"file\":\"%s\",\"size_bytes\":%d,\"sha256\":\"%s\"";
         byte[] pixels = new byte[2 * SIDE * SIDE * 3];

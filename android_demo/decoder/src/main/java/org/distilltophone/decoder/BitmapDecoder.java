@@ -6,11 +6,11 @@ import java.io.FileInputStream;
 import java.io.IOException;
 import java.io.InputStreamReader;
 import java.nio.charset.StandardCharsets;
-import org.distilltophone.core.PictureDecoder;
+import org.distilltophone.core.ImageFileDecoder;
 import org.distilltophone.core.UndecodableException;
 
-/** Android's decoder for a program that has no app's Context. */
-public final class BitmapDecoder implements PictureDecoder {
+/** Android's decoder for a program without the Context of an app. */
+public final class BitmapDecoder implements ImageFileDecoder {
     @Override
     public String name() {
         return Build.VERSION.SDK_INT >= 28 ? "ImageDecoder" : "BitmapFactory";
@@ -23,10 +23,10 @@ public final class BitmapDecoder implements PictureDecoder {
 
     @Override
     public Decoded decode(byte[] file) throws IOException, UndecodableException {
-        return BitmapPicture.decode(file, available() / 2);
+        return BitmapImage.decode(file, available() / 2);
     }
 
-    /** Memory that is not taken, bytes; where the system does not tell, as much as one can name. */
+    /** Returns the available memory in bytes; Long.MAX_VALUE if the system does not report it. */
     private static long available() {
         try (BufferedReader in = new BufferedReader(
                 new InputStreamReader(new FileInputStream("/proc/meminfo"), StandardCharsets.US_ASCII))) {
@@ -35,7 +35,7 @@ public final class BitmapDecoder implements PictureDecoder {
                     return Long.parseLong(line.replaceAll("[^0-9]", "")) * 1024;
                 }
             }
-        } catch (IOException | NumberFormatException untold) {
+        } catch (IOException | NumberFormatException unreported) {
             return Long.MAX_VALUE;
         }
         return Long.MAX_VALUE;

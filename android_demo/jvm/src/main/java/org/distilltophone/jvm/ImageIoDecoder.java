@@ -14,16 +14,15 @@ import javax.imageio.ImageIO;
 import javax.imageio.ImageReader;
 import javax.imageio.stream.ImageInputStream;
 import org.distilltophone.core.Exif;
-import org.distilltophone.core.Picture;
-import org.distilltophone.core.PictureDecoder;
+import org.distilltophone.core.ImageFileDecoder;
 import org.distilltophone.core.Preprocessing;
 import org.distilltophone.core.UndecodableException;
 
 /**
- * Java's own decoder: JPEG, PNG and BMP. WebP and CMYK it does not know. Samples are taken as they lie in the file, not through
- * a colour model: Java's would brighten grey and apply profiles, which Python does not.
+ * Java's decoder for JPEG, PNG and BMP; it does not support WebP and CMYK. Samples are taken unconverted: Java's colour
+ * models would brighten grey and apply profiles, which Python does not.
  */
-public final class ImageIoDecoder implements PictureDecoder {
+public final class ImageIoDecoder implements ImageFileDecoder {
     private static final Set<String> FORMATS = Set.of("jpeg", "png", "bmp");
 
     static {
@@ -42,42 +41,35 @@ public final class ImageIoDecoder implements PictureDecoder {
 
     @Override
     public Decoded decode(byte[] file) throws IOException, UndecodableException {
-        Picture picture = picture(file);
-        int orientation = Exif.orientation(new ByteArrayInputStream(file));
-        return new Decoded() {
-            @Override
-            public int orientation() {
-                return orientation;
-            }
-
-            @Override
-            public int width() {
-                return picture.width;
-            }
-
-            @Override
-            public int height() {
-                return picture.height;
-            }
-
-            @Override
-            public void read(int x, int y, int w, int h, int[] into) {
-                picture.read(x, y, w, h, into);
-            }
-
-            @Override
-            public void close() {}
-        };
+        return new Stored(image(file), Exif.orientation(new ByteArrayInputStream(file)));
     }
 
-    /** A picture as it is stored, not turned. */
-    static Picture picture(byte[] file) throws IOException, UndecodableException {
+    /** An image with its EXIF orientation. */
+    private static final class Stored extends ArgbImage implements Decoded {
+        private final int orientation;
+
+        Stored(ArgbImage image, int orientation) {
+            super(image.argb, image.width(), image.height());
+            this.orientation = orientation;
+        }
+
+        @Override
+        public int orientation() {
+            return orientation;
+        }
+
+        @Override
+        public void close() {}
+    }
+
+    /** Decodes an image as it is stored, without rotation. */
+    static ArgbImage image(byte[] file) throws IOException, UndecodableException {
         try (ImageInputStream stream = ImageIO.createImageInputStream(new ByteArrayInputStream(file))) {
             Iterator<ImageReader> readers = ImageIO.getImageReaders(stream);
             ImageReader reader = readers.hasNext() ? readers.next() : null;
             String format = reader == null ? magic(file) : reader.getFormatName().toLowerCase(Locale.ROOT);
             if (reader == null || !FORMATS.contains(format)) {
-                throw new UndecodableException(format + ": JPEG, PNG and BMP are decoded by Java");
+                throw new UndecodableException(format + ": Java decodes JPEG, PNG and BMP only");
             }
             reader.setInput(stream);
             try {
@@ -85,8 +77,8 @@ public final class ImageIoDecoder implements PictureDecoder {
                 if (refusal != null) {
                     throw new UndecodableException(refusal);
                 }
-                if (format.equals("jpeg") && channels(file) > 3) { // some versions of Java read it, and not as Python does
-                    throw new UndecodableException("a CMYK JPEG, which is not decoded by Java");
+                if (format.equals("jpeg") && channels(file) > 3) { // some versions of Java decode it, but differently from Python
+                    throw new UndecodableException("a CMYK JPEG, which Java does not decode");
                 }
                 return samples(reader.read(0));
             } finally {
@@ -95,11 +87,11 @@ public final class ImageIoDecoder implements PictureDecoder {
         } catch (IIOException broken) {
             throw new UndecodableException(String.valueOf(broken.getMessage()));
         } catch (OutOfMemoryError tooLarge) {
-            throw new IOException("there is no memory for it now", tooLarge);
+            throw new IOException("there is not enough memory now", tooLarge);
         }
     }
 
-    /** Of a JPEG, from its frame header; 0 where none is found. */
+    /** Returns the number of channels of a JPEG from its frame header; 0 if there is none. */
     private static int channels(byte[] file) {
         int at = 2;
         while (at + 9 < file.length && (file[at] & 255) == 0xFF) {
@@ -114,14 +106,14 @@ public final class ImageIoDecoder implements PictureDecoder {
 
     private static String magic(byte[] file) {
         boolean webp = file.length > 12 && file[0] == 'R' && file[1] == 'I' && file[8] == 'W' && file[9] == 'E';
-        return webp ? "WebP" : "no picture format that is known here";
+        return webp ? "WebP" : "not a known picture format";
     }
 
-    private static Picture samples(BufferedImage image) throws UndecodableException {
+    private static ArgbImage samples(BufferedImage image) throws UndecodableException {
         int width = image.getWidth();
         int height = image.getHeight();
         if (image.getColorModel() instanceof IndexColorModel) {
-            return new Picture(image.getRGB(0, 0, width, height, null, 0, width), width, height);
+            return new ArgbImage(image.getRGB(0, 0, width, height, null, 0, width), width, height);
         }
         Raster raster = image.getRaster();
         int bands = raster.getNumBands();
@@ -129,7 +121,7 @@ public final class ImageIoDecoder implements PictureDecoder {
         int type = raster.getTransferType();
         boolean packed = type == DataBuffer.TYPE_INT && bits == 8; // one value for all channels
         if (bands > 4 || !packed && type != DataBuffer.TYPE_BYTE && type != DataBuffer.TYPE_USHORT || bits != 8 && bits != 16) {
-            throw new UndecodableException(bands + " channels of " + bits + " bits, which are not known here");
+            throw new UndecodableException(bands + " channels of " + bits + " bits, which are not supported");
         }
         int[] argb = new int[width * height];
         int[] row = new int[width * bands];
@@ -144,6 +136,6 @@ public final class ImageIoDecoder implements PictureDecoder {
                 argb[at++] = alpha << 24 | red << 16 | green << 8 | blue;
             }
         }
-        return new Picture(argb, width, height);
+        return new ArgbImage(argb, width, height);
     }
 }

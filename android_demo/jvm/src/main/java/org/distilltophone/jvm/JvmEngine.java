@@ -17,12 +17,12 @@ import org.distilltophone.core.DelegateException;
 import org.distilltophone.core.Engine;
 import org.distilltophone.core.TensorSpec;
 
-/** TensorFlow Lite on Linux, with XNNPACK as the phone has it or with the plain kernels. */
+/** TensorFlow Lite for Linux, with XNNPACK as on the phone or with the plain kernels. */
 public final class JvmEngine implements Engine {
     private static final String CURE = "export it again";
     private static final int OK = 0;
 
-    private final BytePointer content; // the model refers to it as long as it lives
+    private final BytePointer content; // the model refers to it during its lifetime
     private final FlatBufferModel model;
     private final BuiltinOpResolver resolver = new BuiltinOpResolverWithoutDefaultDelegates();
     private final Xnnpack xnnpack; // null: the plain kernels
@@ -31,21 +31,21 @@ public final class JvmEngine implements Engine {
     private final TfLiteTensor output;
 
     /**
-     * Loads a model.
+     * Loads a model with XNNPACK.
      *
-     * @param file its content, copied
-     * @param inputSpec what the bundle says of it; checked
-     * @throws BadFileException the engine refuses it, or it is not what the bundle says
+     * @param file content of the file; copied
+     * @param inputSpec description of the input tensor in the bundle; checked, like {@code outputSpec}
+     * @throws BadFileException the engine refuses the model, or the model does not match the bundle
      */
     public JvmEngine(ByteBuffer file, TensorSpec inputSpec, TensorSpec outputSpec, int threads) throws IOException {
         this(file, inputSpec, outputSpec, threads, "xnnpack");
     }
 
     /**
-     * The same with a choice of what computes.
+     * Loads a model with a choice of delegate.
      *
      * @param delegate "xnnpack" or "none"
-     * @throws DelegateException another: there are none on Linux
+     * @throws DelegateException another delegate: Linux has no others
      */
     public JvmEngine(ByteBuffer file, TensorSpec inputSpec, TensorSpec outputSpec, int threads, String delegate) throws IOException {
         if (!delegate.equals("xnnpack") && !delegate.equals("none")) {
@@ -57,7 +57,7 @@ public final class JvmEngine implements Engine {
         model = FlatBufferModel.VerifyAndBuildFromBuffer(content, bytes.length);
         if (model == null || model.isNull()) {
             content.close();
-            throw new BadFileException("no TFLite model", CURE);
+            throw new BadFileException("not a TFLite model", CURE);
         }
         xnnpack = delegate.equals("xnnpack") ? new Xnnpack(threads) : null;
         try (InterpreterBuilder builder = new InterpreterBuilder(model, resolver)) {
@@ -78,7 +78,7 @@ public final class JvmEngine implements Engine {
         }
         if (wrong != null) {
             close();
-            throw new BadFileException("the model's " + wrong + " is not what bundle.json says", CURE);
+            throw new BadFileException("the model's " + wrong + " does not match bundle.json", CURE);
         }
     }
 

@@ -9,7 +9,7 @@ import org.distilltophone.core.TensorSpec;
 import org.distilltophone.runner.EngineOpener;
 import org.distilltophone.runner.Runner;
 
-/** The runner on a computer: what stands on the phone alone is the engine and the decoder. */
+/** Main class of the runner on a computer: the phone's code with another engine and decoder. */
 public final class RunnerMain {
     private RunnerMain() {}
 

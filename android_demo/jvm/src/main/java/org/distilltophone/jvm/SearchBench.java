@@ -17,12 +17,12 @@ import java.util.List;
 import org.distilltophone.core.FlatIndex;
 import org.distilltophone.core.Gallery;
 import org.distilltophone.core.Index;
-import org.distilltophone.core.PrefilterIndex;
 import org.distilltophone.core.TopK;
 
 /**
- * Search in Java and in C, in turns, for scripts/benchmarks/android_search.py: for each line on stdin one query with every way, a line of
- * nanoseconds of processor time on stdout. {@code GALLERY QUERIES.i8 K LIBRARY}
+ * Times searches in Java and C in turns, for scripts/benchmarks/android_search.py. For each line on stdin, runs one query in
+ * every way, and prints a line with the processor time in nanoseconds, the bytes allocated and the number of rows found as by
+ * the first way, for each way. Arguments: {@code GALLERY QUERIES.i8 K LIBRARY}
  */
 public final class SearchBench {
     private SearchBench() {}
@@ -34,15 +34,14 @@ public final class SearchBench {
 
     public static void main(String[] a) throws Exception {
         int k = Integer.parseInt(a[2]);
-        try (Gallery gallery = Gallery.open(new File(a[0]))) {
-            List<Way> ways = new ArrayList<>();
-            ways.add(java(new FlatIndex(gallery), k));
-            ways.add(c(gallery, k, NativeLibrary.getInstance(a[3]).getFunction("search")));
-            ways.add(java(FlatIndex.plain(gallery), k));
-            ways.add(java(new PrefilterIndex(gallery), k));
-            byte[] queries = Files.readAllBytes(Path.of(a[1]));
-            turns(ways, queries, gallery.dimension(), k);
-        }
+        Gallery gallery = FolderSource.gallery(new File(a[0]));
+        List<Way> ways = new ArrayList<>();
+        ways.add(java(new LaneIndex(gallery.rows(), gallery.count(), gallery.dimension()), k));
+        ways.add(c(gallery, k, NativeLibrary.getInstance(a[3]).getFunction("search")));
+        ways.add(java(new FlatIndex(gallery), k));
+        ways.add(java(new PrefilterIndex(gallery), k));
+        byte[] queries = Files.readAllBytes(Path.of(a[1]));
+        turns(ways, queries, gallery.dimension(), k);
     }
 
     private static void turns(List<Way> ways, byte[] queries, int dimension, int k) throws Exception {
@@ -56,7 +55,7 @@ public final class SearchBench {
             System.arraycopy(queries, Integer.parseInt(line) * dimension, query, 0, dimension);
             StringBuilder out = new StringBuilder();
             for (int way = 0; way < ways.size(); way++) {
-                ways.get(way).search(query, rows); // the others have just emptied the caches
+                ways.get(way).search(query, rows); // untimed: the other ways have evicted the caches
                 long before = threads.getThreadAllocatedBytes(me);
                 long start = threads.getCurrentThreadCpuTime();
                 ways.get(way).search(query, rows);

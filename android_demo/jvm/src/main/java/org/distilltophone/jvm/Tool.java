@@ -15,31 +15,27 @@ import org.distilltophone.core.Bundle;
 import org.distilltophone.core.Embedder;
 import org.distilltophone.core.Exif;
 import org.distilltophone.core.FlatIndex;
-import org.distilltophone.core.FolderSource;
 import org.distilltophone.core.Gallery;
-import org.distilltophone.core.GalleryModel;
-import org.distilltophone.core.GalleryWriter;
 import org.distilltophone.core.GoldenFile;
 import org.distilltophone.core.Index;
 import org.distilltophone.core.Int8;
 import org.distilltophone.core.ModelFile;
-import org.distilltophone.core.Picture;
-import org.distilltophone.core.PrefilterIndex;
+import org.distilltophone.core.Preprocessing;
 import org.distilltophone.core.Sha256;
 import org.distilltophone.core.TopK;
 import org.distilltophone.core.UndecodableException;
 
-/** What the tests in tests/android ask of the code of the phone. Raw files: little-endian, no header. */
+/** Commands with which tests/android calls the phone's code. Raw files are little-endian and have no header. */
 public final class Tool {
     private static final String USAGE = """
-        golden BUNDLE VARIANT             each golden image through every step, a line each
-        pixels BUNDLE LIST OUT            files named in LIST, decoded, upright, resized: uint8 pixels to OUT
+        golden BUNDLE VARIANT             runs each golden image through every step; one line each
+        pixels BUNDLE LIST OUT            decodes, rotates and resizes the files named in LIST: uint8 pixels to OUT
         embed BUNDLE VARIANT PIXELS OUT   uint8 pixels to float32 embeddings
-        index BUNDLE VARIANT ROWS OUT     float32 embeddings to a gallery, ids 0, 1, …
+        codes DIMENSION ROWS OUT          float32 embeddings to the int8 rows of a gallery
         recall GALLERY LABELS             Recall@1 of every row among the others, and their nearest rows
-        search GALLERY QUERIES K exact|best   float32 queries: rows and products, a line each
-        operators FILE...                 how many operators each TFLite file has, a line each
-        sizes CASES                       resizes against what Python gives, see tests/android
+        search GALLERY QUERIES K exact|best   float32 queries: rows and products; one line each
+        operators FILE...                 number of operators of each TFLite file; one line each
+        sizes CASES                       compares resizing with Python, see tests/android
         """;
 
     private Tool() {}
@@ -49,7 +45,7 @@ public final class Tool {
             case "golden" -> golden(bundle(a[1], a[2]));
             case "pixels" -> pixels(bundle(a[1], null), Files.readAllLines(Path.of(a[2])), Path.of(a[3]));
             case "embed" -> embed(bundle(a[1], a[2]), Path.of(a[3]), Path.of(a[4]));
-            case "index" -> index(bundle(a[1], a[2]), Path.of(a[3]), new File(a[4]));
+            case "codes" -> codes(Integer.parseInt(a[1]), Path.of(a[2]), Path.of(a[3]));
             case "recall" -> recall(new File(a[1]), Files.readAllLines(Path.of(a[2])));
             case "search" -> search(new File(a[1]), Path.of(a[2]), Integer.parseInt(a[3]), a[4].equals("exact"));
             case "operators" -> {
@@ -75,9 +71,9 @@ public final class Tool {
         return new Embedder(bundle, new JvmEngine(bundle.model(), bundle.variant().input, bundle.variant().output, 1));
     }
 
-    private static Picture decode(byte[] file) throws IOException {
+    private static ArgbImage decode(byte[] file) throws IOException {
         try {
-            return ImageIoDecoder.picture(file);
+            return ImageIoDecoder.image(file);
         } catch (UndecodableException bad) {
             throw new IOException(bad.getMessage(), bad);
         }
@@ -89,13 +85,13 @@ public final class Tool {
             ByteBuffer content = bundle.read(golden.file);
             byte[] file = new byte[content.remaining()];
             content.get(file);
-            Picture upright = decode(file).upright(Exif.orientation(new ByteArrayInputStream(file)));
+            ArgbImage upright = decode(file).upright(Exif.orientation(new ByteArrayInputStream(file)));
             byte[] made = bundle.preprocessing().pixels(upright, 1);
             int apart = 0;
             for (int i = 0; i < made.length; i++) {
                 apart = Math.max(apart, Math.abs((made[i] & 255) - (pixels[golden.row][i] & 255)));
             }
-            boolean size = upright.width == golden.width && upright.height == golden.height;
+            boolean size = upright.width() == golden.width && upright.height() == golden.height;
             System.out.printf("file %s lossless=%b size=%b decoded=%b pixels=%b apart=%d%n", golden.file, golden.lossless(), size,
                 Sha256.of(rgb(upright)).equals(golden.decodedSha256), Sha256.of(made).equals(golden.pixelsSha256), apart);
         }
@@ -113,12 +109,12 @@ public final class Tool {
         }
     }
 
-    private static byte[] rgb(Picture picture) {
-        byte[] out = new byte[picture.argb.length * 3];
-        for (int i = 0; i < picture.argb.length; i++) {
-            out[3 * i] = (byte) (picture.argb[i] >> 16);
-            out[3 * i + 1] = (byte) (picture.argb[i] >> 8);
-            out[3 * i + 2] = (byte) picture.argb[i];
+    private static byte[] rgb(ArgbImage image) {
+        byte[] out = new byte[image.argb.length * 3];
+        for (int i = 0; i < image.argb.length; i++) {
+            out[3 * i] = (byte) (image.argb[i] >> 16);
+            out[3 * i + 1] = (byte) (image.argb[i] >> 8);
+            out[3 * i + 2] = (byte) image.argb[i];
         }
         return out;
     }
@@ -158,51 +154,47 @@ public final class Tool {
         return out;
     }
 
-    private static void index(Bundle bundle, Path in, File out) throws IOException {
-        float[][] rows = rows(in, bundle.dimension());
-        try (GalleryWriter writer = new GalleryWriter(out, GalleryModel.of(bundle), bundle.dimension())) {
-            for (int i = 0; i < rows.length; i++) {
-                writer.add(Integer.toString(i), Int8.row(rows[i]), null);
+    private static void codes(int dimension, Path in, Path out) throws IOException {
+        try (var to = Files.newOutputStream(out)) {
+            for (float[] row : rows(in, dimension)) {
+                to.write(Int8.row(row));
             }
-            writer.finish();
         }
     }
 
     private static void recall(File file, List<String> labels) throws IOException {
-        try (Gallery gallery = Gallery.open(file)) {
-            FlatIndex index = new FlatIndex(gallery);
-            TopK top = new TopK(2);
-            byte[] query = new byte[gallery.dimension()];
-            ByteBuffer rows = gallery.rows();
-            int hits = 0;
-            StringBuilder nearest = new StringBuilder();
-            for (int i = 0; i < gallery.count(); i++) {
-                rows.get(query);
-                index.search(query, 2, top);
-                int other = top.row(top.row(0) == i ? 1 : 0);
-                hits += labels.get(i).equals(labels.get(other)) ? 1 : 0;
-                nearest.append(' ').append(other);
-            }
-            System.out.printf("recall@1 %d of %d%nnearest%s%n", hits, gallery.count(), nearest);
+        Gallery gallery = FolderSource.gallery(file);
+        FlatIndex index = new FlatIndex(gallery);
+        TopK top = new TopK(2);
+        byte[] query = new byte[gallery.dimension()];
+        ByteBuffer rows = gallery.rows();
+        int hits = 0;
+        StringBuilder nearest = new StringBuilder();
+        for (int i = 0; i < gallery.count(); i++) {
+            rows.get(query);
+            index.search(query, 2, top);
+            int other = top.row(top.row(0) == i ? 1 : 0);
+            hits += labels.get(i).equals(labels.get(other)) ? 1 : 0;
+            nearest.append(' ').append(other);
         }
+        System.out.printf("recall@1 %d of %d%nnearest%s%n", hits, gallery.count(), nearest);
     }
 
     private static void search(File file, Path queries, int k, boolean exact) throws IOException {
-        try (Gallery gallery = Gallery.open(file)) {
-            Index index = exact ? new FlatIndex(gallery) : PrefilterIndex.best(gallery);
-            TopK top = new TopK(k);
-            for (float[] query : rows(queries, gallery.dimension())) {
-                index.search(Int8.quantize(query), k, top);
-                StringBuilder line = new StringBuilder();
-                for (int i = 0; i < top.size(); i++) {
-                    line.append(top.row(i)).append(':').append(top.dot(i)).append(' ');
-                }
-                System.out.println(line.toString().trim());
+        Gallery gallery = FolderSource.gallery(file);
+        Index index = exact ? new FlatIndex(gallery) : PrefilterIndex.best(gallery);
+        TopK top = new TopK(k);
+        for (float[] query : rows(queries, gallery.dimension())) {
+            index.search(Int8.quantize(query), k, top);
+            StringBuilder line = new StringBuilder();
+            for (int i = 0; i < top.size(); i++) {
+                line.append(top.row(i)).append(':').append(top.dot(i)).append(' ');
             }
+            System.out.println(line.toString().trim());
         }
     }
 
-    /** Cases: five int32 (width, height, input size, resize size, orientation), RGBA pixels, the expected RGB pixels. */
+    /** Each case: five int32 (width, height, input size, resize size, orientation), RGBA pixels, the expected RGB pixels. */
     private static void sizes(Path cases) throws IOException {
         ByteBuffer in = ByteBuffer.wrap(Files.readAllBytes(cases)).order(ByteOrder.LITTLE_ENDIAN);
         int good = 0;
@@ -220,7 +212,7 @@ public final class Tool {
             }
             byte[] expected = new byte[input * input * 3];
             in.get(expected);
-            byte[] found = preprocessing(input, resize).pixels(new Picture(argb, width, height), orientation);
+            byte[] found = preprocessing(input, resize).pixels(new ArgbImage(argb, width, height), orientation);
             if (Arrays.equals(expected, found)) {
                 good++;
             } else {
@@ -230,8 +222,8 @@ public final class Tool {
         System.out.printf("equal %d of %d%n", good, all);
     }
 
-    private static org.distilltophone.core.Preprocessing preprocessing(int input, int resize) {
-        return new org.distilltophone.core.Preprocessing(input, resize, new double[] {128, 128, 128}, new double[] {128, 128, 128});
+    private static Preprocessing preprocessing(int input, int resize) {
+        return new Preprocessing(input, resize, new double[] {128, 128, 128}, new double[] {128, 128, 128});
     }
 
     static {

@@ -8,8 +8,8 @@ import org.bytedeco.tensorflowlite.TfLiteDelegate;
 import org.bytedeco.tensorflowlite.global.tensorflowlite;
 
 /**
- * XNNPACK for int8 as well as float: TensorFlow Lite of Android has both by default, the library for Linux only float, and its
- * Java binding has no way to ask for more. So its C function is called directly.
+ * XNNPACK for int8 and float. TensorFlow Lite for Android enables both by default, the Linux library only float, and its Java
+ * binding cannot change that. So this class calls the C function directly.
  */
 final class Xnnpack implements AutoCloseable {
     // TfLiteXNNPackDelegateOptions of TensorFlow 2.19: int32 num_threads, uint32 flags, and three fields that may be zero.
@@ -20,7 +20,7 @@ final class Xnnpack implements AutoCloseable {
 
     private final com.sun.jna.Pointer delegate;
 
-    /** @throws IllegalStateException there is none */
+    /** @throws IllegalStateException XNNPACK is not available */
     Xnnpack(int threads) {
         try (Memory options = new Memory(OPTIONS_BYTES)) {
             options.clear();
@@ -41,7 +41,7 @@ final class Xnnpack implements AutoCloseable {
         });
     }
 
-    /** Only after the interpreter. */
+    /** Call only after closing the interpreter. */
     @Override
     public void close() {
         LIBRARY.getFunction("TfLiteXNNPackDelegateDelete").invokeVoid(new Object[] {delegate});

@@ -7,24 +7,24 @@ import org.distilltophone.core.DelegateException;
 import org.distilltophone.core.Engine;
 import org.distilltophone.core.TensorSpec;
 
-/** The engine that this machine has, for files of one format. */
+/** Opens models of one format with the engine of this machine. */
 public interface EngineOpener {
-    /** "tflite". */
+    /** Returns the format, for example "tflite". */
     String format();
 
-    /** What it is, as {@code Machine.packages} has it: name and version. */
+    /** Returns name and version of the engine, as in {@code Machine.packages}. */
     JsonObject packages();
 
-    /** Loads the engine itself, so that its memory is not taken for a model's. */
+    /** Loads the engine itself, so that its memory is not attributed to a model. */
     void load();
 
     /**
      * Loads a model.
      *
-     * @param model its content, direct or mapped, in native order; stays as it is while the engine is open
-     * @param delegate what computes it: "xnnpack", "none" (the plain kernels), "gpu", "nnapi"
-     * @throws IOException the engine refuses it, or it is not what the specs say
-     * @throws DelegateException this machine or this model does not work with that delegate
+     * @param model content of the file, direct or mapped, in native order; must not change while the engine is open
+     * @param delegate "xnnpack", "none" (the plain kernels), "gpu" or "nnapi"
+     * @throws IOException the engine refuses the model, or the model does not match the specs
+     * @throws DelegateException this machine or this model does not support the delegate
      */
     Engine open(ByteBuffer model, TensorSpec input, TensorSpec output, int threads, String delegate) throws IOException;
 }

@@ -15,12 +15,11 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Random;
-import org.distilltophone.core.BenchmarkLoop;
 import org.distilltophone.core.Embedder;
 
 /**
- * Latency of several models in turns: the rules of benchmark/timing.py and benchmark/devices/work.py, which explain them. The
- * order of the turns is drawn by Java's random numbers: the seed gives another order than it gives in Python.
+ * Measures the latency of several models in turns, by the rules of benchmark/timing.py and benchmark/devices/work.py, which
+ * explain them. The order of the turns is drawn with Java's random generator, so a seed gives another order than in Python.
  */
 final class Latency {
     private static final double DRIFT_LIMIT = 0.05;
@@ -28,12 +27,12 @@ final class Latency {
     private static final int WARMUP_GROUP = 10;
     private static final long CONTROL_NANOS = 250000000;
 
-    /** Told the share done, 0 to 1. */
+    /** Receives the progress, 0 to 1. */
     interface Show {
         void share(double share);
     }
 
-    /** One model and its times. */
+    /** A model and its times. */
     private static final class Timed {
         final Embedder embedder;
         final double initMs;
@@ -50,7 +49,7 @@ final class Latency {
         }
     }
 
-    /** Nanoseconds; grows. */
+    /** A growing list of times in nanoseconds. */
     private static final class Times {
         private long[] values = new long[4096];
         private int size;
@@ -76,8 +75,8 @@ final class Latency {
     private final int pairs;
 
     /**
-     * @param plan the fields of {@code Plan}; "cpus" is only reported: the shell that started this process has set them
-     * @param pixels uint8, pictures of {@code pixelBytes} one after another
+     * @param plan fields of {@code Plan}; "cpus" is only reported, because the shell that starts this process sets them
+     * @param pixels uint8, images of {@code pixelBytes} bytes each, one after another
      */
     Latency(JsonObject plan, byte[] pixels, int pixelBytes) {
         this.plan = plan;
@@ -87,7 +86,7 @@ final class Latency {
         pairs = plan.get("end_to_end").asInt();
     }
 
-    /** The answer to a latency job. */
+    /** Runs a latency job and returns its answer. */
     JsonObject run(Variants variants, Show show) {
         for (String name : variants.names()) {
             try {
@@ -121,7 +120,7 @@ final class Latency {
     }
 
     private Timed open(Variants variants, String name) throws IOException {
-        // The first opening pays for loading the engine and reading the disk; the second is what later starts see.
+        // The first opening includes loading the engine and reading the disk. The second is what later starts see.
         variants.open(name).close();
         long begun = System.nanoTime();
         Embedder embedder = variants.open(name);
@@ -146,7 +145,7 @@ final class Latency {
         List<Timed> order = new ArrayList<Timed>(models.values());
         String first = models.keySet().iterator().next();
         Random random = new Random(plan.get("seed").asLong());
-        System.gc(); // now, rather than in a timed stretch
+        System.gc(); // now, rather than during a timed block
         double before = control(models.get(first));
         long begun = System.nanoTime();
         double seconds = plan.get("seconds").asDouble();
@@ -194,7 +193,7 @@ final class Latency {
     private void turn(Timed model, int image) {
         Embedder embedder = model.embedder;
         embedder.prepare(pixels, image);
-        embedder.invoke(); // the other models have just evicted it from the caches
+        embedder.invoke(); // untimed: the other models have evicted it from the caches
         block(embedder, block, model.invoke);
         for (int i = 0; i < pairs; i++) {
             long start = System.nanoTime();
@@ -221,13 +220,13 @@ final class Latency {
             Times times = new Times();
             block(model.embedder, WARMUP_GROUP, times);
             model.warmupRuns += WARMUP_GROUP;
-            double median = BenchmarkLoop.percentile(times.get(), 50);
+            double median = median(times.get());
             model.warmupStable = before > 0 && Math.abs(median - before) < 0.02 * before;
             before = median;
         }
     }
 
-    /** Median of a stretch long enough not to sit inside one hiccup. */
+    /** Returns the median of a block long enough to outlast a short disturbance. */
     private double control(Timed model) {
         model.embedder.invoke();
         Times times = new Times();
@@ -235,7 +234,7 @@ final class Latency {
         while (times.size < 5 * block || System.nanoTime() - begun < CONTROL_NANOS) {
             block(model.embedder, block, times);
         }
-        return BenchmarkLoop.percentile(times.get(), 50);
+        return median(times.get());
     }
 
     private static double overhead() {
@@ -244,14 +243,21 @@ final class Latency {
             long start = System.nanoTime();
             times[i] = System.nanoTime() - start;
         }
-        return BenchmarkLoop.percentile(times, 50);
+        return median(times);
+    }
+
+    private static double median(long[] values) {
+        long[] sorted = values.clone();
+        Arrays.sort(sorted);
+        int middle = sorted.length / 2;
+        return sorted.length % 2 == 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2.0;
     }
 
     private static JsonValue load() {
         try (BufferedReader in = new BufferedReader(
                 new InputStreamReader(new FileInputStream("/proc/loadavg"), StandardCharsets.US_ASCII))) {
             return Json.value(Double.parseDouble(in.readLine().split(" ")[0]));
-        } catch (IOException | RuntimeException untold) { // Android keeps it from apps
+        } catch (IOException | RuntimeException unreported) { // Android hides it from apps
             return Json.NULL;
         }
     }

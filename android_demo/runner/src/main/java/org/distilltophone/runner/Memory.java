@@ -11,13 +11,13 @@ import java.io.InputStreamReader;
 import java.nio.charset.StandardCharsets;
 import org.distilltophone.core.Embedder;
 
-/** Highest resident memory of this process, as benchmark/devices/work.py measures it. */
+/** Measures the peak resident memory of this process, as benchmark/devices/work.py does. */
 final class Memory {
     private static final int RUNS = 3;
 
     private Memory() {}
 
-    /** Null: the system does not tell. */
+    /** Returns the memory of a model; null if the system does not report it. */
     static JsonValue measure(Variants variants, String name) throws IOException {
         System.gc();
         if (!resetPeak()) {

@@ -10,7 +10,7 @@ import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import org.distilltophone.core.BadFileException;
 
-/** NumPy's file of one array: uint8, int8 or float32, little-endian, C order. */
+/** A NumPy file of one array: uint8, int8 or float32, little-endian, C order. */
 final class Npy {
     private static final byte[] MAGIC = {(byte) 0x93, 'N', 'U', 'M', 'P', 'Y'};
     private static final int ALIGNMENT = 64;
@@ -19,7 +19,7 @@ final class Npy {
 
     final String type;
     final int[] shape;
-    /** The values, little-endian, from position 0; what follows them in the file is left out. */
+    /** The values, little-endian, from position 0 to limit. */
     final ByteBuffer values;
 
     private Npy(String type, int[] shape, ByteBuffer values) {
@@ -28,7 +28,7 @@ final class Npy {
         this.values = values;
     }
 
-    /** @throws BadFileException another format, type or order, or cut off */
+    /** @throws BadFileException another format, type or order, or a truncated file */
     static Npy read(ByteBuffer file) throws IOException {
         ByteBuffer in = file.duplicate().order(ByteOrder.LITTLE_ENDIAN);
         if (in.remaining() < 12) {
@@ -43,7 +43,7 @@ final class Npy {
         in.get();
         int length = major == 1 ? in.getShort() & 0xFFFF : in.getInt();
         if (length < 0 || length > in.remaining()) {
-            throw bad("cut off");
+            throw bad("truncated");
         }
         byte[] text = new byte[length];
         in.get(text);
@@ -63,7 +63,7 @@ final class Npy {
             shape[i] = Integer.parseInt(parts[i]);
             size *= shape[i];
             if (size > in.remaining()) {
-                throw bad("cut off");
+                throw bad("truncated");
             }
         }
         ByteBuffer values = in.slice().order(ByteOrder.LITTLE_ENDIAN);
@@ -71,7 +71,7 @@ final class Npy {
         return new Npy(descr.group(2), shape, values);
     }
 
-    /** A file of float32 rows, as numpy.save writes it. */
+    /** Returns a file of float32 rows, as numpy.save writes it. */
     static byte[] write(float[][] rows, int dimension) {
         String header = String.format(Locale.ROOT, "{'descr': '<f4', 'fortran_order': False, 'shape': (%d, %d), }", rows.length, dimension);
         int start = (10 + header.length() + 1 + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
@@ -90,6 +90,6 @@ final class Npy {
     }
 
     private static BadFileException bad(String what) {
-        return new BadFileException("no array of numpy that is known here: " + what, "update distill-to-phone");
+        return new BadFileException("not a supported NumPy array: " + what, "update distill-to-phone");
     }
 }

@@ -13,25 +13,25 @@ import java.nio.charset.StandardCharsets;
 import java.util.LinkedHashMap;
 import java.util.Map;
 import org.distilltophone.core.Embedder;
-import org.distilltophone.core.PictureDecoder;
+import org.distilltophone.core.ImageFileDecoder;
 
 /**
- * A job in (JSON on stdin), results out (files, announced on stdout): the protocol of benchmark/devices/runner.py, for devices
- * that have no Python.
+ * Reads a job (JSON on stdin) and writes results (files, announced on stdout): the protocol of benchmark/devices/runner.py for
+ * devices without Python.
  *
  * <p>{@code describe|latency|embed|memory|sustain FOLDER}
  */
 public final class Runner {
     private static final String MARK = "@distill-bench ";
-    private static final long SHOW_NANOS = 1000000000L; // seldom: the cable's interrupts are not the model's
+    private static final long SHOW_NANOS = 1000000000L; // rarely: interrupts of the cable would disturb the timing
 
     private final EngineOpener engine;
-    private final PictureDecoder decoder;
+    private final ImageFileDecoder decoder;
     private PrintStream out;
-    private String chunk = ""; // being embedded
+    private String chunk = ""; // the chunk being embedded
 
-    /** @param decoder for jobs that bring encoded pictures */
-    public Runner(EngineOpener engine, PictureDecoder decoder) {
+    /** @param decoder used for jobs with encoded images */
+    public Runner(EngineOpener engine, ImageFileDecoder decoder) {
         this.engine = engine;
         this.decoder = decoder;
     }
@@ -61,19 +61,19 @@ public final class Runner {
             return 0;
         } catch (Store.Damaged damaged) {
             tell(new JsonObject().add("damaged", damaged.getMessage()));
-        } catch (Pictures.Undecodable bad) {
+        } catch (EncodedImages.Undecodable bad) {
             tell(new JsonObject().add("error", "cannot be decoded there: " + bad.getMessage()).add("picture", bad.number)
                 .add("of", chunk));
         } catch (IOException | ParseException | UnsupportedOperationException | NullPointerException error) {
-            // The last two: a job that lacks something, or has something else in its place.
+            // The last two: the job lacks a field, or a field has the wrong type.
             tell(new JsonObject().add("error", Variants.reason(error)));
-        } catch (LinkageError error) { // its library is of another processor, or not there
+        } catch (LinkageError error) { // its library is missing or built for another processor
             tell(new JsonObject().add("error", "the engine does not load: " + Variants.reason(error)));
         }
         return 1;
     }
 
-    private void work(String command, Store store, JsonObject job) throws IOException, Store.Damaged, Pictures.Undecodable {
+    private void work(String command, Store store, JsonObject job) throws IOException, Store.Damaged, EncodedImages.Undecodable {
         switch (command) {
             case "latency": latency(store, job); return;
             case "embed": embed(store, job); return;
@@ -83,7 +83,7 @@ public final class Runner {
         }
     }
 
-    /** One line to the host; where nobody listens any more, the end. */
+    /** Sends one line to the host. Exits if the host no longer listens. */
     private void tell(JsonObject message) {
         out.println(MARK + message);
         out.flush();
@@ -124,7 +124,7 @@ public final class Runner {
         return out;
     }
 
-    private void embed(Store store, JsonObject job) throws IOException, Store.Damaged, Pictures.Undecodable {
+    private void embed(Store store, JsonObject job) throws IOException, Store.Damaged, EncodedImages.Undecodable {
         Variants variants = new Variants(store, job, engine);
         Map<String, Embedder> open = new LinkedHashMap<String, Embedder>();
         for (String name : variants.names()) {
@@ -144,7 +144,7 @@ public final class Runner {
     }
 
     private void embedChunk(Store store, JsonObject job, JsonObject one, Variants variants, Map<String, Embedder> open)
-            throws IOException, Store.Damaged, Pictures.Undecodable {
+            throws IOException, Store.Damaged, EncodedImages.Undecodable {
         chunk = one.get("pixels").asString();
         byte[] all;
         int count;
@@ -153,10 +153,10 @@ public final class Runner {
             all = bytes(pixels);
             count = pixels.shape[0];
         } else {
-            Pictures pictures = Pictures.read(store.content(chunk), one.get("sizes").asArray(), job.get("preprocessing").asObject(), decoder);
-            all = pictures.pixels;
-            count = pictures.count;
-            save(store, one.get("times").asString(), Npy.write(pictures.millis, 2));
+            EncodedImages images = EncodedImages.read(store.content(chunk), one.get("sizes").asArray(), job.get("preprocessing").asObject(), decoder);
+            all = images.pixels;
+            count = images.count;
+            save(store, one.get("times").asString(), Npy.write(images.millis, 2));
         }
         for (JsonObject.Member key : one.get("keys").asObject()) {
             Embedder embedder = open.get(key.getName());

@@ -13,9 +13,9 @@ import java.nio.file.Files;
 import java.nio.file.StandardCopyOption;
 import org.distilltophone.core.Sha256;
 
-/** The folder of distill-bench on this device: {@code files} by the SHA-256 of their content, {@code results} by key. */
+/** The folder of distill-bench on this device: {@code files} named by their SHA-256, {@code results} named by key. */
 final class Store {
-    /** A file whose content is not what its name says. */
+    /** A file is missing, or its content does not match its name. */
     static final class Damaged extends Exception {
         private static final long serialVersionUID = 1;
 
@@ -24,7 +24,7 @@ final class Store {
         }
     }
 
-    private static final long LOCK_MILLIS = 40000; // an interrupted run may need so long to notice that nobody listens
+    private static final long LOCK_MILLIS = 40000; // an interrupted run may need this long to notice that the host is gone
     private static final String PLAIN = "[A-Za-z0-9][A-Za-z0-9._-]{0,99}";
 
     private final File folder;
@@ -34,9 +34,9 @@ final class Store {
     }
 
     /**
-     * A file that was sent, checked; mapped.
+     * Maps a file that the host sent, and checks its hash.
      *
-     * @throws Damaged missing or changed; it is deleted, so that it gets sent again
+     * @throws Damaged missing or changed; the file is deleted, so that the host sends it again
      */
     ByteBuffer content(String name) throws IOException, Damaged {
         File file = new File(new File(folder, "files"), plain(name));
@@ -56,7 +56,7 @@ final class Store {
         return Npy.read(content(name));
     }
 
-    /** Writes a result, whole or not at all; its SHA-256. */
+    /** Writes a result atomically and returns its SHA-256. */
     String save(String key, byte[] data) throws IOException {
         File results = new File(folder, "results");
         File file = new File(results, plain(key));
@@ -74,7 +74,7 @@ final class Store {
 
     private static String plain(String name) throws IOException {
         if (!name.matches(PLAIN)) {
-            throw new IOException("'" + name + "' is no name for a file");
+            throw new IOException("'" + name + "' is not a valid file name");
         }
         return name;
     }
@@ -84,9 +84,9 @@ final class Store {
     }
 
     /**
-     * The lock of the folder, held until it is closed: two runs would measure each other.
+     * Locks the folder until the file is closed, because two runs would disturb each other.
      *
-     * @throws IOException someone else holds it
+     * @throws IOException another run holds the lock
      */
     RandomAccessFile lock() throws IOException {
         RandomAccessFile file = new RandomAccessFile(new File(folder, "lock"), "rw");

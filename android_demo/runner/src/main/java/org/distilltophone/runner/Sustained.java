@@ -8,13 +8,13 @@ import java.io.InputStreamReader;
 import java.nio.charset.StandardCharsets;
 import org.distilltophone.core.Embedder;
 
-/** A model run without a pause, while the shell around this process reads the battery (benchmark/devices/power.py). */
+/** Runs a model without pauses while the shell of this process reads the battery (benchmark/devices/power.py). */
 final class Sustained {
     private static final int WARM_UP = 10;
 
     private Sustained() {}
 
-    /** How often it ran in {@code seconds}, and when, on the clock of {@code /proc/uptime}. */
+    /** Returns the number of runs in {@code seconds}, with start and end on the clock of {@code /proc/uptime}. */
     static JsonObject run(Variants variants, String name, double seconds) throws IOException {
         try (Embedder embedder = variants.open(name)) {
             embedder.prepare(new byte[variants.pixelBytes(name)]);

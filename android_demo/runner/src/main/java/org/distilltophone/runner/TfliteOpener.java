@@ -9,7 +9,7 @@ import org.distilltophone.core.TensorSpec;
 import org.distilltophone.tflite.TfliteEngine;
 import org.tensorflow.lite.TensorFlowLite;
 
-/** TensorFlow Lite of Android. */
+/** Opens models with TensorFlow Lite for Android. */
 final class TfliteOpener implements EngineOpener {
     @Override
     public String format() {
@@ -31,7 +31,7 @@ final class TfliteOpener implements EngineOpener {
         try {
             return new TfliteEngine(model, input, output, threads, delegate);
         } catch (IllegalArgumentException refused) {
-            throw new BadFileException("the engine refuses it: " + refused.getMessage(), "export it again");
+            throw new BadFileException("the engine refuses the model: " + refused.getMessage(), "export it again");
         }
     }
 }

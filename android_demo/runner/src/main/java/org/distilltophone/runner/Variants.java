@@ -7,13 +7,13 @@ import java.nio.ByteOrder;
 import java.util.LinkedHashMap;
 import java.util.Map;
 import org.distilltophone.core.BadFileException;
-import org.distilltophone.core.Border;
+import org.distilltophone.core.TensorCodec;
 import org.distilltophone.core.Embedder;
 import org.distilltophone.core.TensorSpec;
 
-/** The models of a job, ready to be opened. */
+/** The models of a job, ready to open. */
 final class Variants {
-    /** One of them. */
+    /** One model. */
     private static final class One {
         final String format;
         final ByteBuffer model;
@@ -38,7 +38,7 @@ final class Variants {
     private final int threads;
     private final Map<String, One> all = new LinkedHashMap<String, One>();
 
-    /** A damaged file is found here, before any work. */
+    /** Reads all files, so that damage is found before the work starts. */
     Variants(Store store, JsonObject job, EngineOpener engine) throws IOException, Store.Damaged {
         this.engine = engine;
         threads = job.get("threads").asInt();
@@ -52,7 +52,7 @@ final class Variants {
         }
     }
 
-    /** {@code [256, 3]} in the input's type, as Python made it: its rounding is the one that counts. */
+    /** Reads the input table, {@code [256, 3]} in the input's type. Python computes it, so the rounding is Python's. */
     private static float[][] table(Npy file, TensorSpec input) throws IOException {
         String type = input.isFloat() ? "f4" : input.dtype.equals("int8") ? "i1" : "u1";
         if (!file.type.equals(type) || file.shape.length != 2 || file.shape[0] != 256 || file.shape[1] != 3) {
@@ -73,23 +73,23 @@ final class Variants {
         return all.keySet();
     }
 
-    /** A new embedder; to be closed. */
+    /** Opens a model; close the embedder after use. */
     Embedder open(String name) throws IOException {
         One one = all.get(name);
         if (!one.format.equals(engine.format())) {
             throw new IOException("no engine here runs '" + one.format + "'");
         }
-        return new Embedder(new Border(one.input, one.output, one.table),
+        return new Embedder(new TensorCodec(one.input, one.output, one.table),
             engine.open(one.model, one.input, one.output, threads, one.delegate));
     }
 
-    /** Bytes of one picture of pixels. */
+    /** Returns the number of bytes of one preprocessed image. */
     int pixelBytes(String name) {
         TensorSpec input = all.get(name).input;
         return input.bytes() / (input.isFloat() ? 4 : 1);
     }
 
-    /** The first line of an error, as results carry it. */
+    /** Returns the first line of an error for a result. */
     static String reason(Throwable error) {
         String text = error.getMessage() == null ? "" : error.getMessage().trim();
         return text.isEmpty() ? error.getClass().getSimpleName() : text.split("\n")[0];

@@ -11,37 +11,37 @@ import org.tensorflow.lite.Interpreter;
 import org.tensorflow.lite.nnapi.NnApiDelegate;
 
 /**
- * What may compute a model in place of TensorFlow Lite's plain kernels. One that is not there, or that leaves the whole model
- * to the plain kernels without a word, is an error: its times would be of something else.
+ * Delegates that can compute a model instead of TensorFlow Lite's plain kernels. A delegate that is missing, or that
+ * silently leaves the whole model to the plain kernels, is an error: its latency would be that of something else.
  */
 public final class Delegates {
-    /** Vectorised kernels for the processor, in every build. */
+    /** Vectorized CPU kernels, part of every build. */
     public static final String XNNPACK = "xnnpack";
-    /** The plain kernels. */
+    /** No delegate: the plain kernels. */
     public static final String NONE = "none";
-    /** The graphics processor, by OpenCL or OpenGL; in a library of its own that not every build carries. */
+    /** GPU through OpenCL or OpenGL; needs a library that not every build contains. */
     public static final String GPU = "gpu";
-    /** Whatever accelerators the phone's maker offers through Android's Neural Networks API. */
+    /** Accelerators that the phone offers through Android's Neural Networks API. */
     public static final String NNAPI = "nnapi";
 
     private static final String GPU_CLASS = "org.tensorflow.lite.gpu.GpuDelegate";
 
     private Delegates() {}
 
-    /** Whether it is part of TensorFlow Lite itself, so that a refusal is the model's fault. */
-    static boolean isOurOwn(String name) {
+    /** Returns whether the delegate is part of TensorFlow Lite itself, so that a refusal is due to the model. */
+    static boolean isBuiltIn(String name) {
         return name.equals(XNNPACK) || name.equals(NONE);
     }
 
     /**
-     * Sets it in the options.
+     * Sets a delegate in the options.
      *
-     * @return what has to be closed after the interpreter; null: nothing
-     * @throws DelegateException not known, not in this build, or not on this phone
+     * @return the delegate to close after the interpreter; null if there is none
+     * @throws DelegateException the delegate is unknown, not in this build, or not on this phone
      */
     static Delegate choose(String name, Interpreter.Options options) {
         options.setUseXNNPACK(name.equals(XNNPACK));
-        if (isOurOwn(name)) {
+        if (isBuiltIn(name)) {
             return null;
         }
         Delegate delegate = make(name);
@@ -70,22 +70,22 @@ public final class Delegates {
     /** @throws DelegateException the delegate took no operator of the model */
     static void checkTaken(Interpreter interpreter, ByteBuffer model, String name) {
         int operators = ModelFile.operators(model);
-        if (!isOurOwn(name) && operators > 1 && steps(interpreter) == operators) {
+        if (!isBuiltIn(name) && operators > 1 && steps(interpreter) == operators) {
             String none = " takes none of the model's " + operators + " operators: the plain kernels would compute all";
             throw new DelegateException(name + none, null);
         }
     }
 
-    /** How many steps an inference has; operators that a delegate took are one. -1: TensorFlow Lite does not tell. */
+    /** Returns the length of the execution plan, in which each delegated part is one step; -1 if it is not accessible. */
     private static int steps(Interpreter interpreter) {
         try {
-            Field field = interpreter.getClass().getSuperclass().getDeclaredField("wrapper"); // it has no public way
+            Field field = interpreter.getClass().getSuperclass().getDeclaredField("wrapper"); // there is no public access
             field.setAccessible(true);
             Object wrapper = field.get(interpreter);
             Method method = wrapper.getClass().getSuperclass().getDeclaredMethod("getExecutionPlanLength");
             method.setAccessible(true);
             return (Integer) method.invoke(wrapper);
-        } catch (ReflectiveOperationException | RuntimeException another) {
+        } catch (ReflectiveOperationException | RuntimeException inaccessible) {
             return -1;
         }
     }

@@ -11,21 +11,21 @@ import org.tensorflow.lite.Delegate;
 import org.tensorflow.lite.Interpreter;
 import org.tensorflow.lite.Tensor;
 
-/** TensorFlow Lite of Android, with what is to compute in place of its plain kernels. */
+/** TensorFlow Lite for Android, with a choice of delegate. */
 public final class TfliteEngine implements Engine {
-    // The interpreter does not copy the model: the buffer has to live as long.
+    // The interpreter does not copy the model, so the buffer has to live as long.
     private final ByteBuffer model;
     private final Interpreter interpreter;
-    private final Delegate delegate; // null: the interpreter brings its own
+    private final Delegate delegate; // null: built into the interpreter
 
     /**
      * Loads a model.
      *
-     * @param model its content, direct or mapped; stays as it is while the engine is open
-     * @param input what the bundle says of it; checked, and so is {@code output}
-     * @param delegate a name of {@link Delegates}
-     * @throws BadFileException the model is not what the bundle says
-     * @throws DelegateException this phone, this build or this model does not work with that delegate; says why
+     * @param model content of the file, direct or mapped; must not change while the engine is open
+     * @param input description of the input tensor in the bundle; checked, like {@code output}
+     * @param delegate one of the names in {@link Delegates}
+     * @throws BadFileException the model does not match the bundle
+     * @throws DelegateException this phone, build or model does not support the delegate; the message says why
      * @throws IllegalArgumentException the engine refuses the file
      */
     public TfliteEngine(ByteBuffer model, TensorSpec input, TensorSpec output, int threads, String delegate) throws IOException {
@@ -63,7 +63,7 @@ public final class TfliteEngine implements Engine {
             }
             return opened;
         } catch (IllegalArgumentException | IllegalStateException refused) {
-            if (Delegates.isOurOwn(delegate)) {
+            if (Delegates.isBuiltIn(delegate)) {
                 throw refused;
             }
             throw new DelegateException(delegate + " refuses the model: " + refused.getMessage(), refused);
@@ -75,7 +75,7 @@ public final class TfliteEngine implements Engine {
         boolean scale = spec.isFloat() || Math.abs(params.getScale() - spec.scale) <= 1e-6 * spec.scale
             && params.getZeroPoint() == spec.zeroPoint;
         if (!scale || !Arrays.equals(tensor.shape(), spec.shape()) || !tensor.dataType().toString().equalsIgnoreCase(spec.dtype)) {
-            throw new BadFileException("the model's tensor " + tensor.name() + " is not as bundle.json says", "export it again");
+            throw new BadFileException("the model's tensor " + tensor.name() + " does not match bundle.json", "export it again");
         }
     }
 
@@ -90,7 +90,7 @@ public final class TfliteEngine implements Engine {
             interpreter.close();
         }
         if (delegate != null) {
-            delegate.close(); // only after the interpreter that uses it
+            delegate.close(); // only after the interpreter, which uses it
         }
     }
 }
