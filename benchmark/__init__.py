@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from benchmark.gates import Limits
     from benchmark.result import Result, read_result, write_result
-    from benchmark.run import Options as BenchmarkOptions
-    from benchmark.run import measure
+    from benchmark.run import BenchmarkOptions, measure
     from benchmark.timing import Plan
 
 __all__ = ["BenchmarkOptions", "Limits", "Plan", "Result", "measure", "read_result", "write_result"]
 
 _HOMES = {
-    "BenchmarkOptions": "benchmark.run:Options",
+    "BenchmarkOptions": "benchmark.run:BenchmarkOptions",
     "Limits": "benchmark.gates:Limits",
     "Plan": "benchmark.timing:Plan",
     "Result": "benchmark.result:Result",

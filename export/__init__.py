@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from export.attempt import Options as ExportOptions
+    from export.attempt import ExportOptions
     from export.bundle import Bundle, VariantRunner, load_bundle, open_variant
     from export.pipeline import export_bundle
 
@@ -17,7 +17,7 @@ __all__ = ["Bundle", "ExportOptions", "VariantRunner", "export_bundle", "load_bu
 
 _HOMES = {
     "Bundle": "export.bundle:Bundle",
-    "ExportOptions": "export.attempt:Options",
+    "ExportOptions": "export.attempt:ExportOptions",
     "VariantRunner": "export.bundle:VariantRunner",
     "export_bundle": "export.pipeline:export_bundle",
     "load_bundle": "export.bundle:load_bundle",
