@@ -17,19 +17,18 @@ if TYPE_CHECKING:
 __all__ = ["BenchmarkOptions", "Limits", "Plan", "Result", "measure", "read_result", "write_result"]
 
 _HOMES = {
-    "BenchmarkOptions": "benchmark.run:BenchmarkOptions",
-    "Limits": "benchmark.gates:Limits",
-    "Plan": "benchmark.timing:Plan",
-    "Result": "benchmark.result:Result",
-    "measure": "benchmark.run:measure",
-    "read_result": "benchmark.result:read_result",
-    "write_result": "benchmark.result:write_result",
+    "BenchmarkOptions": "benchmark.run",
+    "Limits": "benchmark.gates",
+    "Plan": "benchmark.timing",
+    "Result": "benchmark.result",
+    "measure": "benchmark.run",
+    "read_result": "benchmark.result",
+    "write_result": "benchmark.result",
 }
 
 if not TYPE_CHECKING:  # a type checker reads the imports above
 
     def __getattr__(name):
         if name in _HOMES:
-            module, _, attribute = _HOMES[name].partition(":")
-            return getattr(import_module(module), attribute)
+            return getattr(import_module(_HOMES[name]), name)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

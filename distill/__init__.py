@@ -27,20 +27,19 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Failure": "distill.console.errors:Failure",
-    "UsageFailure": "distill.console.errors:UsageFailure",
-    "embed_images": "distill.evaluation:embed_images",
-    "evaluate": "distill.api:evaluate",
-    "load_checkpoint": "distill.models.checkpoint:load_checkpoint",
-    "open_data": "distill.data.spec:open_data",
-    "train_student": "distill.api:train_student",
-    "train_teacher": "distill.api:train_teacher",
+    "Failure": "distill.console.errors",
+    "UsageFailure": "distill.console.errors",
+    "embed_images": "distill.evaluation",
+    "evaluate": "distill.api",
+    "load_checkpoint": "distill.models.checkpoint",
+    "open_data": "distill.data.spec",
+    "train_student": "distill.api",
+    "train_teacher": "distill.api",
 }
 
 if not TYPE_CHECKING:  # a type checker reads the imports above
 
     def __getattr__(name):
         if name in _HOMES:
-            module, _, attribute = _HOMES[name].partition(":")
-            return getattr(import_module(module), attribute)
+            return getattr(import_module(_HOMES[name]), name)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -16,18 +16,17 @@ if TYPE_CHECKING:
 __all__ = ["Bundle", "ExportOptions", "VariantRunner", "export_bundle", "load_bundle", "open_variant"]
 
 _HOMES = {
-    "Bundle": "export.bundle:Bundle",
-    "ExportOptions": "export.attempt:ExportOptions",
-    "VariantRunner": "export.bundle:VariantRunner",
-    "export_bundle": "export.pipeline:export_bundle",
-    "load_bundle": "export.bundle:load_bundle",
-    "open_variant": "export.bundle:open_variant",
+    "Bundle": "export.bundle",
+    "ExportOptions": "export.attempt",
+    "VariantRunner": "export.bundle",
+    "export_bundle": "export.pipeline",
+    "load_bundle": "export.bundle",
+    "open_variant": "export.bundle",
 }
 
 if not TYPE_CHECKING:  # a type checker reads the imports above
 
     def __getattr__(name):
         if name in _HOMES:
-            module, _, attribute = _HOMES[name].partition(":")
-            return getattr(import_module(module), attribute)
+            return getattr(import_module(_HOMES[name]), name)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
