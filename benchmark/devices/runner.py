@@ -42,7 +42,7 @@ class Damaged(Exception):
     """A file whose content does not match its name."""
 
 
-def tell(**message: Any) -> None:
+def report(**message: Any) -> None:
     """Print one message for the host."""
     print(MARK + json.dumps(message), flush=True)
 
@@ -88,7 +88,7 @@ class Store:
         finally:
             if temporary.exists():
                 temporary.unlink()
-        tell(result=key, sha256=hashlib.sha256(data).hexdigest())
+        report(result=key, sha256=hashlib.sha256(data).hexdigest())
 
 
 def openers(store: Store, job: dict[str, Any]) -> dict[str, Callable[[], Any]]:
@@ -115,7 +115,7 @@ def latency(store: Store, job: dict[str, Any]) -> None:
     def show(share: float) -> None:
         nonlocal reported
         if time.monotonic() - reported > 1:  # rarely: interrupts of the network card disturb the timing
-            tell(share=round(share, 4))
+            report(share=round(share, 4))
             reported = time.monotonic()
 
     timings, conduct = time_variants(openers(store, job), pixels, plan, show)
@@ -130,7 +130,7 @@ def embed(store: Store, job: dict[str, Any]) -> None:
     """Embed every chunk with each variant that it lists; each result is one file."""
     embedders = Embedders(openers(store, job))
     for name, error in embedders.errors.items():
-        tell(failed=name, error=error)
+        report(failed=name, error=error)
     for chunk in job["chunks"]:
         known = set(embedders.errors)
         pixels, times = pixels_of(store, job, chunk)
@@ -139,8 +139,8 @@ def embed(store: Store, job: dict[str, Any]) -> None:
         for name, rows in embedders.embed(pixels, chunk["keys"]).items():
             store.save(chunk["keys"][name], npy(rows))
         for name in set(embedders.errors) - known:
-            tell(failed=name, error=embedders.errors[name])
-        tell(step=1)
+            report(failed=name, error=embedders.errors[name])
+        report(step=1)
 
 
 def npy(array: np.ndarray) -> bytes:
@@ -178,9 +178,9 @@ def memory(store: Store, job: dict[str, Any]) -> None:
     try:
         found = measure_memory(opener, lambda: load_engine(job["variants"][name]["format"]))
     except Exception as error:  # a variant that fails is a result
-        tell(failed=name, error=reason(error))
+        report(failed=name, error=reason(error))
         return
-    tell(memory=asdict(found) if found else None)
+    report(memory=asdict(found) if found else None)
 
 
 def sustain(store: Store, job: dict[str, Any]) -> None:
@@ -196,9 +196,9 @@ def sustain(store: Store, job: dict[str, Any]) -> None:
             while time.monotonic() < until:
                 runner.invoke()
                 ran += 1
-            tell(ran=ran, begun=begun, ended=uptime())
+            report(ran=ran, begun=begun, ended=uptime())
     except Exception as error:  # a variant that fails is a result
-        tell(failed=name, error=reason(error))
+        report(failed=name, error=reason(error))
 
 
 def locked(folder: Path) -> Any:
@@ -231,20 +231,20 @@ def main(arguments: list[str]) -> int:
     command, store = arguments[0], Store(arguments[1])
     try:
         if command == "describe":
-            tell(machine=machine_facts())
+            report(machine=machine_facts())
             return 0
         held = locked(store.folder)
         job = json.load(sys.stdin)
         {"latency": latency, "embed": embed, "memory": memory, "sustain": sustain}[command](store, job)
         held.close()
     except Damaged as error:
-        tell(damaged=str(error))
+        report(damaged=str(error))
         return 1
     except ChunkError as error:
-        tell(error=str(error), picture=error.number, of=error.chunk)
+        report(error=str(error), picture=error.number, of=error.chunk)
         return 1
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        tell(error=f"{where}{error.strerror or error}")
+        report(error=f"{where}{error.strerror or error}")
         return 1
     return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 
 import benchmark_fakes as fakes
@@ -13,6 +14,8 @@ import tiny_models
 
 from benchmark.cli import app
 from benchmark.devices import open_device
+from benchmark.devices.base import Timing
+from benchmark.timing import Plan
 from distill.console import Failure, run_app
 from export.bundle import load_bundle
 
@@ -47,6 +50,22 @@ def test_a_missing_emulator_is_an_error_with_a_cure(tmp_path, monkeypatch):
     with pytest.raises(Failure, match="no qemu-aarch64-static") as failure:
         open_device(f"emulated-arm64:{root}")
     assert "arm64-root.sh" in failure.value.cure
+
+
+def test_what_an_emulated_device_reports(real_bundle, tmp_path):
+    """With this computer's Python in place of qemu: -L ROOT PYTHON are the first words."""
+    root = make_root(
+        tmp_path / "root", f'#!/bin/sh\nshift 3\nunset PYTHONHOME PYTHONPATH\nexec {sys.executable} "$@"\n'
+    )
+    device = open_device(f"emulated-arm64:{root}", remote_folder=str(tmp_path / "files"))
+    machine = device.describe()
+    assert device.emulated and machine.emulated and machine.device == "emulated-arm64"
+    assert machine.cpu.startswith("arm64, emulated by qemu on ") and machine.governor is machine.max_mhz is None
+    bundle, images = load_bundle(real_bundle), np.zeros((2, 16, 16, 3), np.uint8)
+    assert device.measure_latency(bundle, ("tflite-float32",), images, Plan()) == ({"tflite-float32": Timing()}, None)
+    assert device.peak_memory(bundle, ("tflite-float32",)) == {}
+    device.close(True)
+    assert not (tmp_path / "files").exists()
 
 
 @emulator
