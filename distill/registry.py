@@ -1,9 +1,9 @@
-"""Names that stand for something and are imported only when they are used.
+"""Tables of named entries that are imported on first use.
 
-Losses, backbones, data sets, model-file formats, quantization schemes and devices are each one
-:class:`Registry`. An entry is a module-level object (a spec) in a file of its own, named in the table as
-``"package.module:OBJECT"``, so that reading the table imports nothing. Another installed package adds entries
-without touching this project, by an entry point in its ``pyproject.toml``::
+There is one :class:`Registry` each for losses, backbones, data sets, model-file formats, quantization schemes and
+devices. An entry is a module-level object (a spec) in a file of its own. The table names it as
+``"package.module:OBJECT"``, so reading the table imports nothing. Another installed package adds entries
+with an entry point in its ``pyproject.toml``::
 
     [project.entry-points."distill_to_phone.losses"]
     cosine = "my_package.cosine:COSINE"
@@ -27,11 +27,11 @@ class Registry(Generic[Entry]):
     """A table from names to entries of one kind.
 
     Args:
-        what: what an entry is, as error messages say it, e.g. ``"loss"``.
-        entry_type: the class of every entry.
-        builtin: name to entry, or to ``"module:object"``, which is imported when first asked for.
+        what: What an entry is, for error messages, e.g. ``"loss"``.
+        entry_type: Class of every entry.
+        builtin: Name to entry, or to ``"module:object"``, which is imported on first use.
             The order is the order in help texts.
-        group: entry-point group from which installed packages are read, e.g. ``"distill_to_phone.losses"``.
+        group: Entry-point group that other packages add to, e.g. ``"distill_to_phone.losses"``.
 
     Example:
         >>> sizes = Registry("size", int, {"small": 1, "large": "sys:maxsize"}, group="distill_to_phone.sizes")
@@ -39,9 +39,7 @@ class Registry(Generic[Entry]):
         (['small', 'large'], 1, False)
     """
 
-    def __init__(
-        self, what: str, entry_type: type[Entry], builtin: Mapping[str, Entry | str], *, group: str
-    ) -> None:
+    def __init__(self, what: str, entry_type: type[Entry], builtin: Mapping[str, Entry | str], *, group: str) -> None:
         self.what = what
         self.group = group
         self._type = entry_type
@@ -49,9 +47,13 @@ class Registry(Generic[Entry]):
         self._plugins_read = False
 
     def names(self) -> list[str]:
-        """All names, built-in ones first. Imports no entry."""
+        """Return all names, built-in ones first. Imports no entry."""
         self._read_plugins()
         return list(self._table)
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the names, as over a dict."""
+        return iter(self.names())
 
     def __contains__(self, name: object) -> bool:
         if name not in self._table:
@@ -59,11 +61,11 @@ class Registry(Generic[Entry]):
         return name in self._table
 
     def __getitem__(self, name: str) -> Entry:
-        """The entry of this name.
+        """Return the entry of this name, importing it if need be.
 
         Raises:
             UsageFailure: unknown name.
-            Failure: the entry cannot be imported, or is not what it should be.
+            Failure: the entry cannot be imported, or has the wrong type.
         """
         if name not in self:
             raise UsageFailure(f"unknown {self.what} '{name}'", suggest(name, self.names()))
@@ -73,12 +75,12 @@ class Registry(Generic[Entry]):
         return entry
 
     def items(self) -> Iterator[tuple[str, Entry]]:
-        """Every name with its entry. Imports them all."""
+        """Yield every name with its entry. Imports all entries."""
         for name in self.names():
             yield name, self[name]
 
     def add(self, name: str, entry: Entry | str) -> None:
-        """Add an entry for this process, e.g. from a notebook.
+        """Add an entry in this process, e.g. from a notebook.
 
         Raises:
             ValueError: the name is taken.
@@ -89,7 +91,7 @@ class Registry(Generic[Entry]):
 
     @contextmanager
     def added(self, name: str, entry: Entry | str) -> Iterator[None]:
-        """Add an entry for the length of a ``with`` block.
+        """Add an entry for the duration of a ``with`` block.
 
         Raises:
             ValueError: the name is taken.
@@ -110,10 +112,12 @@ class Registry(Generic[Entry]):
     def _import(self, name: str, target: str) -> Entry:
         try:
             entry = load_object(target)
-        except (ImportError, AttributeError, ValueError) as error:
+        except Failure:
+            raise
+        except Exception as error:  # the module of another package can raise anything
             raise Failure(f"{self.what} '{name}' ({target}) cannot be imported: {error}", _CURE) from error
         if not isinstance(entry, self._type):
-            raise Failure(f"{self.what} '{name}' ({target}) is not a {self._type.__name__}", _CURE)
+            raise Failure(f"{self.what} '{name}' ({target}) is not of type {self._type.__name__}", _CURE)
         return entry
 
 
@@ -121,10 +125,10 @@ _CURE = "install what it needs, or remove the package that adds it"
 
 
 def load_object(target: str) -> object:
-    """Import ``"package.module:object"``.
+    """Import ``"package.module:object"`` and return the object.
 
     Raises:
-        ValueError: not of this form.
+        ValueError: the target has another form.
         ImportError, AttributeError: no such module or object.
     """
     module, colon, name = target.partition(":")

@@ -17,9 +17,10 @@ from export.bundle.schema import FineTuning, Licence, Tolerance, Variant
 from export.cache import foreign_code
 from export.check import check_embeddings, reference_embeddings, why_failed
 from export.int8.layer_errors import LayerError
-from export.int8.repair.methods import AUTO, METHODS, QatSettings, is_trained, methods_of, without_training
+from export.int8.repair.methods import AUTO, METHODS, is_trained, methods_of, without_training
+from export.int8.repair.settings import QatSettings
 from export.job import BuiltFile, Job
-from export.samples.calibration import CalibrationImages, Samples, plain_text
+from export.samples.calibration import CalibrationImages, ExportSamples, plain_text
 from export.targets import Target
 
 __all__ = ["REPAIR_MEAN_COSINE", "ExportOptions", "TargetResult", "attempt", "built_file"]
@@ -106,7 +107,9 @@ def built_file(scratch: Path, target: Target, method: str) -> Path:
     return scratch / "out" / method.replace("+", "-") / f"{target.name}.{target.suffix}"
 
 
-def attempt(target: Target, job: Job, samples: Samples, reference: np.ndarray, options: ExportOptions) -> TargetResult:
+def attempt(
+    target: Target, job: Job, samples: ExportSamples, reference: np.ndarray, options: ExportOptions
+) -> TargetResult:
     """Build one target and compare it with PyTorch. A failure is a result: the other targets go on.
 
     Args:
@@ -150,7 +153,7 @@ def attempt(target: Target, job: Job, samples: Samples, reference: np.ndarray, o
 
 
 def _made_from(
-    target: Target, job: Job, samples: Samples, tolerance: Tolerance, options: ExportOptions
+    target: Target, job: Job, samples: ExportSamples, tolerance: Tolerance, options: ExportOptions
 ) -> dict[str, Any]:
     """Return everything besides checkpoint, libraries and this package that decides what is built: the cache's key."""
     made_from: dict[str, Any] = {"target": target.name} | foreign_code(target.build)
@@ -246,7 +249,9 @@ def _fine_tuning(job: Job, method: str) -> FineTuning | None:
     )
 
 
-def _compare_layers(target: Target, job: Job, path: Path, method: str, samples: Samples) -> tuple[LayerError, ...]:
+def _compare_layers(
+    target: Target, job: Job, path: Path, method: str, samples: ExportSamples
+) -> tuple[LayerError, ...]:
     if target.compare_layers is None:
         return ()
     images = CalibrationImages(samples.check_pixels, job.preprocessing, marked=False)

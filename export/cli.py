@@ -12,7 +12,7 @@ from typer.core import TyperCommand
 
 from distill.console import DebugOption, Failure, JsonOption, UsageFailure, make_app, note, run_app
 from distill.files import check_output, check_output_folder
-from export.int8.repair.methods import QatSettings
+from export.int8.repair.settings import QatSettings
 
 if TYPE_CHECKING:
     from export.attempt import TargetResult

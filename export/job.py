@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from distill.models.embedder import Embedder
     from export.cache import BuildCache
     from export.graph.folded import FoldedGraph
-    from export.int8.repair.methods import QatSettings, Repaired
+    from export.int8.repair.settings import QatSettings, Repaired
     from export.int8.training_images import TrainingImages
     from export.samples.calibration import CalibrationImages
 

@@ -39,7 +39,7 @@ from export.int8.repair.methods import AUTO, is_trained, methods_of
 from export.int8.sensitivity import chosen_layers, parse_exclusion
 from export.int8.training_images import TrainingImages
 from export.job import Job
-from export.samples.calibration import Samples, choose_samples, plain_text
+from export.samples.calibration import ExportSamples, choose_samples, plain_text
 from export.samples.golden import GoldenImages
 from export.targets import Target, leave_out_unfit, select_targets
 
@@ -192,7 +192,7 @@ def _pack(
     out: Path,
     scratch: Path,
     info: CheckpointInfo,
-    samples: Samples,
+    samples: ExportSamples,
     golden: np.ndarray,
     options: ExportOptions,
     checkpoint: Path,
@@ -261,7 +261,7 @@ def _write(folder: Path, name: str, content: bytes) -> dict[str, Any]:
     return {"file": name, "size_bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
 
-def _provenance(info: CheckpointInfo, samples: Samples, options: ExportOptions) -> Provenance:
+def _provenance(info: CheckpointInfo, samples: ExportSamples, options: ExportOptions) -> Provenance:
     versions = _versions()
     data = {key: value for key, value in info.data.items() if key != "classes"}
     if "classes" in info.data:  # thousands of names tell an app nothing

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from distill.models.embedder import Embedder
     from export.graph.folded import FoldedGraph
     from export.int8.layer_errors import LayerError
-    from export.int8.repair.methods import Repaired
+    from export.int8.repair.settings import Repaired
 
     Builder = Callable[["Target", Job, Path, Repaired | None], BuiltFile]
     LayerComparison = Callable[[bytes, FoldedGraph, Iterable[np.ndarray]], Sequence[LayerError]]

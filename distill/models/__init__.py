@@ -1,6 +1,6 @@
-"""Networks: backbones, the embedding head, checkpoints.
+"""Backbones, the embedding network and checkpoints.
 
-Nothing is imported eagerly: ``distill.models.info`` is free of torch, the rest is torch code.
+Import from the modules. ``distill.models.info`` and ``distill.models.registry`` do not import torch, the others do.
 """
 
 from __future__ import annotations

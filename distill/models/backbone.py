@@ -1,38 +1,44 @@
-"""What every backbone offers, whoever wrote it."""
+"""Interface of a backbone."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 from torch import Tensor, nn
 
 from distill.console import UsageFailure
 from distill.data.preprocess import Preprocessing
+from distill.models.steps import Residual, Step
+from distill.models.weights_file import load_matching, read_matching, weights_record
 
 __all__ = ["Backbone"]
 
-# ImageNet evaluation cuts a 224-pixel square out of an image whose shorter side is 256.
+# ImageNet evaluation crops 224 pixels from an image whose shorter side is 256.
 CROP_SHARE = 224 / 256
 
 
 class Backbone(nn.Module):
-    """A network from pixels to a feature map, and what is known of its input.
+    """A network from pixels to feature maps, and the input it expects.
+
+    A subclass sets the attributes without a default in ``__init__`` and defines ``forward`` and ``stages``.
 
     Attributes:
-        arch: name that ``build_backbone`` builds it from.
-        feature_size: channels C of ``forward``'s map.
-        stage_channels: channels of the four maps of ``stages``; the last is ``feature_size``.
-        stage_strides: input pixels per cell of these maps: (4, 8, 16, 32) except for networks
-            without a pyramid (plain vision transformers), whose maps all have the patch's stride.
-        mean, std: per-channel scaling the weights were trained with, in 0..255 units:
+        arch: Name that ``build_backbone`` builds it from.
+        feature_size: Channels C of the map that ``forward`` returns.
+        stage_channels: Channels of the four maps of ``stages``; the last is ``feature_size``.
+        stage_strides: Input pixels per cell of these maps: (4, 8, 16, 32), except for networks
+            without a pyramid (plain vision transformers), whose maps all have the stride of the patch.
+        mean, std: Per-channel scaling that the weights were trained with, in 0..255 units:
             ``scaled = (pixel - mean) / std``.
-        fixed_input_size: the only input side it accepts, ``None`` where any will do.
-        weights: where the initial weights came from (``source``, ``sha256``, ``layout``, ...);
+        fixed_input_size: The only input side it accepts, ``None`` if it accepts any.
+        weights: Origin of the initial weights (``source``, ``sha256``, ``layout``, ...);
             empty for random ones.
     """
 
     arch: str
     feature_size: int
     stage_channels: tuple[int, int, int, int]
-    stage_strides: tuple[int, int, int, int]
+    stage_strides: tuple[int, int, int, int] = (4, 8, 16, 32)
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     fixed_input_size: int | None = None
@@ -46,20 +52,43 @@ class Backbone(nn.Module):
         raise NotImplementedError
 
     def stages(self, x: Tensor) -> list[Tensor]:
-        """Four maps [N, C_i, h_i, w_i], coarser and coarser; the last is ``forward(x)``."""
+        """Four maps [N, C_i, h_i, w_i], from fine to coarse; the last is ``forward(x)``."""
         raise NotImplementedError
 
-    def default_preprocessing(self, input_size: int, resize_size: int | None = None) -> Preprocessing:
-        """The preprocessing these weights expect.
+    def steps(self) -> list[Step | Residual] | None:
+        """Every step from the image to the last map, in order; ``None`` if the network is not made of such steps.
+
+        A backbone that returns its steps can be folded, which gives it every quantization scheme and repair of
+        ``distill-export``.
+        """
+        return None
+
+    def load_weights(self, path: Path) -> None:
+        """Load weights by name and shape, and record their origin in ``weights``.
+
+        Override it for other file formats or other names, and to set ``mean`` and ``std`` of the weights.
 
         Args:
-            input_size: side of the square input, pixels.
-            resize_size: shorter side before the centre crop, pixels. Default:
-                ``round(input_size * 256 / 224)``, ImageNet's convention; pass ``input_size``
-                for pictures whose border matters (characters, tight crops).
+            path: A .safetensors, .pth or .pt file. The classifier and the prefixes of wrappers are ignored.
 
         Raises:
-            UsageFailure: the network was built for another input size only.
+            UsageFailure: unknown kind of file.
+            Failure: a file that is missing, damaged, or of another network.
+        """
+        load_matching(self, read_matching(path, self), str(path))
+        self.weights = weights_record(path)
+
+    def default_preprocessing(self, input_size: int, resize_size: int | None = None) -> Preprocessing:
+        """Return the preprocessing that the weights expect.
+
+        Args:
+            input_size: Side of the square input, pixels.
+            resize_size: Shorter side before the centre crop, pixels. Default:
+                ``round(input_size * 256 / 224)``, the ImageNet convention. Pass ``input_size``
+                for images whose margin matters (characters, tight crops).
+
+        Raises:
+            UsageFailure: the network accepts another input size only.
         """
         if self.fixed_input_size is not None and input_size != self.fixed_input_size:
             raise UsageFailure(

@@ -1,4 +1,4 @@
-"""Checkpoint folders: ``model.safetensors`` and ``model.json``."""
+"""Save and load checkpoint folders: ``model.safetensors`` and ``model.json``."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ import torch
 
 from distill.console import Failure, UsageFailure
 from distill.files import atomic_path, sha256_file, write_json
-from distill.models.backbones import build_backbone
 from distill.models.embedder import Embedder
 from distill.models.info import INFO_FILE, WEIGHTS_FILE, CheckpointInfo, read_info, verify_weights
+from distill.models.registry import build_backbone
 from distill.models.weights_file import load_matching, read_state_dict
 
 __all__ = ["load_checkpoint", "save_checkpoint"]
 
 
 def save_checkpoint(folder: str | Path, model: Embedder, info: CheckpointInfo) -> CheckpointInfo:
-    """Write a checkpoint folder; an older checkpoint there is replaced.
+    """Write a checkpoint folder, replacing an older checkpoint there.
 
-    The weights go first, then ``model.json`` with their hash: a kill between the two leaves a pair
-    that ``load_checkpoint`` refuses.
+    The weights are written first, then ``model.json`` with their hash. If the process dies between the two,
+    ``load_checkpoint`` refuses the pair.
 
     Args:
-        folder: made if need be; other files in it stay.
-        model: weights are saved as float32, contiguous.
+        folder: Created if need be; other files in it stay.
+        model: Its weights are saved as float32, contiguous.
         info: ``arch``, ``embedding_size``, ``weights`` and ``weights_sha256`` are taken from the model.
 
     Returns:
-        ``info`` as written, so that ``.id`` is known.
+        ``info`` as written, including the hash from which ``.id`` is derived.
 
     Raises:
         Failure, OSError: it cannot be written, e.g. the disk is full; an older checkpoint stays.
@@ -44,7 +44,7 @@ def save_checkpoint(folder: str | Path, model: Embedder, info: CheckpointInfo) -
     with atomic_path(folder / WEIGHTS_FILE) as temporary:
         try:
             save_file(tensors, temporary)
-        except SafetensorError as error:  # what it makes of a full disk
+        except SafetensorError as error:  # raised when the disk is full
             raise Failure(f"{folder / WEIGHTS_FILE}: cannot be written: {error}", "free some space") from None
         digest = sha256_file(temporary)
     info = info.model_copy(
@@ -60,7 +60,7 @@ def save_checkpoint(folder: str | Path, model: Embedder, info: CheckpointInfo) -
 
 
 def load_checkpoint(folder: str | Path, device: str | torch.device = "cpu") -> tuple[Embedder, CheckpointInfo]:
-    """Load a checkpoint folder. The pretrained weights it started from are not needed.
+    """Load a checkpoint folder. The pretrained weights that training started from are not needed.
 
     Returns:
         The model in evaluation mode, and its ``model.json``.
@@ -73,7 +73,7 @@ def load_checkpoint(folder: str | Path, device: str | torch.device = "cpu") -> t
     state = read_state_dict(path)
     try:
         backbone = build_backbone(info.arch)
-    except UsageFailure as error:  # the command was right, it is the file that names it
+    except UsageFailure as error:  # the file is wrong, not the command
         raise Failure(f"{Path(folder) / INFO_FILE}: {error.what}", error.cure) from None
     backbone.weights = dict(info.weights)
     backbone.mean, backbone.std = info.preprocessing.mean, info.preprocessing.std
@@ -81,7 +81,7 @@ def load_checkpoint(folder: str | Path, device: str | torch.device = "cpu") -> t
     size = state["linear.weight"].shape[0] if head else backbone.feature_size
     if size != info.embedding_size:
         raise Failure(
-            f"{folder}: {INFO_FILE} says embeddings of {info.embedding_size}, the weights make {size}",
+            f"{folder}: {INFO_FILE} says embedding size {info.embedding_size}, the weights have {size}",
             "the folder was edited: copy it again",
         )
     model = Embedder(backbone, size if head else 0)

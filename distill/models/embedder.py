@@ -1,4 +1,4 @@
-"""From a backbone to an embedding: average pool, linear layer, L2 norm."""
+"""The embedding network: backbone, average pool, linear layer, L2 norm."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ __all__ = ["Embedder", "freeze_batch_norm"]
 
 
 class Embedder(nn.Module):
-    """Backbone, global average pool, linear layer with bias, rows of unit length.
+    """Backbone, global average pool, linear layer with bias, L2 norm.
 
     Args:
-        backbone: what makes the feature map.
-        embedding_size: D of the linear layer; 0 leaves the layer out, D is then the backbone's
-            ``feature_size``.
+        backbone: Computes the feature map.
+        embedding_size: Output size D of the linear layer. 0 omits the layer; D is then the
+            ``feature_size`` of the backbone.
 
     Attributes:
-        backbone: as given.
+        backbone: As given.
         linear: ``nn.Linear(feature_size, D)`` or ``None``.
         embedding_size: D, never 0.
-        frozen_batch_norm: set by ``freeze_batch_norm``.
+        frozen_batch_norm: Set by ``freeze_batch_norm``.
     """
 
     def __init__(self, backbone: Backbone, embedding_size: int) -> None:
@@ -36,32 +36,32 @@ class Embedder(nn.Module):
         self.frozen_batch_norm = False
 
     def pool_map(self, features: Tensor) -> Tensor:
-        """A feature map [N, C, h, w] to what the embedding layer sees, [N, C]."""
+        """Pool a feature map [N, C, h, w] to the input of the linear layer, [N, C]."""
         return features.mean(dim=(2, 3))
 
     def project_map(self, features: Tensor) -> Tensor:
-        """A feature map [N, C, h, w] to rows [N, D], float32, before the norm."""
+        """Pool and project a feature map [N, C, h, w] to rows [N, D], float32, not normalised."""
         pooled = self.pool_map(features)
         if self.linear is not None:
             pooled = self.linear(pooled)
-        # Under autocast the rows may be bfloat16: 8 bits are too few for the norm and for distances.
+        # Under autocast the rows may be bfloat16, whose 8 bits are too few for the norm and for distances.
         return pooled.float()
 
     def embed_map(self, features: Tensor) -> Tensor:
-        """The head alone: a feature map [N, C, h, w] to unit rows [N, D], float32."""
+        """Apply the head alone: a feature map [N, C, h, w] to embeddings [N, D], float32, of unit length."""
         return F.normalize(self.project_map(features), dim=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Scaled pixels [N, 3, H, W] to embeddings [N, D], float32, each of length 1."""
+        """Embed scaled pixels [N, 3, H, W]: [N, D], float32, of unit length."""
         return self.embed_map(self.backbone(x))
 
     def forward_stages(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """The embeddings [N, D] and the backbone's four stage maps, from one pass."""
+        """Return the embeddings [N, D] and the four stage maps of the backbone, from one pass."""
         maps = self.backbone.stages(x)
         return self.embed_map(maps[-1]), maps
 
     def train(self, mode: bool = True) -> Embedder:
-        """As usual, but frozen batch norm stays in evaluation mode."""
+        """Switch modes as usual, but keep frozen batch norm in evaluation mode."""
         super().train(mode)
         if mode and self.frozen_batch_norm:
             for module in self.modules():
@@ -71,11 +71,11 @@ class Embedder(nn.Module):
 
 
 def freeze_batch_norm(model: Embedder, frozen: bool = True) -> Embedder:
-    """Use the running statistics in training too, and leave them as they are.
+    """Use the running statistics during training too, without updating them.
 
     Small batches of few classes (32 = 4 x 8) give poor statistics, so a fine-tuned teacher usually
-    keeps those of its pretraining. Scale and shift stay trainable. It outlives ``model.train()``
-    and ``copy.deepcopy``; ``frozen=False`` undoes it.
+    keeps those of its pretraining. Scale and shift stay trainable. The setting survives ``model.train()``
+    and ``copy.deepcopy``; ``frozen=False`` reverts it.
 
     Returns:
         ``model`` itself.

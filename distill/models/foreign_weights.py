@@ -1,7 +1,7 @@
-"""Weights of other packages, renamed to timm's names; their input scaling comes along.
+"""Rename weights of other packages to timm's names and take over their input scaling.
 
-The networks are the same, layer by layer, only the names differ. Both sides list the blocks in the
-order of the network, so block k of one is block k of the other.
+The networks are identical layer by layer; only the names differ. Both packages list the blocks in
+network order, so block k of one is block k of the other.
 """
 
 from __future__ import annotations
@@ -22,14 +22,15 @@ IMAGENET_STD = (0.229 * 255, 0.224 * 255, 0.225 * 255)
 
 @dataclass(frozen=True)
 class ForeignLayout:
-    """How one package names its weights.
+    """The names that one package gives its weights.
 
     Attributes:
-        name: for messages and the record of provenance.
-        mark: a key that only this layout has.
-        targets: the timm networks it can fill.
-        rename: (keys, names of timm's blocks in order) -> old key to new key; classifier left out.
-        mean, std: the scaling these weights were trained with, 0..255 units.
+        name: For messages and the record of origin.
+        mark: A key that only this layout has.
+        targets: Names of the timm networks that these weights fit.
+        example: An ``--arch`` for these weights, for messages.
+        rename: Maps (keys, names of timm's blocks in order) to a table from old to new keys, without the classifier.
+        mean, std: Scaling that these weights were trained with, 0..255 units.
     """
 
     name: str
@@ -44,16 +45,19 @@ class ForeignLayout:
 def adopt(
     state: Mapping[str, Tensor], timm_name: str, wanted: Iterable[str], where: str
 ) -> tuple[dict[str, Tensor], ForeignLayout | None]:
-    """``state`` under timm's names, and the layout it had; unchanged and ``None`` if not foreign.
+    """Rename ``state`` to timm's names.
 
     Args:
-        state: names to tensors.
-        timm_name: network to be filled, without ``timm:``.
-        wanted: the network's own names, in its order.
-        where: file name for the message.
+        state: Names to tensors.
+        timm_name: Network to be filled, without ``timm:``.
+        wanted: Names in that network, in its order.
+        where: File name for the message.
+
+    Returns:
+        The renamed tensors and the layout they had; ``state`` and ``None`` if no layout is recognised.
 
     Raises:
-        Failure: weights of a foreign layout for another network.
+        Failure: weights of a known layout, but of another network.
     """
     wanted = list(wanted)
     layout = next((it for it in LAYOUTS if it.mark in state and it.mark not in wanted), None)
@@ -86,7 +90,7 @@ def _rename_by_rules(
         if match:
             number = int(match[1])
             new = inside(number, match[2].rsplit(".", 1)[0], parts[number])
-            # A block too many keeps its name, and so is reported as unknown.
+            # A surplus block keeps its name, and is therefore reported as unknown.
             known = order[number] < len(blocks) and new is not None
             names[key] = f"{blocks[order[number]]}.{new}.{variable}" if known else key
         elif layer in outside:
@@ -97,7 +101,7 @@ def _rename_by_rules(
 
 
 def _efficientnet(keys: Iterable[str], blocks: list[str]) -> dict[str, str]:
-    """lukemelas' EfficientNet-PyTorch, no squeeze-and-excitation (the lite family)."""
+    """lukemelas' EfficientNet-PyTorch without squeeze-and-excitation (the lite family)."""
     expanded = {
         "_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw", "_bn1": "bn2",
         "_project_conv": "conv_pwl", "_bn2": "bn3",
@@ -133,7 +137,7 @@ LAYOUTS = (
         targets=re.compile(r"(tf_)?efficientnet_lite[0-4]\b"),
         example="timm:tf_efficientnet_lite0 (to 4)",
         rename=_efficientnet,
-        # TensorFlow's lite networks: (x - 127) / 128, where timm's configuration says 127.5.
+        # TensorFlow's lite networks use (x - 127) / 128; timm's configuration says 127.5.
         mean=(127.0, 127.0, 127.0),
         std=(128.0, 128.0, 128.0),
     ),

@@ -1,4 +1,4 @@
-"""What a checkpoint says of itself: ``model.json``. Free of torch."""
+"""The metadata of a checkpoint, ``model.json``. Importing this module does not import torch."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ class CheckpointInfo(BaseModel):
     """The contents of ``model.json``.
 
     Attributes:
-        schema_version: of this file.
-        kind: teacher or student.
-        arch: backbone name for ``build_backbone``.
+        schema_version: Version of this file's format.
+        kind: Teacher or student.
+        arch: Name of the backbone, for ``build_backbone``.
         embedding_size: D, the length of an embedding (never 0 in a saved checkpoint).
-        preprocessing: what images go through before the network.
-        training: the configuration of the run.
-        data: spec, split, fingerprint and classes of the training images.
-        space: id of the teacher whose embedding space the student shares, so that its queries can
-            be looked up in a gallery the teacher indexed; ``None`` if it shares none.
-        metrics: measured when it was saved, fractions in 0..1.
-        versions: of the programs that made it.
-        weights: where the backbone's first weights came from (file name, hash, layout).
-        licence: what is known of the licence of data and weights.
-        weights_sha256: of ``model.safetensors``, 64 hex digits; filled in by ``save_checkpoint``.
+        preprocessing: Applied to images before the network.
+        training: Configuration of the run.
+        data: Spec, split, fingerprint and classes of the training images.
+        space: Id of the teacher whose embedding space the student shares, so that student queries can
+            be searched in a gallery of teacher embeddings; ``None`` if there is none.
+        metrics: Measured when the checkpoint was saved, fractions in 0..1.
+        versions: Versions of the programs that wrote it.
+        weights: Origin of the initial weights of the backbone (file name, hash, layout).
+        licence: Licence of data and weights, as far as known.
+        weights_sha256: SHA-256 of ``model.safetensors``, 64 hex digits; set by ``save_checkpoint``.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -59,10 +59,10 @@ class CheckpointInfo(BaseModel):
 
     @property
     def id(self) -> str:
-        """16 hex digits that stand for the embedding function: weights, network and preprocessing.
+        """16 hex digits that identify the embedding function: weights, network and preprocessing.
 
-        The key for everything derived from it (cached embeddings, ``space``). The folder's name,
-        metrics and the like do not enter.
+        The key of everything derived from it (cached embeddings, ``space``). It does not depend on the
+        folder's name, metrics and the like.
 
         Raises:
             ValueError: not saved yet.
@@ -74,10 +74,10 @@ class CheckpointInfo(BaseModel):
 
 
 def read_info(folder: str | Path) -> CheckpointInfo:
-    """Read ``model.json`` of a checkpoint folder, without its weights.
+    """Read ``model.json`` of a checkpoint folder, without the weights.
 
     Raises:
-        Failure: no checkpoint there, damaged, or of a newer version.
+        Failure: no checkpoint, a damaged one, or one of a newer version.
     """
     folder = Path(folder)
     path = folder / INFO_FILE
@@ -102,10 +102,10 @@ def read_info(folder: str | Path) -> CheckpointInfo:
 
 
 def verify_weights(folder: str | Path, info: CheckpointInfo) -> Path:
-    """The path of ``model.safetensors``, once its hash is the one ``info`` records.
+    """Return the path of ``model.safetensors`` after comparing its hash with ``info``.
 
     Raises:
-        Failure: it is missing or another file.
+        Failure: the file is missing or has another hash.
     """
     path = Path(folder) / WEIGHTS_FILE
     if not path.is_file():

@@ -1,13 +1,13 @@
-"""Keras' MobileNet .h5 weights, read with h5py alone.
+"""Read Keras' MobileNet .h5 weights with h5py alone.
 
-Layouts understood, with or without the classifier (``conv_preds``):
+Supported layouts, with or without the classifier (``conv_preds``), which is ignored:
 
 - legacy weights (``conv1/conv1/kernel:0``: the files of keras-applications),
 - legacy whole models (the same below ``model_weights``), nested models included,
 - Keras 3 ``.weights.h5`` (``layers/conv2d_3/vars/0``, numbered by class).
 
-Only arrays are read. ``model_config`` and everything else that describes code is left alone, and
-links or data that lead out of the file are refused.
+Only arrays are read. ``model_config`` and everything else that describes code is ignored, and
+links or data outside the file are refused.
 """
 
 from __future__ import annotations
@@ -15,36 +15,63 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from distill.console import Failure
+from distill.console import Failure, note
 from distill.files import require_file
-from distill.models.mobilenet_v1 import MobileNetV1
 
-__all__ = ["keras_classifier", "keras_state_dict"]
+if TYPE_CHECKING:
+    from distill.models.mobilenet_v1 import MobileNetV1
 
-NAMED = re.compile(r"^(conv1|conv_dw_\d+|conv_pw_\d+)(_bn)?$|^conv_preds$")
+__all__ = ["download_imagenet", "keras_state_dict"]
+
+URL = "https://storage.googleapis.com/tensorflow/keras-applications/mobilenet/mobilenet_{}_224_tf_no_top.h5"
+URL_ALPHAS = {0.25: "2_5", 0.5: "5_0", 0.75: "7_5", 1.0: "1_0"}
+NAMED = re.compile(r"^(conv1|conv_dw_\d+|conv_pw_\d+)(_bn)?$")
 NUMBERED = re.compile(r"^(conv2d|depthwise_conv2d|batch_normalization)(?:_(\d+))?$")
 BN_VARIABLES = ("gamma", "beta", "moving_mean", "moving_variance")
-# Keras' name to PyTorch's.
+# Keras' names to PyTorch's.
 BN_NAMES = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var"}
-LAST_BLOCK = 13
-# What h5py raises on damaged files, found by changing bytes at random.
+# Exceptions that h5py raises for damaged files, found by changing bytes at random.
 DAMAGE = (OSError, RuntimeError, LookupError, ValueError, TypeError, AttributeError, MemoryError)
 
 
+def download_imagenet(alpha: float) -> Path:
+    """Download the ImageNet weights of keras-applications, once, into the cache of ``torch.hub``.
+
+    Args:
+        alpha: Width multiplier: 0.25, 0.5, 0.75 or 1.
+
+    Raises:
+        Failure: the file cannot be downloaded.
+    """
+    url = URL.format(URL_ALPHAS[alpha])
+    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[1]
+    if not path.exists():
+        note(f"downloading {url}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            torch.hub.download_url_to_file(url, str(path), progress=False)
+        except OSError as error:
+            raise Failure(
+                f"{url}: cannot be downloaded: {error}", "get the file elsewhere and give --weights FILE.h5"
+            ) from None
+    return path
+
+
 def keras_state_dict(path: str | Path, model: MobileNetV1) -> dict[str, Tensor]:
-    """The state dict of ``model`` with the file's convolutions and batch norms, float32.
+    """Return the state dict of ``model`` with the convolutions and batch norms of the file, float32.
 
     Kernels change layout: [kh, kw, in, out] to [out, in, kh, kw], depthwise [kh, kw, C, 1] to
     [C, 1, kh, kw].
 
     Args:
-        path: the .h5 file.
-        model: network to be filled; it is read for names and shapes only.
+        path: The .h5 file.
+        model: Network to be filled; only its names and shapes are read.
 
     Raises:
         Failure: missing, truncated or foreign file, another width multiplier, or weights that are
@@ -74,22 +101,8 @@ def keras_state_dict(path: str | Path, model: MobileNetV1) -> dict[str, Tensor]:
     return state
 
 
-def keras_classifier(path: str | Path, feature_size: int) -> tuple[Tensor, Tensor] | None:
-    """Weight [classes, feature_size] and bias [classes] of ``conv_preds``; ``None`` in a no-top file.
-
-    For checks against Keras' predictions: ``logits = pooled @ weight.T + bias``.
-    """
-    with _Arrays(Path(path)) as arrays:
-        if not arrays.has("conv_preds"):
-            return None
-        classes = arrays.shape("conv_preds", "kernel")[-1]
-        kernel = arrays.take("conv_preds", ("kernel",), (1, 1, feature_size, classes))
-        bias = arrays.take("conv_preds", ("bias",), (classes,))
-        return _tensor(kernel[0, 0].T), _tensor(bias)
-
-
 class _Arrays:
-    """The arrays of a Keras file by (layer, variable), whatever the layout."""
+    """The arrays of a Keras file by (layer, variable), for every layout."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -123,16 +136,8 @@ class _Arrays:
     def has(self, layer: str) -> bool:
         return any(name == layer for name, _ in self._datasets)
 
-    def shape(self, layer: str, variable: str) -> tuple[int, ...]:
-        dataset = self._datasets.get((layer, variable))
-        try:
-            return dataset.shape if dataset is not None and dataset.shape else (0,)
-        except DAMAGE as error:
-            raise self._damaged(error) from None
-
     def take(self, layer: str, variables: tuple[str, ...], shape: tuple[int, ...]) -> np.ndarray:
-        """Read one array. Its shape is compared before anything is read, so a file cannot ask for
-        more memory than the network itself needs."""
+        """Read one array. Its shape is checked first, so a file cannot claim more memory than the network needs."""
         dataset = next((self._datasets[layer, v] for v in variables if (layer, v) in self._datasets), None)
         if dataset is None:
             raise Failure(
@@ -166,11 +171,11 @@ class _Arrays:
         return Failure(f"{self.path}: damaged HDF5 file: {reason}", "get the .h5 file again")
 
 
-def _find(file: object) -> Iterator[tuple[tuple[str, str], object]]:
+def _find(file: Any) -> Iterator[tuple[tuple[str, str], Any]]:
     import h5py
 
-    found = []
-    # visititems goes along hard links only: no link out of the file is followed.
+    found: list[tuple[str | bytes, Any]] = []
+    # visititems follows hard links only, so no link leads out of the file.
     file.visititems(lambda name, item: found.append((name, item)) if isinstance(item, h5py.Dataset) else None)
     for name, dataset in found:
         if isinstance(name, bytes):  # not UTF-8, so none of Keras' names
@@ -187,7 +192,7 @@ def _find(file: object) -> Iterator[tuple[tuple[str, str], object]]:
 
 
 def _numbered(group: str, index: int) -> tuple[str, str] | None:
-    """Keras 3 numbers layers by class in the order of the network, variables by creation."""
+    """Translate Keras 3 numbers: layers count per class in network order, variables in order of creation."""
     if NAMED.match(group):
         layer = group
     elif match := NUMBERED.match(group):
@@ -195,14 +200,14 @@ def _numbered(group: str, index: int) -> tuple[str, str] | None:
         if kind == "depthwise_conv2d":
             layer = f"conv_dw_{number + 1}"
         elif kind == "conv2d":
-            layer = "conv1" if number == 0 else f"conv_pw_{number}" if number <= LAST_BLOCK else "conv_preds"
+            layer = "conv1" if number == 0 else f"conv_pw_{number}"
         elif number == 0:
             layer = "conv1_bn"
         else:
             layer = f"conv_{'dw' if number % 2 else 'pw'}_{(number + 1) // 2}_bn"
     else:
         return None
-    variables = BN_VARIABLES if layer.endswith("_bn") else ("kernel", "bias")
+    variables = BN_VARIABLES if layer.endswith("_bn") else ("kernel",)
     return (layer, variables[index]) if index < len(variables) else None
 
 

@@ -1,19 +1,24 @@
-"""MobileNetV1 with a width multiplier, layer for layer Keras' ``applications.MobileNet``:
-SAME padding, batch norm with epsilon 1e-3, ReLU6, no convolution bias. And the same with a faster first part.
+"""MobileNetV1 with a width multiplier, identical to Keras' ``applications.MobileNet``, and a variant with a patch stem.
 
+SAME padding, batch norm with epsilon 1e-3, ReLU6, no convolution bias.
 Source: Howard et al., "MobileNets" (arXiv 1704.04861), table 1.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Literal, NamedTuple
+from collections.abc import Iterable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Literal, NamedTuple, cast
 
 from torch import Tensor, nn
 
 from distill.models.backbone import Backbone
 from distill.models.patch_conv import PatchConv2d
+from distill.models.registry import BackboneSpec
 from distill.models.same_conv import SameConv2d
+from distill.models.steps import Residual, Step
+from distill.models.weights_file import load_matching, read_matching, weights_record
 
 __all__ = ["ConvLayer", "MobileNetV1"]
 
@@ -26,22 +31,23 @@ BLOCKS = (
     (1024, 2), (1024, 1),
 )  # fmt: skip
 STEM_FILTERS = 32
-STAGE_ENDS = (3, 5, 11, 13)  # number of blocks after which strides 4, 8, 16, 32 end
+STAGE_ENDS = (3, 5, 11, 13)  # blocks after which strides 4, 8, 16 and 32 end, counted from 1
 BN_EPSILON = 1e-3
-PATCH_BLOCKS = 2  # that a patch stem replaces, with the first convolution
+PATCH_BLOCKS = 2  # blocks that a patch stem replaces, together with the first convolution
+KERAS_SUFFIXES = (".h5", ".hdf5")
 
 
 class ConvLayer(NamedTuple):
-    """One convolution and the batch norm that follows it (then always ReLU6).
+    """One convolution and the batch norm after it (ReLU6 always follows).
 
     Attributes:
         name: Keras' name of the layer: ``conv1``, ``conv_dw_7``, ``conv_pw_7``; ``conv_patch`` for a patch stem.
         kind: ``conv`` (weight [out, 3, height, width]), ``depthwise`` (3x3, weight [C, 1, 3, 3])
             or ``pointwise`` (1x1, weight [out, in, 1, 1]).
-        conv: no bias, SAME padding; a ``PatchConv2d`` pads as it says.
-        bn: its batch norm; fold with
+        conv: No bias; SAME padding, except for ``PatchConv2d``.
+        bn: Its batch norm; fold with
             ``scale = weight / sqrt(running_var + eps)``, ``bias = bias - running_mean * scale``.
-        stride: the same on both axes.
+        stride: The same on both axes.
     """
 
     name: str
@@ -68,19 +74,18 @@ class SeparableBlock(nn.Module):
 
 
 class MobileNetV1(Backbone):
-    """The backbone: scaled pixels [N, 3, H, W] to [N, int(1024 * alpha), H/32, W/32].
+    """Scaled pixels [N, 3, H, W] to a map [N, int(1024 * alpha), H/32, W/32].
 
-    Keras pads the strided depthwise layers by (0, 1) whatever the size; here it is SAME, as in the
-    original TensorFlow network. They differ only where a map's side is odd, so not for inputs that
-    are multiples of 32.
+    Keras pads the strided depthwise layers by (0, 1) for every size; here the padding is SAME, as in
+    the original TensorFlow network. The two differ only for maps with an odd side, so not for inputs
+    whose sides are multiples of 32.
 
     Args:
-        alpha: width multiplier; channels are ``int(filters * alpha)`` as in Keras.
-        bn_momentum: share of each batch in the running statistics. Keras trains with 0.99, which
-            is 0.01 here: too slow for a fine-tuning of some hundred steps, hence 0.1.
-        arch: name to carry.
-        patch: one convolution at stride 4 (``PatchConv2d``) in place of the first convolution and blocks 1 and 2; the
-            network goes on with block 3.
+        alpha: Width multiplier; channels are ``int(filters * alpha)`` as in Keras.
+        bn_momentum: Weight of each batch in the running statistics. Keras trains with 0.99, which
+            is 0.01 here: too slow for a fine-tuning of a few hundred steps, hence 0.1.
+        arch: Name of the backbone. Default: ``mobilenet_v1_025`` and so on.
+        patch: Replace the first convolution and blocks 1 and 2 by one convolution at stride 4 (``PatchConv2d``).
     """
 
     def __init__(self, alpha: float = 1.0, bn_momentum: float = 0.1, arch: str = "", patch: bool = False) -> None:
@@ -90,13 +95,15 @@ class MobileNetV1(Backbone):
         self.alpha = alpha
         self.patch = patch
         self.arch = arch or f"mobilenet_v1_{round(alpha * 100):03d}" + ("_patch" if patch else "")
-        # x/127.5 - 1 in Keras; 128 makes an int8 input exactly pixel - 128 and moves it by < 0.008.
+        # x/127.5 - 1 in Keras; with 128 an int8 input is exactly pixel - 128, and values move by < 0.008.
         self.mean = self.std = (128.0, 128.0, 128.0)
 
         skipped = PATCH_BLOCKS if patch else 0
         self.first_block = skipped + 1
         channels = int((BLOCKS[skipped - 1][0] if patch else STEM_FILTERS) * alpha)
-        self.stem = PatchConv2d(3, channels) if patch else SameConv2d(3, channels, kernel=3, stride=2)
+        self.stem: SameConv2d | PatchConv2d = (
+            PatchConv2d(3, channels) if patch else SameConv2d(3, channels, kernel=3, stride=2)
+        )
         self.stem_bn = nn.BatchNorm2d(channels, eps=BN_EPSILON, momentum=bn_momentum)
         self.activation = nn.ReLU6()
         self.blocks = nn.ModuleList()
@@ -107,10 +114,10 @@ class MobileNetV1(Backbone):
             channels = out
             widths.append(out)
         self.feature_size = channels
-        self.stage_channels = tuple(widths[end - self.first_block] for end in STAGE_ENDS)
-        self.stage_strides = (4, 8, 16, 32)
+        a, b, c, d = (widths[end - self.first_block] for end in STAGE_ENDS)
+        self.stage_channels = (a, b, c, d)
         for layer in self.layers():
-            # fan_in: PyTorch's fan_out forgets the groups and would make depthwise weights vanish.
+            # fan_in: PyTorch's fan_out ignores the groups and would make depthwise weights vanish.
             nn.init.kaiming_normal_(layer.conv.weight, mode="fan_in", nonlinearity="relu")
 
     def forward(self, x: Tensor) -> Tensor:
@@ -130,14 +137,73 @@ class MobileNetV1(Backbone):
         return maps
 
     def layers(self) -> Iterator[ConvLayer]:
-        """The 27 convolutions (23 with a patch stem) from input to output; ReLU6 follows each batch norm, nothing else.
+        """Yield the 27 convolutions (23 with a patch stem) from input to output.
 
-        So the whole network in inference is, for each layer in turn,
-        ``x = relu6(bn(conv_same(x, stride)))``.
+        Inference is, for each layer in turn, ``x = relu6(bn(conv(x)))`` and nothing else.
         """
         yield ConvLayer("conv_patch" if self.patch else "conv1", "conv", self.stem, self.stem_bn, self.stem.stride[0])
-        for number, block in enumerate(self.blocks, start=self.first_block):
+        blocks = cast("Iterable[SeparableBlock]", self.blocks)
+        for number, block in enumerate(blocks, start=self.first_block):
             yield ConvLayer(
                 f"conv_dw_{number}", "depthwise", block.depthwise, block.depthwise_bn, block.depthwise.stride[0]
             )
             yield ConvLayer(f"conv_pw_{number}", "pointwise", block.pointwise, block.pointwise_bn, 1)
+
+    def steps(self) -> list[Step | Residual]:
+        return [
+            Step(layer.name, layer.conv, layer.bn, True, "right" if isinstance(layer.conv, PatchConv2d) else None)
+            for layer in self.layers()
+        ]
+
+    def load_weights(self, path: Path) -> None:
+        """Load a PyTorch or safetensors file, or Keras' .h5.
+
+        A network with a patch stem also takes weights of the whole network; its stem is then fitted to the layers
+        that it replaces.
+        """
+        # The network that the file may hold beside this one.
+        whole = MobileNetV1(self.alpha) if self.patch else None
+        if path.suffix.lower() in KERAS_SUFFIXES:
+            from distill.models.keras_weights import keras_state_dict
+
+            source = whole or self
+            state = keras_state_dict(path, source)
+            layout = "Keras MobileNet"
+        else:
+            source = self
+            state = read_matching(path, self)
+            layout = "own names"
+            # The stem's window tells the two apart: neither a head nor another width makes a whole network.
+            stem = state.get("stem.weight")
+            if whole is not None and stem is not None and stem.shape[1:] == whole.stem.weight.shape[1:]:
+                source = whole
+        load_matching(source, state, str(path))
+        if source is whole:
+            from distill.models.patch_stem import start_from_whole
+
+            start_from_whole(self, source)
+            layout += ", first layers fitted"
+        self.weights = weights_record(path, layout)
+
+
+def _build(alpha: float, arch: str, patch: bool = False) -> MobileNetV1:
+    return MobileNetV1(alpha, arch=arch, patch=patch)
+
+
+def _build_pretrained(alpha: float, arch: str, patch: bool = False) -> MobileNetV1:
+    from distill.models.keras_weights import download_imagenet
+
+    model = _build(alpha, arch, patch)
+    model.load_weights(download_imagenet(alpha))
+    return model
+
+
+def _spec(alpha: float, patch: bool = False) -> BackboneSpec:
+    return BackboneSpec(partial(_build, alpha, patch=patch), partial(_build_pretrained, alpha, patch=patch))
+
+
+MOBILENET_V1_025 = _spec(0.25)
+MOBILENET_V1_025_PATCH = _spec(0.25, patch=True)
+MOBILENET_V1_050 = _spec(0.50)
+MOBILENET_V1_075 = _spec(0.75)
+MOBILENET_V1_100 = _spec(1.0)

@@ -1,8 +1,8 @@
-"""Inference over many batches on a CPU: a batch a core, each on one thread.
+"""Run inference over many batches on a CPU: one batch per core, each on one thread.
 
-The threads of one small convolution wait for each other longer than they compute, and stand in the
-way of whatever decodes images meanwhile; threads that each take a whole batch do neither. The
-numbers do not depend on how many there are.
+Threads that share a small convolution wait for each other longer than they compute, and they compete with the
+threads that decode images. Threads that each take a whole batch do neither. Results do not depend on the number
+of threads.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ T = TypeVar("T")
 
 
 def map_batches(embed: Callable[[T], np.ndarray], batches: Iterable[T], device: torch.device) -> np.ndarray:
-    """``embed`` of every batch, concatenated in order.
+    """Apply ``embed`` to every batch and concatenate the results in order.
 
     Args:
-        embed: batch → array [B, …]; called from several threads on a CPU, from one on a GPU.
-        batches: taken a few ahead at most, so that memory stays bounded.
+        embed: Maps a batch to an array [B, …]; called from several threads on a CPU, from one on a GPU.
+        batches: Read a few ahead at most, so that memory stays bounded.
     """
     cores = (os.cpu_count() or 1) if device.type == "cpu" else 1
     before = torch.get_num_threads()

@@ -1,11 +1,11 @@
-"""The convolution of a patch stem: windows that begin at every fourth pixel."""
+"""The convolution of a patch stem: one window for every fourth pixel."""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from distill.models.same_conv import same_padding
+from distill.models.padding import same_padding
 
 __all__ = ["PATCH", "PatchConv2d"]
 
@@ -15,20 +15,20 @@ PATCH = 4
 class PatchConv2d(nn.Conv2d):
     """7 x 8 pixels at stride 4, without bias: [N, 3, H, W] to [N, out, ceil(H / 4), ceil(W / 4)].
 
-    Column ``j`` of the output sees columns ``4 j`` to ``4 j + 7``: two whole groups of four pixels. So the same sums come
-    of an image taken as ``[H, W / 4, 12]``, which is how its bytes lie in memory, with a kernel of 7 x 2 groups: a
-    processor that multiplies eight or sixteen channels at once is idle most of the time at 3 and busy at 12. Rows
-    are padded as TensorFlow's SAME, columns with zeros on the right.
+    Output column ``j`` reads input columns ``4 j`` to ``4 j + 7``: two whole groups of four pixels. The same sums
+    therefore follow from an image viewed as ``[H, W / 4, 12]``, the layout of its bytes in memory, with a kernel of
+    7 x 2 groups. A processor that multiplies eight or sixteen channels at once is mostly idle with 3 channels and
+    busy with 12. Rows are padded as in TensorFlow's SAME, columns with zeros on the right.
 
-    The window is that of MobileNetV1's first layers up to stride 4, cut to whole groups: theirs is pixels
-    ``4 j - 2`` to ``4 j + 8``.
+    The window is that of MobileNetV1's first layers up to stride 4 (pixels ``4 j - 2`` to ``4 j + 8``), cut to whole
+    groups.
     """
 
     def __init__(self, channels: int, out: int) -> None:
         super().__init__(channels, out, (7, 2 * PATCH), stride=PATCH, padding=0, bias=False)
 
     def pad(self, x: Tensor) -> Tensor:
-        """``x`` with the zeros that the windows reach into."""
+        """Add the zeros that the outer windows reach into."""
         top, bottom = same_padding(x.shape[2], self.kernel_size[0], PATCH)
         return F.pad(x, (0, self.kernel_size[1] - PATCH + -x.shape[3] % PATCH, top, bottom))
 

@@ -5,28 +5,13 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["SameConv2d", "same_padding"]
+from distill.models.padding import same_padding
 
-
-def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
-    """Zeros that TensorFlow's ``SAME`` puts before and after one axis.
-
-    The output has ``ceil(size / stride)`` cells, the padding is
-    ``max((cells - 1) * stride + kernel - size, 0)``, and an odd zero goes *after*
-    (TensorFlow, "Notes on padding combination conventions", tf.nn).
-
-    >>> same_padding(224, kernel=3, stride=2)  # PyTorch's padding=1 would be (1, 1)
-    (0, 1)
-    >>> same_padding(7, kernel=3, stride=2)
-    (1, 1)
-    """
-    cells = -(-size // stride)
-    total = max((cells - 1) * stride + kernel - size, 0)
-    return total // 2, total - total // 2
+__all__ = ["SameConv2d"]
 
 
 class SameConv2d(nn.Conv2d):
-    """``nn.Conv2d`` padded as TensorFlow's SAME, for square kernels, without bias.
+    """``nn.Conv2d`` with TensorFlow's SAME padding, for square kernels, without bias.
 
     Input [N, C, H, W], output [N, out, ceil(H / stride), ceil(W / stride)].
     """

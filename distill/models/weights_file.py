@@ -1,4 +1,4 @@
-"""Pretrained weights from a file, matched to a network key by key."""
+"""Read pretrained weights from a file and match them to a network by name and shape."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ import torch
 from torch import Tensor, nn
 
 from distill.console import Failure, UsageFailure
-from distill.files import require_file
+from distill.files import require_file, sha256_file
 
-__all__ = ["load_matching", "read_state_dict", "strip_prefixes"]
+__all__ = ["load_matching", "read_matching", "read_state_dict", "weights_record"]
 
-# Where training programs put the weights within what they save.
+# Keys under which training programs save the weights.
 NESTS = ("state_dict", "model_state_dict", "model", "net", "module")
-# What wrappers (DataParallel, torch.compile, Lightning, our own Embedder) put before the names.
+# Prefixes that wrappers (DataParallel, torch.compile, Lightning, our own Embedder) add to the names.
 PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.", "net.", "encoder.")
-# The last layer under its usual names; an embedding has no use for it.
+# Usual names of the last layer, which an embedding does not need.
 CLASSIFIERS = ("fc", "_fc", "classifier", "head", "head_dist", "last_linear", "linear")
 SHOWN = 4
 
 
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:
-    """The tensors of a ``.safetensors``, ``.pth`` or ``.pt`` file, on the CPU.
+    """Read the tensors of a ``.safetensors``, ``.pth`` or ``.pt`` file, on the CPU.
 
     PyTorch files are read with ``weights_only=True``: no code in them runs.
 
     Raises:
         Failure: missing, truncated or hostile file, or one without tensors.
-        UsageFailure: another kind of file.
+        UsageFailure: unknown kind of file.
     """
     path = Path(path)
     require_file(path, "check --weights")
@@ -48,19 +48,18 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     if suffix not in (".pth", ".pt"):
         raise UsageFailure(
             f"{path}: unknown kind of weights file '{suffix}'",
-            "give .safetensors, .pth or .pt, or Keras' .h5 for MobileNetV1",
+            "give .safetensors, .pth or .pt; Keras' .h5 is for mobilenet_v1_* only",
         )
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of strange pickle protocols: what matters is raised
+            warnings.simplefilter("ignore")  # about odd pickle protocols: real problems are raised
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise Failure(
             f"{path}: holds more than tensors, or is damaged: {_line(error)}",
             "save only the state_dict(): nothing else is loaded from a .pth, for safety",
         ) from None
-    # PyTorch's reader lets IndexError, AssertionError, struct.error and more through on damaged files.
-    except Exception as error:
+    except Exception as error:  # damaged files also raise IndexError, AssertionError, struct.error and more
         raise Failure(f"{path}: not a whole PyTorch file: {_line(error)}", "get the file again") from None
     return _tensors(content, path)
 
@@ -76,8 +75,27 @@ def _tensors(content: Any, path: Path) -> dict[str, Tensor]:
     raise Failure(f"{path}: holds no named tensors", "save the model's state_dict() in it")
 
 
-def strip_prefixes(state: Mapping[str, Tensor], known: Collection[str]) -> dict[str, Tensor]:
-    """Drop wrapper prefixes that all names (but the classifier's) share and ``known`` lacks."""
+def read_matching(path: Path, network: nn.Module) -> dict[str, Tensor]:
+    """Read the tensors of a weights file under the names of ``network``, prefixes of wrappers removed.
+
+    Raises:
+        Failure, UsageFailure: as :func:`read_state_dict`.
+    """
+    return _strip_prefixes(read_state_dict(path), network.state_dict())
+
+
+def weights_record(path: Path, layout: str = "own names") -> dict[str, str]:
+    """The origin of weights, as checkpoints record it.
+
+    Args:
+        path: File that they were read from.
+        layout: Whose names the file uses.
+    """
+    return {"source": path.name, "sha256": sha256_file(path), "layout": layout}
+
+
+def _strip_prefixes(state: Mapping[str, Tensor], known: Collection[str]) -> dict[str, Tensor]:
+    """Remove prefixes that all names except those of the classifier share and ``known`` lacks."""
     state = dict(state)
     stripped = True
     while stripped:
@@ -91,12 +109,12 @@ def strip_prefixes(state: Mapping[str, Tensor], known: Collection[str]) -> dict[
 
 
 def load_matching(network: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
-    """Load ``state`` into ``network``: every name and shape has to fit, the classifier aside.
+    """Load ``state`` into ``network``. Every name and shape has to fit; the classifier is ignored.
 
     Args:
-        network: filled in place.
-        state: names to tensors; ``num_batches_tracked`` may be absent.
-        where: file name for the message.
+        network: Changed in place.
+        state: Names to tensors; ``num_batches_tracked`` may be absent.
+        where: File name for the message.
 
     Raises:
         Failure: names are missing or unknown, shapes or kinds differ, or values are not finite.
@@ -129,7 +147,7 @@ def load_matching(network: nn.Module, state: Mapping[str, Tensor], where: str) -
     ]
     if strange:
         raise Failure(
-            f"{where}: not plain numbers of the right kind in {_first(strange)}", "save it unquantized, in float"
+            f"{where}: not dense tensors of the right type: {_first(strange)}", "save them unquantized, in float"
         )
     broken = [key for key in wanted if key in state and not torch.isfinite(state[key]).all()]
     if broken:

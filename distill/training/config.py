@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from distill.console import UsageFailure, suggest
+from distill.models.registry import arch_help
 
 __all__ = ["RunConfig", "StudentConfig", "TeacherConfig", "make_config"]
 
@@ -114,7 +115,7 @@ class RunConfig(BaseModel):
 class TeacherConfig(RunConfig):
     """``distill-train teacher``."""
 
-    arch: str = _option("resnet18", "resnet18, resnet50, resnet101, mobilenet_v1_025 or timm:NAME.", MODEL)
+    arch: str = _option("resnet18", arch_help(), MODEL)
     method: str = _option(
         "multi_similarity", "Metric loss, or a sum: triplet, multi_similarity, proxy_anchor, contrastive.", METHOD
     )
@@ -123,11 +124,7 @@ class TeacherConfig(RunConfig):
 class StudentConfig(RunConfig):
     """``distill-train student``."""
 
-    arch: str = _option(
-        "mobilenet_v1_025",
-        "mobilenet_v1_025 (also _050, _075, _100), mobilenet_v1_025_patch (2.4 times as fast in int8), resnet18 or timm:NAME.",
-        MODEL,
-    )
+    arch: str = _option("mobilenet_v1_025", arch_help(), MODEL)
     teacher: Path | None = _option(None, "Folder of the trained teacher; without it, only metric losses.", METHOD)
     method: str = _option(
         "relative",

@@ -18,10 +18,10 @@ from distill.data.spec import open_data
 from distill.data.split import split
 from distill.losses.build import DistillationLoss, build_losses
 from distill.losses.method import parse_method
-from distill.models.backbones import build_backbone
 from distill.models.checkpoint import load_checkpoint
 from distill.models.embedder import Embedder, freeze_batch_norm
 from distill.models.info import CheckpointInfo
+from distill.models.registry import build_backbone
 from distill.training.config import RunConfig, StudentConfig
 from distill.training.crops import CropRule
 from distill.training.data import TrainImages

@@ -23,7 +23,7 @@ from export.targets import EXACT, FLOAT32, Target
 
 if TYPE_CHECKING:
     from distill.models.embedder import Embedder
-    from export.int8.repair.methods import Repaired
+    from export.int8.repair.settings import Repaired
 
 __all__ = ["EXECUTORCH_FLOAT32", "missing_executorch", "to_executorch"]
 

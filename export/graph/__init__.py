@@ -1,1 +1,1 @@
-"""The student as plain constants: layers, and how a PyTorch network becomes them."""
+"""The student as a list of layers with constants, and the conversion of PyTorch networks into it."""

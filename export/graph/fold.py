@@ -1,4 +1,4 @@
-"""From a MobileNet embedder in PyTorch to plain constants: batch norm folded, nothing else changed."""
+"""Fold a PyTorch embedder into plain constants: each batch norm is merged into the convolution before it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from distill.console import Failure
+from distill.models.steps import Residual, Step
 from export.graph.folded import Add, Convolution, FoldedGraph, L2Norm, Layer, Linear, MeanPool
-from export.graph.walk import Residual, Step, walk
+from export.graph.walk import walk
 
 if TYPE_CHECKING:
     from distill.models.embedder import Embedder
@@ -19,12 +20,12 @@ FOLDED = "mobilenet_v1_*, timm:mobilenetv2_* and timm's *efficientnet_lite*"
 
 
 def can_fold(model: Embedder) -> bool:
-    """Whether ``fold`` knows this backbone: one of ``FOLDED``."""
+    """Return whether ``fold`` supports this backbone: one of ``FOLDED``, or one with ``steps()``."""
     return walk(model.backbone) is not None
 
 
 def cannot_fold(model: Embedder) -> Failure:
-    """What to tell who asks for it nevertheless."""
+    """Return the error for a backbone that cannot be folded."""
     return Failure(
         f"{model.backbone.arch}: float16, int16x8 and --io uint8 are for {FOLDED} only",
         "take --quantize none,int8 with --io auto or float32, or distil one of those, e.g. mobilenet_v1_025",
@@ -42,7 +43,7 @@ def fold(model: Embedder, side: int) -> FoldedGraph:
         side: input size, pixels.
 
     Raises:
-        Failure: a backbone that is none of ``FOLDED``, or weights that are not finite.
+        Failure: the backbone cannot be folded, or a weight is not finite.
     """
     steps = walk(model.backbone)
     if steps is None:
@@ -63,7 +64,7 @@ def fold(model: Embedder, side: int) -> FoldedGraph:
 def _layer(step: Step | Residual) -> Convolution | Add:
     if isinstance(step, Residual):
         return Add(step.name, step.other)
-    norm = step.bn
+    norm: Any = step.bn
     scale = _numpy(norm.weight) / np.sqrt(_numpy(norm.running_var) + norm.eps)
     kernel = _numpy(step.conv.weight) * scale[:, None, None, None]  # [out, in / groups, h, w]
     bias = _numpy(norm.bias) - _numpy(norm.running_mean) * scale

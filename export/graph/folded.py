@@ -1,9 +1,9 @@
-"""The network that all builders share: a plain list of layers with numpy constants.
+"""The folded network: a list of layers with NumPy constants, from which all files of our own route are built.
 
-Batch norm is folded away and ReLU6 is a flag, so that a builder has one operator to write
-for each layer. A layer takes what the one before it gives; ``Add`` also names an earlier one. ``flow`` is the
-one place that knows this; everything else says what a layer does with its inputs.
-``run`` computes it in numpy float64: the reference in tests.
+Batch norm is folded away and ReLU6 is a flag, so that each layer is about one operator in a file. A layer reads the
+output of the one before it; ``Add`` also names an earlier one. ``FoldedGraph.flow`` implements this for all users, who
+only say what a single layer does with its inputs. ``FoldedGraph.run`` computes the network in NumPy float64 and is the
+reference in tests.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from typing import Literal, TypeVar
 
 import numpy as np
 
-__all__ = ["INPUT", "Add", "Convolution", "FoldedGraph", "L2Norm", "Layer", "Linear", "MeanPool", "same_padding"]
+from distill.models.padding import same_padding
+
+__all__ = ["INPUT", "Add", "Convolution", "FoldedGraph", "L2Norm", "Layer", "Linear", "MeanPool"]
 
 INPUT = "image"
 Value = TypeVar("Value")
@@ -24,10 +26,12 @@ Value = TypeVar("Value")
 class Convolution:
     """Convolution, bias, and ReLU6 where ``relu6``.
 
-    kernel: float32 ``[h, w, in, out]``; depthwise: ``[h, w, channels, 1]``. bias: float32 ``[out]``.
-    padding: zeros on every side of a square kernel, as PyTorch counts them; ``None``: TensorFlow's SAME. They
-    differ at stride 2 and an even side, where SAME pads nothing before and one row/column after. ``"right"``: rows as
-    SAME, columns on the right alone, so that each window begins at a multiple of the stride.
+    Attributes:
+        kernel: float32 ``[h, w, in, out]``; depthwise: ``[h, w, channels, 1]``.
+        bias: float32 ``[out]``.
+        padding: ``None`` for TensorFlow's SAME. An integer: zeros on every side of a square kernel, as in PyTorch;
+            this differs from SAME at stride 2 and an even side, where SAME pads only one row and column at the end.
+            ``"right"``: rows as SAME, columns at the end only, so that each window begins at a multiple of the stride.
     """
 
     name: str
@@ -40,11 +44,11 @@ class Convolution:
 
     @property
     def channels(self) -> int:
-        """Output channels."""
+        """Number of output channels."""
         return len(self.bias)
 
     def pads(self, sides: Sequence[int]) -> tuple[tuple[int, int], tuple[int, int]]:
-        """Rows, and columns, of zeros before and after a map of these sides; none that no window reads."""
+        """Return the rows, and the columns, of zeros before and after a map of these sides that windows read."""
         rows, columns = (self._pads(side, size) for side, size in zip(sides, self.kernel.shape[:2], strict=True))
         if self.padding == "right":
             columns = (0, (self.cells(sides[1]) - 1) * self.stride + self.kernel.shape[1] - sides[1])
@@ -57,21 +61,21 @@ class Convolution:
         return self.padding, max((cells - 1) * self.stride + size - side - self.padding, 0)
 
     def cells(self, side: int) -> int:
-        """Side of the output."""
+        """Return the side of the output for an input of this side."""
         if not isinstance(self.padding, int):
             return -(-side // self.stride)
         return (side + 2 * self.padding - self.kernel.shape[0]) // self.stride + 1
 
     def is_same(self, sides: Sequence[int]) -> bool:
-        """Whether SAME pads a map of these sides likewise."""
+        """Return whether SAME pads a map of these sides in the same way."""
         sizes = zip(sides, self.kernel.shape[:2], strict=True)
         return self.pads(sides) == tuple(same_padding(side, size, self.stride) for side, size in sizes)
 
     def grouped_kernel(self, width: int) -> np.ndarray | None:
-        """The kernel for the map taken as ``[h, width / stride, stride * in]``, which is how its values lie in memory.
+        """Return the kernel for a map reshaped to ``[h, width / stride, stride * in]``, its order in memory.
 
-        With it stride 1 along the rows and SAME give the same sums: ``[h, w / stride, stride * in, out]``. ``None`` where
-        windows do not begin and end between such groups.
+        Stride 1 along the rows and SAME then give the same sums: ``[h, w / stride, stride * in, out]``. ``None`` if
+        windows do not begin and end between such groups of columns.
         """
         height, across, channels, out = self.kernel.shape
         if self.padding != "right" or width % self.stride or across != 2 * self.stride:
@@ -81,7 +85,7 @@ class Convolution:
 
 @dataclass(frozen=True)
 class Add:
-    """The layer before plus the earlier layer ``other``, of the same shape."""
+    """Sum of the preceding layer and the earlier layer ``other``, of the same shape."""
 
     name: str
     other: str
@@ -118,7 +122,7 @@ class FoldedGraph:
     """Layers in order, from the scaled image ``[N, side, side, 3]`` to unit rows ``[N, D]``.
 
     Raises:
-        ValueError: two layers of one name, or an ``Add`` of what does not come before it.
+        ValueError: two layers share a name, or an ``Add`` names no earlier layer.
     """
 
     side: int
@@ -127,20 +131,26 @@ class FoldedGraph:
     def __post_init__(self) -> None:
         known: set[str] = set()
         for layer in self.layers:
-            if layer.name in known or (isinstance(layer, Add) and layer.other not in known):
-                raise ValueError(f"{layer.name}: of this name already, or adds what does not come before it")
+            if layer.name in known:
+                raise ValueError(f"{layer.name}: a layer of this name exists already")
+            if isinstance(layer, Add) and layer.other not in known:
+                raise ValueError(f"{layer.name}: adds {layer.other}, which is no earlier layer")
             known.add(layer.name)
 
     def flow(self, image: Value, compute: Callable[[Layer, tuple[Value, ...]], Value]) -> Value:
-        """What the last layer gives, where ``compute(layer, inputs)`` says what a layer gives.
+        """Pass ``image`` through all layers and return the output of the last one.
 
-        Values may be anything: arrays, names of tensors. What no ``Add`` will ask for is not kept.
+        Args:
+            image: input of the first layer: an array, the name of a tensor, or anything else.
+            compute: gives the output of a layer from its inputs (two for ``Add``, otherwise one).
+
+        Outputs that no later ``Add`` reads are not kept.
         """
         asked = [layer.other for layer in self.layers if isinstance(layer, Add)]
         kept: dict[str, Value] = {}
         value = image
         for layer in self.layers:
-            inputs = (value,)
+            inputs: tuple[Value, ...] = (value,)
             if isinstance(layer, Add):
                 inputs = (value, kept[layer.other])
                 asked.remove(layer.other)
@@ -158,14 +168,8 @@ class FoldedGraph:
         return sizes[-1]
 
     def run(self, images: np.ndarray) -> np.ndarray:
-        """Reference arithmetic in float64, slow: images scaled, ``[N, H, W, 3]``; returns ``[N, D]``."""
+        """Compute the network in float64, slowly: scaled images ``[N, H, W, 3]`` to ``[N, D]``."""
         return self.flow(images.astype(np.float64), lambda layer, inputs: _apply(layer, *inputs))
-
-
-def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
-    """Rows (or columns) that TensorFlow's SAME adds before and after."""
-    total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
-    return total // 2, total - total // 2
 
 
 def _apply(layer: Layer, values: np.ndarray, other: np.ndarray | None = None) -> np.ndarray:
@@ -185,7 +189,7 @@ def _apply(layer: Layer, values: np.ndarray, other: np.ndarray | None = None) ->
 def _convolve(layer: Convolution, values: np.ndarray) -> np.ndarray:
     rows, columns = layer.kernel.shape[:2]
     padded = np.pad(values, [(0, 0), *layer.pads(values.shape[1:3]), (0, 0)])
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (rows, columns), axis=(1, 2))
+    windows: np.ndarray = np.lib.stride_tricks.sliding_window_view(padded, [rows, columns], axis=(1, 2))  # type: ignore[call-overload]
     windows = windows[:, :: layer.stride, :: layer.stride]  # [N, h, w, C, rows, columns]
     kernel = layer.kernel.astype(np.float64)
     if layer.depthwise:

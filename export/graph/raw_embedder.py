@@ -1,4 +1,4 @@
-"""An embedder up to its linear layer: what converters take that make many operators of an L2 norm."""
+"""An embedder without its L2 norm, for converters that would turn the norm into many operators."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["without_norm"]
 
 
 def without_norm(model: Embedder) -> torch.nn.Module:
-    """``[N, 3, H, W]`` to ``[N, D]``, rows of any length; shares the weights of ``model``."""
+    """Return a module from ``[N, 3, H, W]`` to ``[N, D]``, rows not normalized; it shares the weights of ``model``."""
     import torch
 
     class Raw(torch.nn.Module):

@@ -1,65 +1,38 @@
-"""What a backbone computes, convolution by convolution: the networks that our own route knows.
+"""Lists the convolutions of a backbone, for the networks that can be folded.
 
-MobileNetV1 says so itself. timm's MobileNetV2 and EfficientNet-lite are one class with one kind of block; they are
-known by what they are made of, not by name: ReLU6 or nothing behind each batch norm, no squeeze and excitation.
+A backbone lists them itself (``Backbone.steps``). Those of timm's MobileNetV2 and EfficientNet-lite, which share one
+class and one kind of block, are listed here. They are recognized by their parts, not by name: ReLU6 or nothing behind
+each batch norm, no squeeze-and-excitation.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
+
+from distill.models.steps import Residual, Step
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from distill.models.backbone import Backbone
 
-__all__ = ["Residual", "Step", "walk"]
+__all__ = ["walk"]
 
 
-@dataclass(frozen=True)
-class Step:
-    """A convolution without bias, its batch norm, and ReLU6 where ``relu6``.
-
-    ``padding``: zeros on every side, ``None`` for TensorFlow's SAME, ``"right"`` for that of ``PatchConv2d``.
-    """
-
-    name: str
-    conv: nn.Conv2d
-    bn: nn.Module
-    relu6: bool
-    padding: int | Literal["right"] | None
-
-
-@dataclass(frozen=True)
-class Residual:
-    """What came so far plus what ``other`` gave."""
-
-    name: str
-    other: str
-
-
-class _Unknown(Exception):
-    """Something that no rule here covers."""
+class _UnknownPart(Exception):
+    """A part of a network that no rule covers."""
 
 
 def walk(backbone: Backbone) -> list[Step | Residual] | None:
-    """Every step from the image to the last map, in order; ``None``: a network that is not known here."""
-    from distill.models.mobilenet_v1 import MobileNetV1
-    from distill.models.patch_conv import PatchConv2d
-
-    if isinstance(backbone, MobileNetV1):
-        return [
-            Step(layer.name, layer.conv, layer.bn, True, "right" if isinstance(layer.conv, PatchConv2d) else None)
-            for layer in backbone.layers()
-        ]
+    """Return every step from the image to the last feature map, in order; ``None`` if the network cannot be folded."""
+    steps = backbone.steps()
+    if steps is not None:
+        return steps
     network = getattr(backbone, "net", None)
     if type(network).__name__ != "EfficientNet" or not type(network).__module__.startswith("timm."):
         return None
     try:
         return list(_efficientnet(network))
-    except _Unknown:
+    except _UnknownPart:
         return None
 
 
@@ -69,13 +42,11 @@ def _efficientnet(network: Any) -> Iterator[Step | Residual]:
     for stage_number, stage in enumerate(network.blocks):
         for number, block in enumerate(stage):
             name = f"blocks.{stage_number}.{number}"
-            last = None
-            for last in _block(name, block):
-                yield last
+            steps: list[Step | Residual] = [*_block(name, block)]
             if block.has_skip:
-                last = Residual(f"{name}.add", before)
-                yield last
-            before = last.name
+                steps.append(Residual(f"{name}.add", before))
+            yield from steps
+            before = steps[-1].name
     yield _step("conv_head", network.conv_head, network.bn2)
 
 
@@ -92,7 +63,7 @@ def _block(name: str, block: Any) -> Iterator[Step]:
         or block.conv_s2d is not None
         or any(type(part) is not nn.Identity for part in (block.aa, block.se))
     ):
-        raise _Unknown(name)
+        raise _UnknownPart(name)
     for conv, bn in parts:
         yield _step(f"{name}.{conv}", getattr(block, conv), getattr(block, bn))
 
@@ -115,5 +86,5 @@ def _step(name: str, conv: Any, bn: Any) -> Step:
         and conv.padding_mode == "zeros"
     )
     if not known:
-        raise _Unknown(name)
+        raise _UnknownPart(name)
     return Step(name, conv, bn, type(bn.act) is nn.ReLU6, None if same else conv.padding[0])

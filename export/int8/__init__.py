@@ -1,1 +1,1 @@
-"""Integers for a folded network: ranges, sensitivity, repair, training with simulated rounding."""
+"""Int8 quantization of folded networks: arithmetic, ranges, sensitivity and repairs."""

@@ -1,7 +1,7 @@
-"""Where int8 loses: every layer of a TFLite int8 file against the same layer in float.
+"""Layer report: compares every layer of a TFLite int8 file with the same layer in float.
 
-The file runs operator by operator without XNNPACK, which would hide what lies between. The float side
-is the network with the same channel scales (equalized, where that repair was chosen), biases uncorrected.
+The file runs operator by operator, without XNNPACK, which would hide intermediate tensors. The float side
+is the network with the same channel scales (equalized, if that repair was chosen) and uncorrected biases.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from distill.files import atomic_path
-from export.bundle.quiet import quiet_stderr
-from export.formats.tflite.operators import layer_operators
+from export.formats.tflite.operators import inspecting_interpreter, layer_operators
+from export.int8.arithmetic import dequantize, quantize
 
 if TYPE_CHECKING:
     from export.graph.folded import FoldedGraph
@@ -25,22 +25,23 @@ if TYPE_CHECKING:
 __all__ = ["REPORT_IMAGES", "LayerError", "compare_layers", "write_report"]
 
 REPORT_IMAGES = 16
-_INFINITE = 999.0  # decibels: no difference at all
+_INFINITE = 999.0  # decibels, stands for no difference at all
 
 
 @dataclass(frozen=True)
 class LayerError:
-    """One layer, float against int8 (or int16 activations), over all images.
+    """Difference of one layer in float and in int8 (or with int16 activations), over all images.
 
     Attributes:
-        name, operator: of the layer, and what it is in the file.
-        cosine: smallest over the images, of the whole output.
-        snr_db: 10 log10(power of the float values / power of the difference); 999 where equal.
-        range_use: levels between the smallest and largest value that occurs, of 255 (int16: of 65,535); 1
-            where the file computes this layer in float.
-        channel_use: the same for the median channel: how many levels a usual channel gets.
-        low_channels: share of channels that occur (not constant in float) and span fewer than 8 levels;
-            0 in float.
+        name: name of the layer.
+        operator: its operator in the file.
+        cosine: cosine of the whole output, smallest over the images.
+        snr_db: 10 log10(power of the float values / power of the difference); 999 if they are equal.
+        range_use: levels between the smallest and the largest value that occurs, as a share of 255 (int16: 65,535);
+            1 if the file computes this layer in float.
+        channel_use: the same share for the median channel.
+        low_channels: share of channels that span fewer than 8 levels, of those that are not constant in float;
+            0 if the file computes this layer in float.
     """
 
     name: str
@@ -53,21 +54,21 @@ class LayerError:
 
 
 def compare_layers(content: bytes, graph: FoldedGraph, images: Iterable[np.ndarray]) -> list[LayerError]:
-    """Compare each layer's output.
+    """Compare the output of each layer.
 
     Args:
-        content: a TFLite int8 file made of ``graph``, with any border.
+        content: a TFLite int8 file made from ``graph``, of any input and output type.
         graph: the folded network in float.
         images: scaled, float32 ``[1, side, side, 3]``; the first ``REPORT_IMAGES`` are used.
 
     Raises:
-        Failure: the operators in the file are not the layers of the graph one by one.
+        Failure: the operators in the file do not match the layers of the graph one by one.
     """
     chosen = list(islice(images, REPORT_IMAGES))
     exact = _float_outputs(graph, chosen)
-    operators, coarse, tensors = _int8_outputs(content, graph, chosen)
+    operators, levels, params = _int8_outputs(content, graph, chosen)
     return [
-        _compare(layer.name, operator, exact[place], coarse[place], tensors[place])
+        _compare(layer.name, operator, exact[place], levels[place], params[place])
         for place, (layer, operator) in enumerate(zip(graph.layers, operators, strict=True))
     ]
 
@@ -75,7 +76,7 @@ def compare_layers(content: bytes, graph: FoldedGraph, images: Iterable[np.ndarr
 def _float_outputs(graph: FoldedGraph, images: list[np.ndarray]) -> list[np.ndarray]:
     import torch
 
-    from export.int8.repair.network import batches, run
+    from export.graph.torch_network import batches, run
 
     parts: dict[str, list[np.ndarray]] = {layer.name: [] for layer in graph.layers}
 
@@ -92,15 +93,8 @@ def _float_outputs(graph: FoldedGraph, images: list[np.ndarray]) -> list[np.ndar
 def _int8_outputs(
     content: bytes, graph: FoldedGraph, images: list[np.ndarray]
 ) -> tuple[list[str], list[np.ndarray], list[tuple[float, int]]]:
-    from ai_edge_litert.interpreter import Interpreter, OpResolverType
-
-    with quiet_stderr():
-        interpreter = Interpreter(
-            model_content=content,
-            experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
-            experimental_preserve_all_tensors=True,
-        )
-        interpreter.allocate_tensors()
+    """Return of each layer the operator's name, its levels over all images, and their scale and zero point."""
+    interpreter = inspecting_interpreter(content)
     found = layer_operators(graph, interpreter._get_ops_details(), lambda op: op["op_name"])
     operators = [last for *_, last in found]
     details = {tensor["index"]: tensor for tensor in interpreter.get_tensor_details()}
@@ -120,8 +114,7 @@ def _as_input(image: np.ndarray, entry: dict[str, Any]) -> np.ndarray:
     if entry["dtype"] == np.float32:
         return image
     scale, zero_point = entry["quantization"]
-    limits = np.iinfo(entry["dtype"])
-    return np.clip(np.rint(image / scale) + zero_point, limits.min, limits.max).astype(entry["dtype"])
+    return quantize(image, scale, zero_point, entry["dtype"])
 
 
 def _compare(
@@ -129,7 +122,7 @@ def _compare(
 ) -> LayerError:
     whole = np.issubdtype(levels.dtype, np.integer)
     scale, zero_point = quantization if whole else (1.0, 0)
-    got = (levels.astype(np.float64) - zero_point) * scale
+    got = dequantize(levels, scale, zero_point)
     wanted = exact.astype(np.float64)
     one, other = wanted.reshape(len(wanted), -1), got.reshape(len(got), -1)
     lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
@@ -151,18 +144,18 @@ def _levels_used(levels: np.ndarray, wanted: np.ndarray) -> tuple[float, float, 
 
 
 def write_report(folder: Path, variant: str, errors: list[LayerError]) -> list[Path]:
-    """``VARIANT.csv``, ``.svg`` and ``.png`` in ``folder``, which is made if need be."""
+    """Write ``VARIANT.csv``, ``.svg`` and ``.png`` into ``folder``, which is created if missing; return their paths."""
     names = [field.name for field in fields(LayerError)]
     table = folder / f"{variant}.csv"
     with atomic_path(table) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, names)
         writer.writeheader()
         writer.writerows(asdict(error) for error in errors)
-    pictures = [folder / f"{variant}.{suffix}" for suffix in ("svg", "png")]
-    for path in pictures:
+    plots = [folder / f"{variant}.{suffix}" for suffix in ("svg", "png")]
+    for path in plots:
         with atomic_path(path) as temporary:
             _plot(variant, errors).savefig(temporary, dpi=120)
-    return [table, *pictures]
+    return [table, *plots]
 
 
 def _plot(variant: str, errors: list[LayerError]) -> Any:

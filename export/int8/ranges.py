@@ -1,12 +1,12 @@
-"""Which values an activation's int8 levels shall span: a rule over what occurs on calibration images.
+"""Rules that choose the range of an activation from its values on calibration images.
 
 - ``minmax``: the smallest and the largest value.
-- ``percentile:P``: P % of the values lie within, half of the rest is cut at each end.
-- ``mse``: the range with the least expected squared error: what is cut costs its squared distance, what
-  is kept step²/12, exact zeros nothing (they have a level of their own).
+- ``percentile:P``: P % of the values lie within; half of the rest is cut off at each end.
+- ``mse``: the range with the least expected squared error. A value that is cut off costs its squared distance to the
+  range, any other step²/12, and an exact zero nothing, because it has a level of its own.
 
-A range always holds 0. Values come twice: first for their ends, then for a histogram of ``BINS`` bins between
-these, so that a percentile is exact to 1/BINS of the range.
+A range always holds 0. The values are computed twice: first for their ends, then for a histogram of ``BINS`` bins
+between these, so that a percentile is exact to 1/BINS of the range.
 """
 
 from __future__ import annotations
@@ -19,22 +19,27 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from distill.console import UsageFailure, suggest
-from export.graph.folded import INPUT
+from export.graph.folded import INPUT, FoldedGraph, Layer
+from export.int8.arithmetic import INT8_STEPS, widened
 
 if TYPE_CHECKING:
-    from export.graph.folded import FoldedGraph
+    from torch import Tensor
 
 __all__ = ["BINS", "MINMAX", "Range", "RangeRule", "find_ranges", "graph_ranges", "parse_rule"]
 
 BINS = 8192
-_LEVELS = 255  # steps of int8
-_SHARES = np.linspace(0.1, 1.0, 91)  # how much of an end ``mse`` may keep
+_SHARES = np.linspace(0.1, 1.0, 91)  # shares of an end that ``mse`` tries
 Range = tuple[float, float]
 
 
 @dataclass(frozen=True)
 class RangeRule:
-    """``kind``: minmax, percentile or mse; ``percent``: of values kept, for percentile."""
+    """A rule.
+
+    Attributes:
+        kind: minmax, percentile or mse.
+        percent: share of the values to keep, for percentile.
+    """
 
     kind: str
     percent: float = 100.0
@@ -48,10 +53,10 @@ _KINDS = ("minmax", "percentile", "mse")
 
 
 def parse_rule(text: str) -> RangeRule:
-    """``minmax``, ``percentile:99.99`` or ``mse``.
+    """Parse ``minmax``, ``percentile:99.99`` or ``mse``.
 
     Raises:
-        UsageFailure: anything else, or a percentage outside 50..100.
+        UsageFailure: any other text, or a percentage outside 50..100.
     """
     kind, colon, number = text.strip().partition(":")
     if kind not in _KINDS:
@@ -75,12 +80,12 @@ Values = Callable[[], Iterable[Mapping[str, np.ndarray]]]
 
 
 def find_ranges(values: Values, rule: RangeRule, whole: tuple[str, ...] = (INPUT,)) -> dict[str, Range]:
-    """The range of each tensor.
+    """Return the range of each tensor.
 
     Args:
-        values: called once for minmax and twice for others; each time all batches, name to float array.
-        rule: how to choose.
-        whole: tensors that keep their smallest and largest value whatever the rule.
+        values: returns all batches, each from tensor name to float array; called once for minmax, otherwise twice.
+        rule: the rule.
+        whole: tensors that keep their smallest and largest value under any rule.
 
     Returns:
         ``(low, high)`` with ``low <= 0 <= high`` by name, in the order of first appearance.
@@ -104,12 +109,12 @@ def find_ranges(values: Values, rule: RangeRule, whole: tuple[str, ...] = (INPUT
 
 
 def graph_ranges(graph: FoldedGraph, images: Callable[[], Iterable[np.ndarray]], rule: RangeRule) -> dict[str, Range]:
-    """Ranges of the image and of every layer's output, by layer name; the image is ``image``.
+    """Return the ranges of the image (``image``) and of every layer's output, by name.
 
     Args:
         graph: the folded network.
-        images: called once or twice: scaled images, float32 ``[1, side, side, 3]``, one by one.
-        rule: how to choose; the image keeps its smallest and largest value.
+        images: returns the scaled images, float32 ``[1, side, side, 3]``, one by one; called once or twice.
+        rule: the rule; the image keeps its smallest and largest value.
     """
     return find_ranges(lambda: _graph_values(graph, images()), rule)
 
@@ -117,17 +122,21 @@ def graph_ranges(graph: FoldedGraph, images: Callable[[], Iterable[np.ndarray]],
 def _graph_values(graph: FoldedGraph, images: Iterable[np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
     import torch
 
-    from export.int8.repair.network import batches, run
+    from export.graph.torch_network import batches, run
 
     with torch.inference_mode():
         for batch in batches(images):
             seen = {INPUT: batch.numpy()}
-            run(graph, batch, lambda layer, _, after, seen=seen: seen.update({layer.name: after.numpy()}))
+
+            def visit(layer: Layer, _: Tensor, after: Tensor, seen: dict[str, np.ndarray] = seen) -> None:
+                seen[layer.name] = after.numpy()
+
+            run(graph, batch, visit)
             yield seen
 
 
 def _histogram(array: np.ndarray, low: float, high: float) -> tuple[np.ndarray, int]:
-    """Values other than 0 in ``BINS`` bins from ``low`` to ``high``, and the number of zeros."""
+    """Count the values other than 0 in ``BINS`` bins from ``low`` to ``high``, and the zeros."""
     import torch
 
     flat = torch.from_numpy(np.ascontiguousarray(array, np.float32)).flatten()
@@ -135,7 +144,7 @@ def _histogram(array: np.ndarray, low: float, high: float) -> tuple[np.ndarray, 
     zeros = array.size - len(flat)
     if high <= low or not len(flat):
         return np.zeros(BINS, np.int64), zeros
-    # Of 2^24 values or more float32 would lose count: a batch has fewer in one bin, sums are int64.
+    # float32 counts exactly up to 2^24. A bin of one batch has fewer values, and sums over batches are int64.
     return torch.histc(flat, BINS, low, high).long().numpy(), zeros
 
 
@@ -149,7 +158,7 @@ def _percentile(counts: np.ndarray, zeros: int, low: float, high: float, percent
     below = np.cumsum(with_zeros)
     first = int(np.searchsorted(below, cut, side="right"))  # bins before it hold at most `cut` values
     last = int(np.searchsorted(below, total - cut, side="left"))
-    return min(float(edges[min(first, BINS - 1)]), 0.0), max(float(edges[min(last, BINS - 1) + 1]), 0.0)
+    return widened(float(edges[min(first, BINS - 1)]), float(edges[min(last, BINS - 1) + 1]))
 
 
 def _bin_of_zero(low: float, high: float) -> int:
@@ -157,14 +166,14 @@ def _bin_of_zero(low: float, high: float) -> int:
 
 
 def _least_error(counts: np.ndarray, zeros: int, low: float, high: float, percent: float) -> Range:
-    """Coordinate descent over both ends: the error is smooth, and each end matters by itself."""
+    """Minimize the error by coordinate descent over both ends: it is smooth, and nearly separable."""
     edges = np.linspace(low, high, BINS + 1)
     middles = (edges[1:] + edges[:-1]) / 2
     occupied = np.flatnonzero(counts)
     middles, weights = middles[occupied], counts[occupied].astype(np.float64)
 
     def error(bottom: float, top: float) -> float:
-        step = (top - bottom) / _LEVELS
+        step = (top - bottom) / INT8_STEPS
         cut = np.maximum(bottom - middles, 0) + np.maximum(middles - top, 0)
         kept = weights[cut == 0].sum()
         return float((weights * cut**2).sum() + kept * step**2 / 12)

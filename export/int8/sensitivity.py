@@ -1,8 +1,8 @@
-"""Which layers int8 hurts most: what the embedding loses when one layer alone is rounded.
+"""Measures how much the embedding changes when a single layer is rounded to int8.
 
-The layer report (``export.int8.layer_errors``) shows every layer's error with all that earlier layers did. Here each
-convolution and linear layer is rounded by itself, weights and output, everything else stays float, and the
-embeddings are compared: 1 - cosine, mean over images.
+The layer report (``export.int8.layer_errors``) shows every layer's error including those of earlier layers. Here each
+convolution and linear layer is rounded alone, weights and output, while all other layers stay float. The
+sensitivity is 1 - cosine of the embeddings, mean over images.
 """
 
 from __future__ import annotations
@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from distill.console import UsageFailure, suggest
+from export.graph.folded import Convolution, FoldedGraph, Layer, Linear
 
 if TYPE_CHECKING:
     import torch
-
-    from export.graph.folded import FoldedGraph, Layer
 
 __all__ = ["SENSITIVITY_IMAGES", "Exclusion", "chosen_layers", "parse_exclusion", "sensitivities"]
 
@@ -28,7 +27,12 @@ SENSITIVITY_IMAGES = 16
 
 @dataclass(frozen=True)
 class Exclusion:
-    """Layers that stay float: the ``worst`` so many, and those in ``names``."""
+    """Layers that stay float.
+
+    Attributes:
+        worst: number of most sensitive layers.
+        names: further layers, by name.
+    """
 
     worst: int = 0
     names: tuple[str, ...] = ()
@@ -41,10 +45,10 @@ class Exclusion:
 
 
 def parse_exclusion(text: str) -> Exclusion:
-    """``3``, ``conv1,conv_dw_1`` or ``2,conv1``: a number for the worst so many, or names.
+    """Parse ``3``, ``conv1,conv_dw_1`` or ``2,conv1``: a number of most sensitive layers, names, or both.
 
     Raises:
-        UsageFailure: two numbers, a number below 0, or nothing but commas.
+        UsageFailure: two numbers, a number below 0, or only commas.
     """
     words = [word.strip() for word in text.split(",") if word.strip()]
     numbers = [word for word in words if word.lstrip("-").isdigit()]
@@ -56,10 +60,10 @@ def parse_exclusion(text: str) -> Exclusion:
 
 
 def chosen_layers(exclusion: Exclusion, graph: FoldedGraph, images: Iterable[np.ndarray]) -> tuple[str, ...]:
-    """Names of the layers to keep in float, in the order of the network.
+    """Return the names of the layers to keep in float, in the order of the network.
 
     Raises:
-        UsageFailure: a name that is no layer of the graph, or as many layers as it has.
+        UsageFailure: the graph has no layer of this name, or no more layers than are to be left out.
     """
     known = [layer.name for layer in graph.layers]
     for name in exclusion.names:
@@ -78,7 +82,7 @@ def chosen_layers(exclusion: Exclusion, graph: FoldedGraph, images: Iterable[np.
 
 
 def sensitivities(graph: FoldedGraph, images: Iterable[np.ndarray]) -> dict[str, float]:
-    """Mean of 1 - cosine by layer name, for layers with weights.
+    """Return the mean of 1 - cosine by layer name, for layers with weights.
 
     Args:
         graph: the folded network.
@@ -87,7 +91,7 @@ def sensitivities(graph: FoldedGraph, images: Iterable[np.ndarray]) -> dict[str,
     import torch
     from torch.nn import functional as F
 
-    from export.int8.repair.network import batches, run
+    from export.graph.torch_network import batches, run
 
     with torch.inference_mode():
         first = torch.cat(list(batches(islice(images, SENSITIVITY_IMAGES))))
@@ -95,32 +99,32 @@ def sensitivities(graph: FoldedGraph, images: Iterable[np.ndarray]) -> dict[str,
         values = run(graph, first, lambda layer, _, after: exact.update({layer.name: after}))
         losses = {}
         for layer in graph.layers:
-            if getattr(layer, "bias", None) is not None:
-                coarse = graph.flow(first, _rounding_one(layer.name, exact))
+            if isinstance(layer, (Convolution, Linear)):
+                coarse = graph.flow(first, _rounding_one(layer, exact))
                 losses[layer.name] = float(1 - F.cosine_similarity(coarse, values).mean())
     return losses
 
 
-def _rounding_one(name: str, exact: Mapping[str, torch.Tensor]) -> Callable[..., torch.Tensor]:
-    """For ``flow``: layer ``name`` is rounded; what comes before it is known already."""
-    from export.int8.repair.network import activate, linear_part
+def _rounding_one(rounded: Convolution | Linear, exact: Mapping[str, torch.Tensor]) -> Callable[..., torch.Tensor]:
+    """Return a function for ``FoldedGraph.flow`` that rounds one layer; outputs before it are taken from ``exact``."""
+    from export.graph.torch_network import activate, linear_part
 
     passed = False
 
     def step(layer: Layer, inputs: tuple[torch.Tensor, ...]) -> torch.Tensor:
         nonlocal passed
         values, *others = inputs
-        if layer.name == name:
+        if layer is rounded:
             passed = True
-            return _rounded(layer, values)
+            return _rounded(rounded, values)
         return activate(layer, linear_part(layer, values, None, None, *others)) if passed else exact[layer.name]
 
     return step
 
 
-def _rounded(layer: Layer, values: torch.Tensor) -> torch.Tensor:
-    from export.int8.repair.bias import as_int8, quantized_weight
-    from export.int8.repair.network import activate, linear_part
+def _rounded(layer: Convolution | Linear, values: torch.Tensor) -> torch.Tensor:
+    from export.graph.torch_network import activate, linear_part
+    from export.int8.simulation import as_int8, quantized_weight
 
     exact = activate(layer, linear_part(layer, values))
     coarse = activate(layer, linear_part(layer, values, quantized_weight(layer)))

@@ -1,4 +1,4 @@
-"""Crops to fine-tune on: of the images that calibrate, or would with a higher number. No labels."""
+"""Random crops for quantization-aware training, from the data that calibration images are drawn from."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CROP_SCALE", "TrainingImages"]
 
-CROP_SCALE = 0.5  # smallest share of a picture's area: near to what the app will show, and never twice the same
+CROP_SCALE = 0.5  # smallest share of an image's area: close to what an app embeds, yet different every time
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,10 @@ class TrainingImages:
     """Random crops, the same for the same seed.
 
     Attributes:
-        images: what to crop.
-        left_out: keys of those that check the result, which teach nothing.
-        preprocessing: the checkpoint's.
-        cache_dir: where decoded pictures are kept (``distill.data.store``).
+        images: images to crop.
+        left_out: keys of the check images, which are not trained on.
+        preprocessing: preprocessing of the checkpoint.
+        cache_dir: folder of decoded images (``distill.data.store``).
     """
 
     images: ImageSet
@@ -52,22 +52,22 @@ class TrainingImages:
         return np.flatnonzero(self._store.readable & kept)
 
     def __len__(self) -> int:
-        """Pictures that can be read."""
+        """Number of readable images."""
         return len(self._rows)
 
     @cached_property
     def fingerprint(self) -> str:
-        """Stands for the pictures."""
+        """SHA-256 that identifies the images."""
         text = self.images.fingerprint() + "\0".join(sorted(self.left_out))
         return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
     def batches(self, steps: int, size: int, seed: int) -> Iterator[np.ndarray]:
-        """Batches of crops, every image once before any comes again.
+        """Yield batches of crops; every image is used once before any is used again.
 
         Args:
-            steps: how many batches.
-            size: images in each.
-            seed: of order and crops.
+            steps: number of batches.
+            size: images per batch.
+            seed: seed of order and crops.
 
         Yields:
             uint8 ``[size, side, side, 3]``.
@@ -79,7 +79,7 @@ class TrainingImages:
 
         store, rows = self._store, self._rows
         if not len(rows):
-            raise Failure(f"{self.images.spec}: no picture to train on", "give another --calibration-data")
+            raise Failure(f"{self.images.spec}: no image to train on", "give another --calibration-data")
         rule = CropRule(CROP_SCALE, self.images.flip, seed)
         places = _order(len(rows), steps * size, seed).reshape(steps, size, 2)
         side = self.preprocessing.input_size
@@ -97,7 +97,7 @@ class TrainingImages:
 
 
 def _order(images: int, wanted: int, seed: int) -> np.ndarray:
-    """Rows and their round, ``[wanted, 2]``: shuffled anew in every round."""
+    """Return rows and their rounds, ``[wanted, 2]``; each round has its own order."""
     rounds = -(-wanted // images)
     rng = np.random.default_rng(seed)
     rows = np.concatenate([rng.permutation(images) for _ in range(rounds)])[:wanted]

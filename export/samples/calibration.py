@@ -1,7 +1,7 @@
-"""Real images for an export: some set the int8 ranges, others check the result.
+"""Draws the images of an export: calibration images set the int8 ranges, check images test the result.
 
-By default both come from the train part of the checkpoint's own data: the test classes, by
-which Recall@K is judged later, never calibrate. No image does both.
+By default both come from the train part of the checkpoint's own data, because Recall@K is later measured on the test
+classes. The two sets are disjoint.
 """
 
 from __future__ import annotations
@@ -21,29 +21,34 @@ from export.samples.golden import GoldenImages, golden_images
 if TYPE_CHECKING:
     from distill.data.imageset import ImageSet
 
-__all__ = ["CHECK_IMAGES", "CalibrationImages", "Samples", "choose_samples", "plain_text"]
+__all__ = ["CHECK_IMAGES", "CalibrationImages", "ExportSamples", "choose_samples", "plain_text"]
 
 CHECK_IMAGES = 64
 
 
 @dataclass(frozen=True)
 class CalibrationImages:
-    """Pixels that set the int8 ranges: uint8 ``[N, side, side, 3]``, preprocessed.
+    """Images that set the int8 ranges.
 
-    The first image carries a black and a white pixel in its top left corner. So the range of
-    the input is what pixels can hold, not what these images happen to hold: with mean = std =
-    128 it is -1..127/128, hence scale 1/128 and zero point 0, and the int8 input is pixel - 128.
+    The first image gets a black and a white pixel in its top left corner. The input range is then all
+    that pixels can hold, not what these images happen to hold: with mean = std = 128 it is
+    -1..127/128, so that scale is 1/128, zero point 0, and the int8 input ``pixel - 128``.
+
+    Attributes:
+        pixels: uint8 ``[N, side, side, 3]``, preprocessed.
+        preprocessing: preprocessing of the checkpoint.
+        marked: whether ``scaled`` adds the two pixels; ``False`` for comparing outputs.
     """
 
     pixels: np.ndarray
     preprocessing: Preprocessing
-    marked: bool = True  # False: the images as they are, for comparing
+    marked: bool = True
 
     def __len__(self) -> int:
         return len(self.pixels)
 
     def scaled(self) -> Iterator[np.ndarray]:
-        """The images one by one as the network takes them: float32 ``[1, side, side, 3]``."""
+        """Yield the images one by one as the network takes them: float32 ``[1, side, side, 3]``."""
         for index, image in enumerate(self.pixels):
             if index == 0 and self.marked:
                 image = image.copy()
@@ -52,17 +57,28 @@ class CalibrationImages:
 
 
 @dataclass(frozen=True)
-class Samples:
-    """What an export reads of a data set."""
+class ExportSamples:
+    """All images of an export.
+
+    Attributes:
+        calibration: calibration images; ``None`` if none were asked for.
+        record: their record for ``bundle.json``.
+        check_pixels: check images, uint8 ``[M, side, side, 3]``, preprocessed.
+        check_keys: their keys, as valid UTF-8.
+        golden: golden images, the first of the check images.
+        data: description of the data set, its part and the seed.
+        source: the whole part of the data set that the images were drawn from.
+        held_out: keys of the check images in ``source``.
+    """
 
     calibration: CalibrationImages | None
     record: Calibration | None
-    check_pixels: np.ndarray  # uint8 [M, side, side, 3]
+    check_pixels: np.ndarray
     check_keys: tuple[str, ...]
     golden: GoldenImages
     data: str
-    source: ImageSet  # all of the part that these images were drawn from
-    held_out: tuple[str, ...]  # keys in it of the check images
+    source: ImageSet
+    held_out: tuple[str, ...]
 
 
 def choose_samples(
@@ -72,20 +88,19 @@ def choose_samples(
     count: int,
     seed: int,
     check_images: int = CHECK_IMAGES,
-) -> Samples:
-    """Draw calibration and check images, disjoint.
+) -> ExportSamples:
+    """Draw disjoint calibration and check images.
 
     Args:
-        preprocessing: the checkpoint's.
+        preprocessing: preprocessing of the checkpoint.
         data: the checkpoint's record of its training data (``spec``, ``split``, ``validation``).
-        spec: another data set; ``None``: the checkpoint's own. The split rule is the
-            checkpoint's for its own data; of another data set everything is taken.
-        count: calibration images; 0: none. Fewer are taken where the data set is small.
-        seed: of the draw.
-        check_images: images to check the variants with.
+        spec: another data set, of which everything is used; ``None``: the train part of the checkpoint's own data.
+        count: number of calibration images, fewer if the data set is small; 0 for none.
+        seed: seed of the draw.
+        check_images: number of check images.
 
     Raises:
-        Failure: no data set known, or too few readable images in it.
+        Failure: no data set is known, or it has too few readable images.
     """
     own = data.get("spec")
     source = spec or own
@@ -121,7 +136,7 @@ def choose_samples(
             keys=keys[check_images : check_images + count],
             pixels_sha256=tuple(hashlib.sha256(image.tobytes()).hexdigest() for image in calibrating),
         )
-    return Samples(
+    return ExportSamples(
         calibration=CalibrationImages(calibrating, preprocessing) if count else None,
         record=record,
         check_pixels=pixels[:check_images],
@@ -148,7 +163,8 @@ def _open(source: str, data: dict[str, Any]) -> tuple[ImageSet, str, str]:
 def _read(images: ImageSet, preprocessing: Preprocessing) -> tuple[np.ndarray, list[int], tuple[str, ...]]:
     from distill.data.batches import pixel_batches
 
-    parts, order = [], []
+    parts: list[np.ndarray] = []
+    order: list[int] = []
     for pixels, indices in pixel_batches(images, preprocessing, label="reading images"):
         parts.append(pixels)
         order.extend(int(index) for index in indices)
@@ -156,5 +172,5 @@ def _read(images: ImageSet, preprocessing: Preprocessing) -> tuple[np.ndarray, l
 
 
 def plain_text(text: str) -> str:
-    """File names that are no UTF-8 must not keep bundle.json from being UTF-8."""
+    """Return the text as valid UTF-8: file names may be arbitrary bytes, ``bundle.json`` may not."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

@@ -1,7 +1,7 @@
-"""Golden images: the first of the check images, some of them as files, so that an app can prove every step.
+"""Golden images: the first check images, some of them as files, with which an app can test each step.
 
-A file goes through decoding, resize and crop like any picture of an app. The bundle records the hash
-of what each step must give, and the pixels after the last one are rows of ``golden/pixels.u8``.
+An app decodes, resizes and crops these files like any other image. The bundle records the hash of the result of
+each step; the pixels after the last one are rows of ``golden/pixels.u8``.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import PIL.Image
+from PIL.JpegImagePlugin import JpegImageFile
 
 from distill.console import Failure
 from distill.data.decode import decode
@@ -27,8 +28,8 @@ __all__ = ["GOLDEN_FILES", "GOLDEN_IMAGES", "EncodedImage", "GoldenImages", "enc
 GOLDEN_IMAGES = 8
 GOLDEN_FILES = 4
 MAX_ORIGINAL_BYTES = 256 * 1024
-ORIENTATION, QUARTER_TURN = 0x0112, 6  # EXIF: to be shown turned by 90 degrees clockwise
-# Chunks that hold nothing but the picture and how to show it.
+ORIENTATION, QUARTER_TURN = 0x0112, 6  # EXIF: rotate by 90 degrees clockwise for display
+# Chunks that hold only the image and how to display it.
 _PNG_CHUNKS = {b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"gAMA", b"cHRM", b"sRGB", b"sBIT", b"bKGD", b"pHYs"}
 
 
@@ -37,11 +38,11 @@ class EncodedImage:
     """A golden image as a file.
 
     Attributes:
-        row: which golden image.
-        content: PNG or JPEG.
+        row: index of the golden image.
+        content: the PNG or JPEG file.
         suffix: ``png`` or ``jpg``.
-        width, height: of the decoded, upright picture, pixels.
-        decoded_sha256: of its RGB bytes, row by row.
+        width, height: size of the decoded, upright image, pixels.
+        decoded_sha256: SHA-256 of its RGB bytes, row by row.
     """
 
     row: int
@@ -54,7 +55,13 @@ class EncodedImage:
 
 @dataclass(frozen=True)
 class GoldenImages:
-    """uint8 ``[N, side, side, 3]``, a key for each, and files for the first few."""
+    """Golden images.
+
+    Attributes:
+        pixels: uint8 ``[N, side, side, 3]``, preprocessed.
+        keys: key of each image.
+        files: the first few as files.
+    """
 
     pixels: np.ndarray
     keys: tuple[str, ...]
@@ -64,19 +71,19 @@ class GoldenImages:
 def golden_images(
     images: ImageSet, rows: list[int], pixels: np.ndarray, keys: tuple[str, ...], preprocessing: Preprocessing
 ) -> GoldenImages:
-    """The first ``GOLDEN_IMAGES`` of these, the first ``GOLDEN_FILES`` of them as files.
+    """Return the first ``GOLDEN_IMAGES`` of these images, with the first ``GOLDEN_FILES`` as files.
 
-    Where a file had to be made anew, the pixels are those of the new file.
+    If a file had to be encoded again, the pixels are those of the new file.
 
     Args:
-        images: the set that they come from.
+        images: image set that they come from.
         rows: their indices in it.
         pixels: uint8 ``[N, side, side, 3]``, preprocessed.
-        keys: of these images.
-        preprocessing: the checkpoint's.
+        keys: their keys.
+        preprocessing: preprocessing of the checkpoint.
 
     Raises:
-        Failure: a picture that was readable a moment ago no longer is.
+        Failure: an image that was readable before no longer is.
     """
     pixels = pixels[:GOLDEN_IMAGES].copy()
     files = []
@@ -86,7 +93,7 @@ def golden_images(
             made = encode(row, images.read(index), images.read_bytes(index), 2 * preprocessing.resize_size)
             upright = decode(made.content, keys[row])
         except UnreadableImage as error:
-            raise Failure(str(error), "it was readable a moment ago: look after the data and export again") from None
+            raise Failure(str(error), "it was readable a moment ago: check the data and export again") from None
         pixels[row] = preprocessing.pixels(upright)
         digest = hashlib.sha256(upright.tobytes()).hexdigest()
         files.append(replace(made, width=upright.width, height=upright.height, decoded_sha256=digest))
@@ -94,18 +101,18 @@ def golden_images(
 
 
 def encode(row: int, image: PIL.Image.Image, original: bytes | None, largest: int) -> EncodedImage:
-    """A golden image as a file, without metadata that could tell of people or places.
+    """Encode a golden image as a file, without metadata that could identify people or places.
 
-    Row 0 becomes a PNG: lossless, the resize can be compared to the bit on any machine. Row 1 a
-    JPEG that lies on its side with an EXIF orientation, which an app has to obey. The others stay
-    as they are where they are small PNG or JPEG files without metadata; otherwise photographs
-    become JPEGs and drawn images PNGs.
+    Row 0 becomes a PNG: being lossless, its resize can be compared bit by bit on any machine. Row 1 becomes a
+    JPEG stored sideways with an EXIF orientation, which an app has to apply. The others keep
+    their files if these are small PNG or JPEG files without metadata; otherwise JPEG files
+    become new JPEGs and all others PNGs.
 
     Args:
-        row: which golden image.
+        row: index of the golden image.
         image: decoded, upright, RGB.
         original: the file that it came from, if there is one.
-        largest: longest allowed shorter side of what is made anew, pixels.
+        largest: maximum of the shorter side of an image that is encoded again, pixels.
     """
     if row > 1 and original is not None and len(original) <= MAX_ORIGINAL_BYTES and is_plain(original):
         return EncodedImage(row, original, "png" if original.startswith(b"\x89PNG") else "jpg")
@@ -120,7 +127,7 @@ def encode(row: int, image: PIL.Image.Image, original: bytes | None, largest: in
 
 
 def is_plain(content: bytes) -> bool:
-    """Whether a PNG or JPEG file holds a picture and nothing else: no EXIF, no text, no appendix."""
+    """Return whether a PNG or JPEG file holds only an image: no EXIF, no text, no trailing data."""
     if content.startswith(b"\x89PNG\r\n\x1a\n"):
         return _plain_png(content)
     return content.startswith(b"\xff\xd8") and _plain_jpeg(content)
@@ -139,12 +146,13 @@ def _plain_png(content: bytes) -> bool:
 def _plain_jpeg(content: bytes) -> bool:
     try:
         with PIL.Image.open(io.BytesIO(content), formats=("JPEG",)) as image:
+            assert isinstance(image, JpegImageFile)
             segments = image.applist
-            plain = image.format == "JPEG"  # MPO holds several pictures
-    except Exception:  # what Pillow cannot take apart is not kept
+            plain = image.format == "JPEG"  # MPO holds several images
+    except Exception:  # not parsed by Pillow: not plain
         return False
-    # APP0: JFIF without a thumbnail, 14 bytes. APP14: Adobe's colour transform. Nothing after the end marker,
-    # where some phones put a film.
+    # APP0: JFIF without a thumbnail, 14 bytes. APP14: Adobe's colour transform. Nothing may follow the end marker,
+    # where some phones store a video.
     known = all(
         (name == "APP0" and len(data) <= 14) or (name == "APP14" and len(data) <= 12) for name, data in segments
     )
@@ -163,7 +171,7 @@ def _jpeg(image: PIL.Image.Image, orientation: int | None = None) -> bytes:
     exif = PIL.Image.Exif()
     if orientation is not None:
         exif[ORIENTATION] = orientation
-    # 4:4:4: decoders differ most in how they enlarge reduced colour planes.
+    # 4:4:4, because decoders differ most in how they upsample chroma.
     clean = PIL.Image.fromarray(np.asarray(image))
     clean.save(buffer, "JPEG", quality=95, subsampling=0, **({"exif": exif} if orientation else {}))
     return buffer.getvalue()

@@ -72,8 +72,8 @@ def _side(link: Connection, kept: bool, arch: str, size: int, images: int) -> No
     import torch
 
     from distill.models.allocator import keep_memory
-    from distill.models.backbones import build_backbone
     from distill.models.parallel import map_batches
+    from distill.models.registry import build_backbone
 
     if kept and not keep_memory():
         raise SystemExit("this C library has no such setting")

@@ -1,12 +1,12 @@
-"""The generic route (litert-torch, ai-edge-quantizer) beside the folded one and beside Keras.
+"""Compares the generic route to TFLite (litert-torch, ai-edge-quantizer) with the folded one and with Keras.
 
     python scripts/benchmarks/generic_route.py
 
-MobileNetV1-0.25 and timm's MobileNetV2-0.5 by both routes: the same weights, so the same network. The second also
-beside ``keras.applications.MobileNetV2(alpha=0.5)`` converted by TFLiteConverter (the same shapes, random weights), and
-with what could stand in place of its PADs: kernels of 4 x 4 with a row and a column of zeros, which SAME pads as
-PyTorch pads 3 x 3. All in one process, in turns of random order, one thread; the ratio is to the peer of the same kind,
-of 10th percentiles: a busy neighbour that interrupts half of all runs moves the median of a long one.
+MobileNetV1-0.25 and timm's MobileNetV2-0.5 take both routes with the same weights, so that each is the same network.
+MobileNetV2 is also compared with ``keras.applications.MobileNetV2(alpha=0.5)`` converted by TFLiteConverter (the same
+shapes, random weights), and with a variant without PADs: kernels of 4 x 4 with a row and a column of zeros, which SAME
+pads as PyTorch pads 3 x 3. All files run in one process, in random order, on one thread. The ratio to the peer is one of
+10th percentiles, because another process that interrupts half of all runs moves the median of a long one.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ PEERS = {
 
 @dataclass
 class _File:
-    """A TFLite file, ready to be timed."""
+    """A TFLite file and its interpreter."""
 
     content: bytes
 
@@ -59,13 +59,13 @@ class _File:
 
 @app.command()
 def run(
-    rounds: Annotated[int, typer.Option(min=10, help="Measurements of each file.")] = 400,
+    rounds: Annotated[int, typer.Option(min=10, help="Measurements per file.")] = 400,
     side: Annotated[int, typer.Option(min=32, help="Input size, pixels.")] = 224,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Build and time them."""
+    """Build and time all files."""
     noise = np.random.default_rng(seed).integers(0, 256, (CALIBRATION_IMAGES, side, side, 3), dtype=np.uint8)
     files: dict[str, _File] = {}
     with tempfile.TemporaryDirectory() as scratch:
@@ -109,7 +109,7 @@ def _build(files: dict[str, _File], noise: np.ndarray, side: int, seed: int, scr
 
 
 def _without_pad(graph: FoldedGraph) -> FoldedGraph:
-    """The same function with SAME padding alone: behind its one row of zeros, a kernel of 3 is one of 4."""
+    """Return a graph of the same function with SAME padding only: a row of zeros makes kernels of 3 kernels of 4."""
     layers: list[Layer] = []
 
     def step(layer: Layer, sides: tuple[int, ...]) -> int:
@@ -120,7 +120,7 @@ def _without_pad(graph: FoldedGraph) -> FoldedGraph:
         if not layer.is_same(side):
             wide = replace(layer, kernel=np.pad(layer.kernel, [(0, 1), (0, 1), (0, 0), (0, 0)]), padding=None)
             if wide.pads(side) != ((1, 1), (1, 1)):
-                raise Failure(f"{layer.name}: no kernel of 3 at stride 2", "report it")
+                raise Failure(f"{layer.name}: not a kernel of 3 at stride 2", "report it")
             layer = wide
         layers.append(layer)
         return layer.cells(sides[0])

@@ -1,11 +1,11 @@
-"""How many levels apart the finished int8 file and its simulation in PyTorch are.
+"""Compares a finished int8 file with its simulation in PyTorch, level by level.
 
     distill-export runs/student --target tflite --quantize int8 --repair cle+bias+qat --out runs/bundle
     python scripts/benchmarks/integer_simulation.py runs/student runs/bundle
 
-The simulation computes in float32 with the scales, zero points, weights and biases that the file holds, as
-quantization-aware training does. The file runs with XNNPACK, as in an app, and without. Output levels are of
-1/128; images are of the test part.
+The simulation computes in float32 with the scales, zero points, weights and biases of the file, as
+quantization-aware training does. The file runs with XNNPACK, as in an app, and without. Output levels are multiples of
+1/128; images come from the test part.
 """
 
 from __future__ import annotations
@@ -20,16 +20,17 @@ import typer
 from distill.console import DebugOption, JsonOption, make_app, run_app
 from export.bundle.read import load_bundle
 from export.bundle.tflite_file import interpreter_for
-from export.int8.integers import QuantizedGraph
+from export.int8.arithmetic import quantize
+from export.int8.quantized_graph import QuantizedGraph
 
 app = make_app(__doc__ or "", default_command="run")
 
 
 @app.command()
 def run(
-    checkpoint: Annotated[Path, typer.Argument(help="The student.")],
-    bundle: Annotated[Path, typer.Argument(help="Its bundle, with a tflite-int8 variant.")],
-    count: Annotated[int, typer.Option("--images", min=1, help="Spread over the test part.")] = 150,
+    checkpoint: Annotated[Path, typer.Argument(help="Student checkpoint.")],
+    bundle: Annotated[Path, typer.Argument(help="Bundle of the student, with a tflite-int8 variant.")],
+    count: Annotated[int, typer.Option("--images", min=1, help="Number of images, spread over the test part.")] = 150,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
@@ -49,13 +50,12 @@ def run(
     images = split(open_data(info.data["spec"]), rule=str(info.data["split"]), part="test")
     images = images.select(np.unique(np.linspace(0, len(images) - 1, count).astype(int)))
     pixels = np.concatenate([batch for batch, _ in pixel_batches(images, info.preprocessing)])
-    simulated = simulate(numbers, info.preprocessing.scale(pixels))
-    first = np.clip(
-        np.rint(info.preprocessing.scale(pixels) / numbers.input.scale) + numbers.input.zero_point, -128, 127
-    )
+    scaled = info.preprocessing.scale(pixels)
+    simulated = simulate(numbers, scaled)
+    first = quantize(scaled, numbers.input.scale, numbers.input.zero_point)
     rows = {}
     for name, delegates in (("XNNPACK", True), ("built-in kernels", False)):
-        apart = np.abs(_levels(content, first.astype(np.int8), delegates) - simulated)
+        apart = np.abs(_levels(content, first, delegates) - simulated)
         rows[name] = {"largest": int(apart.max()), "equal": float((apart == 0).mean()), "images": len(pixels)}
     if as_json:
         print(json.dumps(rows, indent=2))
@@ -65,11 +65,16 @@ def run(
 
 
 def simulate(numbers: QuantizedGraph, scaled: np.ndarray) -> np.ndarray:
-    """Output levels ``[n, D]`` by float32 arithmetic on rounded values; ``scaled``: ``[n, side, side, 3]``."""
+    """Return output levels ``[n, D]`` by float32 arithmetic on rounded values.
+
+    Args:
+        numbers: integers of the file.
+        scaled: scaled images, ``[n, side, side, 3]``.
+    """
     import torch
 
-    from export.int8.repair.fake_quant import on_grid
-    from export.int8.repair.network import linear_part
+    from export.graph.torch_network import linear_part
+    from export.int8.torch_arithmetic import fake_quantize, per_channel
 
     by_name = {integers.name: integers for integers in numbers.layers}
 
@@ -77,17 +82,17 @@ def simulate(numbers: QuantizedGraph, scaled: np.ndarray) -> np.ndarray:
         integers, weights, bias = by_name[layer.name], None, None
         if integers.weights is not None:
             held = integers.weights
-            shape = (-1, *[1] * (held.weight.ndim - 1))
-            weights = torch.from_numpy(held.weight.astype(np.float32) * held.scale.reshape(shape))
+            levels = torch.from_numpy(held.weight.astype(np.float32))
+            weights = levels * per_channel(torch.from_numpy(held.scale), levels)
             bias = torch.from_numpy(held.bias.astype(np.float32) * held.bias_scale)
         values = linear_part(layer, inputs[0], weights, bias, *inputs[1:])
-        return on_grid(values, torch.tensor(integers.output.scale), integers.output.zero_point)
+        return fake_quantize(values, torch.tensor(integers.output.scale), integers.output.zero_point)
 
     rows = []
     with torch.no_grad():
         for part in np.array_split(scaled, max(1, len(scaled) // 32)):
             images = torch.from_numpy(np.ascontiguousarray(part.transpose(0, 3, 1, 2)))
-            first = on_grid(images, torch.tensor(numbers.input.scale), numbers.input.zero_point)
+            first = fake_quantize(images, torch.tensor(numbers.input.scale), numbers.input.zero_point)
             values = numbers.graph.flow(first, step)
             rows.append((values / numbers.layers[-1].output.scale).round().numpy().astype(int))
     return np.concatenate(rows)

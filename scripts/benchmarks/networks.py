@@ -23,8 +23,8 @@ def random_student(arch: str, side: int, seed: int, embedding: int = EMBEDDING) 
     """
     import torch
 
-    from distill.models.backbones import build_backbone
     from distill.models.embedder import Embedder
+    from distill.models.registry import build_backbone
 
     torch.manual_seed(seed)
     model = Embedder(build_backbone(arch), embedding).train()

@@ -1,11 +1,11 @@
-"""What the rule for ranges, 16-bit activations and layers kept in float change: size, latency, Recall@1.
+"""Measures how range rules, 16-bit activations and layers kept in float change size, latency and Recall@1.
 
     python scripts/benchmarks/quantization_choices.py runs/student
     python scripts/benchmarks/quantization_choices.py --weights mobilenet_1_0_224_tf.h5 --data folder:photos --side 224
 
-TFLite, without repair unless ``--repair`` names one. Recall@1 as in quantization_repair.py: test part, each
-embedding against all others of the same file, the drop against PyTorch with a 95 % interval over classes.
-Latency: one thread, all files in turn in one process, as a ratio to plain int8.
+TFLite, without repair unless ``--repair`` names one. Recall@1 as in quantization_repair.py: each embedding of the test
+part against all others of the same file; the drop against PyTorch with a 95 % interval over classes.
+Latency: one thread, all files in turn in one process, relative to plain int8.
 """
 
 from __future__ import annotations
@@ -18,7 +18,18 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
-from retrieval import Reference, load_student, open_built, read_test_images
+from retrieval import (
+    CheckpointArgument,
+    DataOption,
+    PytorchReference,
+    SideOption,
+    TestImagesOption,
+    WeightsOption,
+    load_student,
+    open_built,
+    read_test_images,
+    retrieval_cells,
+)
 from turns import time_in_turns
 
 from distill.console import DebugOption, JsonOption, make_app, note, run_app
@@ -47,13 +58,13 @@ CHOICES: dict[str, tuple[str, str, int]] = {
 
 @app.command()
 def run(
-    checkpoint: Annotated[Path | None, typer.Argument(help="A student of distill-train.")] = None,
-    weights: Annotated[str | None, typer.Option(help="Instead: backbone weights; pooled features, no linear.")] = None,
-    data: Annotated[str | None, typer.Option(help="Data spec. Default: the checkpoint's own.")] = None,
-    side: Annotated[int, typer.Option(help="Input size for --weights, pixels.")] = 224,
+    checkpoint: CheckpointArgument = None,
+    weights: WeightsOption = None,
+    data: DataOption = None,
+    side: SideOption = 224,
     repair: Annotated[str, typer.Option(help="none, cle, bias or cle+bias.")] = "none",
-    test_images: Annotated[int, typer.Option(min=2, help="At most, whole classes.")] = 3000,
-    rounds: Annotated[int, typer.Option(min=1, help="Latency measurements of each file.")] = 200,
+    test_images: TestImagesOption = 3000,
+    rounds: Annotated[int, typer.Option(min=1, help="Latency measurements per file.")] = 200,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     as_json: JsonOption = False,
     debug: DebugOption = False,
@@ -62,14 +73,14 @@ def run(
     model, preprocessing, record = load_student(checkpoint, weights, data, side)
     samples = choose_samples(preprocessing, record, None, 200, seed)
     pixels, labels = read_test_images(record, preprocessing, test_images)
-    reference = Reference.of(model, pixels, labels, preprocessing)
+    reference = PytorchReference.of(model, pixels, labels, preprocessing)
     rows: list[dict[str, Any]] = [{"choice": "PyTorch float32", "recall@1": reference.recall()}]
     runners: dict[str, VariantRunner] = {}
     with tempfile.TemporaryDirectory() as scratch:
         job = Job(model, preprocessing, samples.calibration, Path(scratch), debug)
         for name, (target, rule, worst) in CHOICES.items():
             note(name)
-            # A job remembers the layers that it chose: each choice has its own.
+            # A job caches the layers that it excludes, so each choice gets its own job.
             own = replace(job, rule=parse_rule(rule) if rule != "minmax" else MINMAX, exclusion=Exclusion(worst))
             path = own.scratch / f"{len(rows)}.tflite"
             runners[name], in_float = open_built(own, TARGETS[target], path, repair)
@@ -88,15 +99,10 @@ def _print(result: dict[str, Any]) -> None:
     print("| choice | kB | time, int8 = 1 | mean cosine | min cosine | Recall@1, % | drop, points [95 %] |")
     print("|---|---|---|---|---|---|---|")
     for row in result["rows"]:
-        recall = f"{100 * row['recall@1']:.2f}"
         if "drop" not in row:
-            print(f"| {row['choice']} | | | | | {recall} | |")
+            print(f"| {row['choice']} | | | | | {100 * row['recall@1']:.2f} | |")
             continue
-        low, high = (100 * end for end in row["drop_ci95"])
-        cells = (
-            f"{row['size_bytes'] / 1000:.0f}", f"{row['time_to_int8']:.2f}", f"{row['mean_cosine']:.4f}",
-            f"{row['min_cosine']:.4f}", recall, f"{100 * row['drop']:+.2f} [{low:+.2f}, {high:+.2f}]",
-        )  # fmt: skip
+        cells = (f"{row['size_bytes'] / 1000:.0f}", f"{row['time_to_int8']:.2f}", *retrieval_cells(row))
         print(f"| {row['choice']} | {' | '.join(cells)} |")
     print()
     for row in result["rows"]:

@@ -1,14 +1,14 @@
-"""What each repair gives back to int8, on a student as it is and on one whose plain int8 collapses.
+"""Measures every repair of int8, on a student as it is and on one whose plain int8 collapses.
 
     python scripts/benchmarks/quantization_repair.py runs/student
     python scripts/benchmarks/quantization_repair.py --weights mobilenet_1_0_224_tf.h5 --data folder:photos --side 224
 
-The second student is the first with its channels rescaled: a channel that never reaches ReLU6's 6 (or has no
-ReLU6) is divided by up to ``--ratio`` (log-uniform, by seed), and the next layer's weights multiplied by it. In
-float both compute the same embeddings, which is checked; per-tensor int8 activations suffer.
+The second student is the first with rescaled channels: a channel that never reaches ReLU6's 6 (or has no
+ReLU6) is divided by a factor of up to ``--ratio`` (log-uniform, from the seed), and the next layer's weights are
+multiplied by it. In float both compute the same embeddings, which the script checks; per-tensor int8 activations suffer.
 
 Recall@1 is measured on the test part, each embedding against all others of the same variant; the drop
-against PyTorch with a 95 % interval that resamples classes. Calibration images are of the train part.
+against PyTorch has a 95 % interval over resampled classes. Calibration images come from the train part.
 """
 
 from __future__ import annotations
@@ -22,13 +22,25 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
-from retrieval import Reference, load_student, open_built, read_test_images
+from retrieval import (
+    CheckpointArgument,
+    DataOption,
+    PytorchReference,
+    SideOption,
+    TestImagesOption,
+    WeightsOption,
+    load_student,
+    open_built,
+    read_test_images,
+    retrieval_cells,
+)
 
 from distill.console import DebugOption, Failure, JsonOption, make_app, note, run_app
 from distill.data.preprocess import Preprocessing
 from export.attempt import built_file
 from export.check import cosines, reference_embeddings
-from export.int8.repair.methods import METHODS, QatSettings, methods_of
+from export.int8.repair.methods import METHODS, methods_of
+from export.int8.repair.settings import QatSettings
 from export.int8.training_images import TrainingImages
 from export.job import Job
 from export.samples.calibration import CalibrationImages, choose_samples
@@ -39,20 +51,20 @@ app = make_app(__doc__ or "", default_command="run")
 
 @app.command()
 def run(
-    checkpoint: Annotated[Path | None, typer.Argument(help="A student of distill-train.")] = None,
-    weights: Annotated[str | None, typer.Option(help="Instead: backbone weights; pooled features, no linear.")] = None,
-    data: Annotated[str | None, typer.Option(help="Data spec. Default: the checkpoint's own.")] = None,
-    side: Annotated[int, typer.Option(help="Input size for --weights, pixels.")] = 224,
+    checkpoint: CheckpointArgument = None,
+    weights: WeightsOption = None,
+    data: DataOption = None,
+    side: SideOption = 224,
     ratio: Annotated[float, typer.Option(min=1, help="Largest factor by which a channel is divided.")] = 100,
     target: Annotated[str, typer.Option(help="tflite-int8 or onnx-int8.")] = "tflite-int8",
-    test_images: Annotated[int, typer.Option(min=2, help="At most, whole classes.")] = 3000,
+    test_images: TestImagesOption = 3000,
     seed: Annotated[int, typer.Option(min=0)] = 0,
-    repairs: Annotated[str, typer.Option(help="With commas; default: all.")] = ",".join(METHODS),
-    qat_steps: Annotated[
-        int, typer.Option(min=1, help="Batches that the repairs which train see.")
-    ] = QatSettings().steps,
+    repairs: Annotated[str, typer.Option(help="Comma-separated; default: all.")] = ",".join(METHODS.names()),
+    qat_steps: Annotated[int, typer.Option(min=1, help="Training steps of the qat repairs.")] = QatSettings().steps,
     only: Annotated[str, typer.Option(help="as-is or rescaled; default: both students.")] = "",
-    qat_lr: Annotated[float, typer.Option(min=1e-8, help="First step size of them.")] = QatSettings().lr,
+    qat_lr: Annotated[
+        float, typer.Option(min=1e-8, help="Initial learning rate of the qat repairs.")
+    ] = QatSettings().lr,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
@@ -95,20 +107,21 @@ def _subjects(only: str, model: Any, rescaled: Any, ratio: float) -> list[tuple[
 def rescale_channels(
     model: Any, calibration: CalibrationImages, preprocessing: Preprocessing, ratio: float, seed: int
 ) -> tuple[Any, float]:
-    """The same embedding function from channels of unequal range.
+    """Return a model of the same embedding function with channels of unequal range.
 
-    Only channels whose calibrated peak stays a quarter below 6 are divided, for there ReLU6 is homogeneous, and
-    all of those that no ReLU6 follows; activations that are added are divided alike.
+    A channel is divided if 1.25 times its calibrated peak is below 6, where ReLU6 is homogeneous, or if no ReLU6
+    follows. Activations that are added are divided by the same factors.
 
     Returns:
-        The model, and the share of channels that were changed.
+        The model, and the share of its channels that were changed.
     """
     import torch
 
+    from distill.models.steps import Step
     from export.graph.fold import fold
-    from export.graph.walk import Step, walk
+    from export.graph.torch_network import observe
+    from export.graph.walk import walk
     from export.int8.repair.equalize import groups
-    from export.int8.repair.network import observe
 
     other = copy.deepcopy(model)
     graph = fold(model, preprocessing.input_size)
@@ -124,7 +137,7 @@ def rescale_channels(
             free = np.all([seen[step.name].peak * 1.25 <= (6 if step.relu6 else np.inf) for step in makers], axis=0)
             factor = np.where(free, np.exp(-rng.uniform(0, np.log(ratio), len(free))), 1.0)
             moved, total = moved + int(free.sum()), total + len(free)
-            if group.fixed:  # nothing to multiply back: the embedding itself would change
+            if group.fixed:  # no weights to multiply back: the embedding itself would change
                 continue
             scale = torch.from_numpy(factor).float()
             for step in makers:
@@ -140,7 +153,7 @@ def rescale_channels(
 def _measure(
     name: str, job: Job, methods: list[str], pixels: np.ndarray, labels: np.ndarray, target: str
 ) -> list[dict[str, Any]]:
-    reference = Reference.of(job.model, pixels, labels, job.preprocessing)
+    reference = PytorchReference.of(job.model, pixels, labels, job.preprocessing)
     rows: list[dict[str, Any]] = [{"student": name, "repair": "PyTorch float32", "recall@1": reference.recall()}]
     for method in methods:
         note(f"{name}: {method}")
@@ -167,17 +180,11 @@ def _print(result: dict[str, Any]) -> None:
     print("| student | repair | mean cosine | min cosine | Recall@1, % | drop, points [95 %] | seconds | kB |")
     print("|---|---|---|---|---|---|---|---|")
     for row in result["rows"]:
-        recall = f"{100 * row['recall@1']:.2f}"
         if "drop" not in row:
-            print(f"| {row['student']} | {row['repair']} | | | {recall} | | | |")
+            print(f"| {row['student']} | {row['repair']} | | | {100 * row['recall@1']:.2f} | | | |")
             continue
-        low, high = (100 * end for end in row["drop_ci95"])
-        drop = f"{100 * row['drop']:+.2f} [{low:+.2f}, {high:+.2f}]"
-        near = f"{row['mean_cosine']:.4f} | {row['min_cosine']:.4f}"
-        print(
-            f"| {row['student']} | {row['repair']} | {near} | {recall} | {drop} | {row['repair_seconds']:.0f} | "
-            f"{row['size_bytes'] / 1000:.0f} |"
-        )
+        cells = (*retrieval_cells(row), f"{row['repair_seconds']:.0f}", f"{row['size_bytes'] / 1000:.0f}")
+        print(f"| {row['student']} | {row['repair']} | {' | '.join(cells)} |")
 
 
 if __name__ == "__main__":

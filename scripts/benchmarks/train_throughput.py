@@ -137,9 +137,9 @@ def _plain(data: str, size: int, batch_size: int, teacher: Path) -> Epoch:
 
     from distill.data.spec import open_data
     from distill.data.split import split
-    from distill.models.backbones import build_backbone
     from distill.models.checkpoint import load_checkpoint
     from distill.models.embedder import Embedder
+    from distill.models.registry import build_backbone
 
     images = split(open_data(data), "half", "train")
     transform = transforms.Compose(

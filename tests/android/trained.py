@@ -26,10 +26,10 @@ def make_bundle(folder: Path) -> Path:
     """TFLite float32 and int8 of MobileNetV1-0.25."""
     import torch
 
-    from distill.models.backbones import build_backbone
     from distill.models.checkpoint import save_checkpoint
     from distill.models.embedder import Embedder
     from distill.models.info import CheckpointInfo
+    from distill.models.registry import build_backbone
     from export.bundle.schema import Tolerance
     from export.pipeline import ExportOptions, export_bundle
 

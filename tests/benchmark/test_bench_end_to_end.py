@@ -26,10 +26,10 @@ def exported(tmp_path_factory) -> tuple[Path, Path]:
     torch = pytest.importorskip("torch")
     pytest.importorskip("tensorflow")
     from distill.data.spec import open_data
-    from distill.models.backbones import build_backbone
     from distill.models.checkpoint import save_checkpoint
     from distill.models.embedder import Embedder
     from distill.models.info import CheckpointInfo
+    from distill.models.registry import build_backbone
     from export.bundle.schema import Tolerance
     from export.pipeline import ExportOptions, export_bundle
 

@@ -11,10 +11,10 @@ import torch
 from PIL import Image
 
 from distill.console import run_app
-from distill.models.backbones import build_backbone
 from distill.models.checkpoint import save_checkpoint
 from distill.models.embedder import Embedder
 from distill.models.info import CheckpointInfo
+from distill.models.registry import build_backbone
 from export.cli import app
 
 SIDE, SIZE = 64, 16

@@ -59,12 +59,12 @@ def test_float_exports_draw_check_images_only(data):
     assert len(samples.check_pixels) == len(samples.check_keys) > 0
 
 
-def test_fewer_images_than_asked_for_is_said(data, capfd):
+def test_fewer_images_than_requested_are_reported(data, capfd):
     choose_samples(PRE, data, None, 200, seed=0)
     assert "18 calibrate instead of 200" in capfd.readouterr().err.replace("\n", " ")
 
 
-def test_data_that_changed_since_the_training_is_said(data, capfd):
+def test_data_that_changed_since_training_is_reported(data, capfd):
     fingerprint = choose_samples(PRE, data, None, 5, seed=0).record.fingerprint
     choose_samples(PRE, data | {"fingerprint": fingerprint}, None, 5, seed=0)
     assert "fingerprints differ" not in " ".join(capfd.readouterr().err.split())
@@ -86,12 +86,12 @@ def test_too_little_data(tmp_path):
         choose_samples(PRE, {}, f"folder:{folder}", 200, seed=0)
 
 
-def test_a_checkpoint_that_does_not_know_its_data():
+def test_a_checkpoint_without_a_data_record():
     with pytest.raises(Failure, match="--calibration-data SPEC"):
         choose_samples(PRE, {}, None, 200, seed=0)
 
 
-def test_an_unknown_spec_is_wrong_usage():
+def test_an_unknown_spec_is_a_usage_error():
     with pytest.raises(UsageFailure):
         choose_samples(PRE, {}, "fodler:x", 200, seed=0)
 
@@ -104,7 +104,7 @@ def test_the_first_image_holds_both_extremes():
     assert np.count_nonzero(first != second) == 6
 
 
-def test_file_names_that_are_no_utf8(data, tmp_path):
+def test_file_names_that_are_not_utf8(data, tmp_path):
     import os
 
     folder = picture_folder(tmp_path / "odd", classes=1, each=6)

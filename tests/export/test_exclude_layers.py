@@ -1,4 +1,4 @@
-"""Layers kept in float, by name and by what they lose."""
+"""Layers kept in float, by name and by sensitivity."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def images(model) -> CalibrationImages:
     return CalibrationImages(noise(8), model.backbone.default_preprocessing(SIDE, SIDE))
 
 
-def test_the_layer_that_suffers_is_found(model, images):
+def test_the_most_sensitive_layer_is_found(model, images):
     graph = fold(model, SIDE)
     before = sensitivities(graph, images.scaled())
     assert set(before) == {layer.name for layer in graph.layers if layer.name not in ("pool", "l2")}
@@ -39,9 +39,9 @@ def test_the_layer_that_suffers_is_found(model, images):
     layers = list(graph.layers)
     place = next(n for n, layer in enumerate(layers) if layer.name == "projection")
     weight = layers[place].weight.copy()
-    weight[7] *= 1000  # one feature drowns the others in the steps of every output ...
+    weight[7] *= 1000  # one feature determines the scale of every output channel ...
     layers[place] = replace(layers[place], weight=weight)
-    before_pool = layers[place - 2]  # ... and the layer before makes it small: the same function
+    before_pool = layers[place - 2]  # ... and the layer before divides it: the same function
     kernel, bias = before_pool.kernel.copy(), before_pool.bias.copy()
     kernel[..., 7] /= 1000
     bias[7] /= 1000
@@ -52,7 +52,7 @@ def test_the_layer_that_suffers_is_found(model, images):
     assert chosen_layers(Exclusion(worst=1), changed, images.scaled()) == ("projection",)
 
 
-def test_names_and_numbers_add_up(model, images):
+def test_names_and_numbers_are_combined(model, images):
     graph = fold(model, SIDE)
     chosen = chosen_layers(parse_exclusion("2,conv1,pool"), graph, images.scaled())
     losses = sensitivities(graph, images.scaled())
@@ -66,7 +66,7 @@ def test_names_and_numbers_add_up(model, images):
 
 
 @pytest.mark.parametrize("text", ["-1", "1,2", ",", " "])
-def test_words_that_make_no_sense(text: str):
+def test_malformed_texts_are_refused(text: str):
     with pytest.raises(UsageFailure, match="write how many"):
         parse_exclusion(text)
 
@@ -105,7 +105,7 @@ def test_through_the_command_line(checkpoint, target: str, tmp_path, capsys):
     assert "ranges by percentile:99.99, in float: " in " ".join(capsys.readouterr().out.split())
     card = (tmp_path / "some" / "MODEL_CARD.md").read_text().replace("\\", "")
     assert f"- {target}-int8: ranges by percentile:99.99; in float: {', '.join(row['in_float'])}" in card
-    assert "ranges by" not in (tmp_path / "all" / "MODEL_CARD.md").read_text()  # the usual is not worth a word
+    assert "ranges by" not in (tmp_path / "all" / "MODEL_CARD.md").read_text()  # defaults are not mentioned
 
 
 @pytest.mark.slow
@@ -123,7 +123,7 @@ def test_the_first_layer_may_be_float_too(checkpoint, tmp_path):
     assert float(second["snr_db"]) < 60
 
 
-def test_wrong_words_are_wrong_usage(checkpoint, tmp_path, capsys):
+def test_malformed_options_are_usage_errors(checkpoint, tmp_path, capsys):
     words = (checkpoint, "--target", "onnx", "--quantize", "int8", "--out", tmp_path / "b")
     assert call(*words, "--exclude-layers", "conv_pw_14") == 2
     assert "no layer 'conv_pw_14'" in capsys.readouterr().err

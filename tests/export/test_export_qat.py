@@ -1,4 +1,4 @@
-"""Quantization-aware distillation in PyTorch: its rounding, its gradients, its training."""
+"""Quantization-aware distillation in PyTorch: rounding, gradients and training."""
 
 from __future__ import annotations
 
@@ -14,12 +14,16 @@ from test_repair import PRE
 from distill.console import Failure, UsageFailure
 from distill.data.preprocess import Preprocessing
 from distill.data.spec import open_data
+from distill.models.padding import same_padding
 from export.check import cosines
-from export.graph.folded import Add, Convolution, FoldedGraph, L2Norm, Linear, MeanPool, same_padding
-from export.int8.integers import Grid, QuantizedGraph, input_grid
-from export.int8.repair.fake_quant import FakeQuantNetwork, on_grid
-from export.int8.repair.methods import METHODS, QatSettings, is_trained, methods_of, repair, without_training
-from export.int8.repair.network import batches, observe, run
+from export.graph.folded import Add, Convolution, FoldedGraph, L2Norm, Linear, MeanPool
+from export.graph.torch_network import batches, observe, run
+from export.int8.arithmetic import QuantParams, input_params
+from export.int8.quantized_graph import QuantizedGraph
+from export.int8.repair.fake_quant import FakeQuantNetwork
+from export.int8.repair.methods import METHODS, is_trained, methods_of, repair, without_training
+from export.int8.repair.settings import QatSettings
+from export.int8.torch_arithmetic import fake_quantize
 from export.int8.training_images import TrainingImages
 from export.samples.calibration import CalibrationImages
 
@@ -46,7 +50,7 @@ def tiny_graph(seed: int = 0, unequal: float = 1.0) -> FoldedGraph:
     return FoldedGraph(16, layers)
 
 
-def pictures(count: int, seed: int) -> CalibrationImages:
+def noise_images(count: int, seed: int) -> CalibrationImages:
     return CalibrationImages(noise(count, 16, seed=seed), SMALL)
 
 
@@ -55,7 +59,7 @@ def tensor(images: CalibrationImages) -> torch.Tensor:
 
 
 def network(graph: FoldedGraph, images: CalibrationImages) -> FakeQuantNetwork:
-    return FakeQuantNetwork(graph, observe(graph, images.scaled()), input_grid(images.preprocessing))
+    return FakeQuantNetwork(graph, observe(graph, images.scaled()), input_params(images.preprocessing))
 
 
 @pytest.fixture(scope="module")
@@ -65,36 +69,36 @@ def training(tmp_path_factory) -> TrainingImages:
     return TrainingImages(images, frozenset(images.keys[:4]), SMALL, folder / "cache")
 
 
-def test_the_input_grid_is_the_pixels():
-    assert input_grid(PRE) == Grid(1 / 128, 0)
-    odd = input_grid(Preprocessing(input_size=16, resize_size=16, mean=(120, 120, 120), std=(60, 60, 60)))
+def test_the_input_levels_are_the_pixels():
+    assert input_params(PRE) == QuantParams(1 / 128, 0)
+    odd = input_params(Preprocessing(input_size=16, resize_size=16, mean=(120, 120, 120), std=(60, 60, 60)))
     assert np.isclose(odd.scale, 255 / 60 / 255)
     assert odd.zero_point == (-128 + 120)
 
 
 def test_rounding_and_its_gradient_by_hand():
-    """LSQ, equation 3: inside round(v) - v, outside the limit itself; straight through for the values."""
+    """LSQ, equation 3: inside the range round(v) - v, outside it the limit; straight through for the values."""
     values = torch.tensor([-3.0, -0.26, 0.1, 0.74, 70.0], requires_grad=True)
     scale = torch.tensor(0.5, requires_grad=True)
-    got = on_grid(values, scale, 0)
+    got = fake_quantize(values, scale, 0)
     assert torch.allclose(got, torch.tensor([-3.0, -0.5, 0.0, 0.5, 63.5]))
     weights = torch.tensor([1.0, 10.0, 100.0, 1000.0, 1e4])
     (got * weights).sum().backward()
     assert values.grad.tolist() == [1, 10, 100, 1000, 0]
     wanted = 0 * 1 + (-1 + 0.52) * 10 + (0 - 0.2) * 100 + (1 - 1.48) * 1000 + 127 * 1e4
     assert np.isclose(float(scale.grad), wanted, rtol=1e-5)
-    assert on_grid(torch.tensor([-1.0, 7.0]), torch.tensor(6 / 255), -128).tolist() == pytest.approx([0, 6])
+    assert fake_quantize(torch.tensor([-1.0, 7.0]), torch.tensor(6 / 255), -128).tolist() == pytest.approx([0, 6])
 
 
 def test_the_gradient_of_a_scale_is_the_slope():
-    """Where no level changes, the difference quotient."""
+    """Equals the difference quotient if no level changes."""
     values = torch.tensor([0.33, 1.9, 300.0])
     scale = torch.tensor(0.1, dtype=torch.float64, requires_grad=True)
-    # d/ds of round(v/s) s is round(v/s) - v/s + v/s for fixed levels; LSQ leaves v/s out, the rest must agree.
-    on_grid(values.double(), scale, -128).sum().backward()
+    # d/ds of round(v/s) s is round(v/s) - v/s + v/s for fixed levels; LSQ omits v/s, and the rest must agree.
+    fake_quantize(values.double(), scale, -128).sum().backward()
     step = 1e-4
     ends = [
-        float(on_grid(values.double(), torch.tensor(0.1 + sign * step, dtype=torch.float64), -128).sum())
+        float(fake_quantize(values.double(), torch.tensor(0.1 + sign * step, dtype=torch.float64), -128).sum())
         for sign in (1, -1)
     ]
     inside = float((values[:2] / 0.1).sum())
@@ -102,7 +106,7 @@ def test_the_gradient_of_a_scale_is_the_slope():
 
 
 def integer_run(numbers: QuantizedGraph, images: np.ndarray) -> np.ndarray:
-    """Integer arithmetic in NumPy, written from TFLite's specification: levels ``[n, D]`` of the last layer.
+    """Compute the levels ``[n, D]`` of the last layer by integer arithmetic in NumPy, after TFLite's specification.
 
     Args:
         numbers: the network.
@@ -110,7 +114,7 @@ def integer_run(numbers: QuantizedGraph, images: np.ndarray) -> np.ndarray:
     """
     by_name = {integers.name: integers for integers in numbers.layers}
 
-    def step(layer, inputs: tuple[tuple[np.ndarray, Grid], ...]) -> tuple[np.ndarray, Grid]:
+    def step(layer, inputs: tuple[tuple[np.ndarray, QuantParams], ...]) -> tuple[np.ndarray, QuantParams]:
         integers = by_name[layer.name]
         levels, out = _integer_layer(layer, integers, *inputs), integers.output
         levels = np.clip(np.rint(levels / out.scale) + out.zero_point, -128, 127).astype(np.int64)
@@ -123,10 +127,10 @@ def integer_run(numbers: QuantizedGraph, images: np.ndarray) -> np.ndarray:
     return numbers.graph.flow((first, entry), step)[0]
 
 
-def _integer_layer(layer, integers, *inputs: tuple[np.ndarray, Grid]) -> np.ndarray:
-    """Real values before the output's rounding."""
-    levels, grid = inputs[0]
-    values = levels - grid.zero_point
+def _integer_layer(layer, integers, *inputs: tuple[np.ndarray, QuantParams]) -> np.ndarray:
+    """Return real values before the output is rounded."""
+    levels, params = inputs[0]
+    values = levels - params.zero_point
     if isinstance(layer, (Convolution, Linear)):
         weights = integers.weights.weight.astype(np.int64)
         if isinstance(layer, Linear):
@@ -144,20 +148,20 @@ def _integer_layer(layer, integers, *inputs: tuple[np.ndarray, Grid]) -> np.ndar
             total = np.einsum(kind, windows, weights[:, 0] if layer.depthwise else weights)
         return (total + integers.weights.bias) * integers.weights.bias_scale.astype(np.float64)
     if isinstance(layer, Add):
-        other, its_grid = inputs[1]
-        return values * grid.scale + (other - its_grid.zero_point) * its_grid.scale
+        other, other_params = inputs[1]
+        return values * params.scale + (other - other_params.zero_point) * other_params.scale
     if isinstance(layer, MeanPool):
-        return values.mean(axis=(1, 2)) * grid.scale
+        return values.mean(axis=(1, 2)) * params.scale
     return values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
 
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_the_integers_compute_what_the_simulation_does(seed: int):
-    """Integer sums against float sums of rounded values: a level apart where a half is near."""
-    images = pictures(12, seed=seed)
+    """Integer sums and float sums of rounded values differ by at most a level, and only near a tie."""
+    images = noise_images(12, seed=seed)
     graph = tiny_graph(seed)
     net = network(graph, images)
-    with torch.no_grad():  # nothing special about the first ranges
+    with torch.no_grad():  # ranges other than the calibrated ones
         for scale in net.scales.values():
             scale.sub_(0.05)
         simulated = (net(tensor(images)) * 128).round().numpy()
@@ -166,8 +170,8 @@ def test_the_integers_compute_what_the_simulation_does(seed: int):
     assert np.mean(levels != simulated) < 0.02
 
 
-def test_numbers_keep_to_the_scheme():
-    net = network(tiny_graph(), pictures(12, seed=3))
+def test_integers_follow_the_scheme():
+    net = network(tiny_graph(), noise_images(12, seed=3))
     numbers = net.quantized()
     scale = np.float32(numbers.input.scale)
     for layer, integers in zip(numbers.graph.layers, numbers.layers, strict=True):
@@ -177,7 +181,7 @@ def test_numbers_keep_to_the_scheme():
             assert np.array_equal(w.bias_scale, scale * w.scale)
         assert integers.output.zero_point == -128 or isinstance(layer, (Linear, L2Norm))
         scale = np.float32(integers.output.scale)
-    assert numbers.layers[-1].output == Grid(1 / 128, 0)
+    assert numbers.layers[-1].output == QuantParams(1 / 128, 0)
     assert numbers.layers[0].output.scale <= np.float32(6 / 255)
 
 
@@ -187,7 +191,7 @@ def test_a_large_bias_on_tiny_weights_stays_in_32_bits():
     kernel[..., 2] *= 1e-12
     bias = graph.layers[0].bias.copy()
     bias[2] = 5
-    images = pictures(6, seed=1)
+    images = noise_images(6, seed=1)
     net = network(
         replace(graph, layers=(replace(graph.layers[0], kernel=kernel, bias=bias), *graph.layers[1:])), images
     )
@@ -196,7 +200,7 @@ def test_a_large_bias_on_tiny_weights_stays_in_32_bits():
     assert np.abs(first.bias.astype(np.int64)).max() <= 2**30
 
 
-def test_training_images_leave_out_what_checks(training):
+def test_training_images_exclude_check_images(training):
     assert len(training) == 20
     seen = {batch.tobytes() for step in training.batches(5, 4, seed=1) for batch in step}
     assert len(seen) == 20
@@ -207,12 +211,12 @@ def test_training_images_leave_out_what_checks(training):
     assert not other & seen
     longer = np.concatenate(list(training.batches(11, 4, seed=1)))
     assert {crop.tobytes() for crop in longer[:20]} == seen
-    assert not {crop.tobytes() for crop in longer[20:40]} & seen  # the same pictures, other crops
+    assert not {crop.tobytes() for crop in longer[20:40]} & seen  # the same images, other crops
 
 
 def test_nothing_to_train_on(training):
     empty = replace(training, left_out=frozenset(training.images.keys))
-    with pytest.raises(Failure, match="no picture to train on"):
+    with pytest.raises(Failure, match="no image to train on"):
         next(empty.batches(1, 4, seed=0))
 
 
@@ -221,8 +225,8 @@ def embeddings(numbers: QuantizedGraph, images: CalibrationImages) -> np.ndarray
 
 
 def test_training_improves_a_planted_bad_student(training):
-    """Channels of unequal range: small ones vanish in int8, and training brings them back."""
-    graph, images, others = tiny_graph(2, unequal=1e4), pictures(16, seed=4), pictures(16, seed=5)
+    """Small channels vanish in int8 beside large ones, and training restores them."""
+    graph, images, others = tiny_graph(2, unequal=1e4), noise_images(16, seed=4), noise_images(16, seed=5)
     with torch.no_grad():
         wanted = run(graph, tensor(others)).numpy()
 
@@ -239,8 +243,8 @@ def test_training_improves_a_planted_bad_student(training):
 
 
 def test_the_float_weights_behind_the_integers(training):
-    """What the converter is given: within half a step of the integers."""
-    numbers = repair(tiny_graph(), "qat", pictures(8, seed=0), training, QatSettings(steps=3, batch_size=4)).numbers
+    """The weights given to the converter are within half a step of the integers."""
+    numbers = repair(tiny_graph(), "qat", noise_images(8, seed=0), training, QatSettings(steps=3, batch_size=4)).numbers
     for layer, integers in zip(numbers.graph.layers, numbers.layers, strict=True):
         if isinstance(layer, Linear):
             exact = layer.weight.T
@@ -256,7 +260,7 @@ def test_the_float_weights_behind_the_integers(training):
 
 def numbers_of(seed: int, training: TrainingImages) -> list[np.ndarray]:
     settings = QatSettings(steps=8, batch_size=8, lr=2e-3, seed=seed)
-    numbers = repair(tiny_graph(2, unequal=1e4), "qat", pictures(8, seed=6), training, settings).numbers
+    numbers = repair(tiny_graph(2, unequal=1e4), "qat", noise_images(8, seed=6), training, settings).numbers
     weights = [layer.weights for layer in numbers.layers if layer.weights]
     return [
         np.array([layer.output.scale for layer in numbers.layers]),
@@ -271,8 +275,8 @@ def test_the_same_seed_gives_the_same_integers(training):
     assert not all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
 
 
-def test_what_training_spoils_is_given_back(training):
-    graph, images = tiny_graph(), pictures(8, seed=0)
+def test_training_that_does_not_help_is_discarded(training):
+    graph, images = tiny_graph(), noise_images(8, seed=0)
     settings = QatSettings(steps=3, batch_size=4, lr=0.9)
     repaired = repair(graph, "qat", images, training, settings)
     start = network(graph, images).quantized()
@@ -283,11 +287,11 @@ def test_what_training_spoils_is_given_back(training):
             assert np.array_equal(one.weights.weight, other.weights.weight)
 
 
-def test_a_loss_that_is_not_finite_is_told(training, monkeypatch):
+def test_a_loss_that_is_not_finite_is_reported(training, monkeypatch):
     def broken(self, images):
         return self.trace(images)[-1] * float("nan")
 
-    graph, images = tiny_graph(), pictures(8, seed=0)
+    graph, images = tiny_graph(), noise_images(8, seed=0)
     monkeypatch.setattr(FakeQuantNetwork, "forward", broken)
     with pytest.raises(Failure, match=r"loss is nan at step 1 of 3") as failure:
         repair(graph, "qat", images, training, QatSettings(steps=3, batch_size=4, lr=1e-3))
@@ -296,7 +300,7 @@ def test_a_loss_that_is_not_finite_is_told(training, monkeypatch):
 
 def test_methods_that_train():
     assert methods_of("qat") == ("qat",)
-    assert [name for name in METHODS if METHODS[name].trained] == ["qat", "cle+qat", "cle+bias+qat"]
+    assert [name for name, method in METHODS.items() if method.trained] == ["qat", "cle+qat", "cle+bias+qat"]
     assert methods_of("auto") == ("none", "cle", "bias", "cle+bias", "cle+bias+qat")
     assert [is_trained(name) for name in ("none", "cle", "qat", "auto")] == [False, False, True, True]
     names = ("qat", "cle+qat", "cle+bias+qat", "cle", "none")
@@ -305,6 +309,6 @@ def test_methods_that_train():
         methods_of("cle+qta")
 
 
-def test_training_needs_pictures():
-    with pytest.raises(Failure, match="--repair qat needs pictures"):
-        repair(tiny_graph(), "qat", pictures(4, seed=0))
+def test_training_needs_images():
+    with pytest.raises(Failure, match="--repair qat needs images"):
+        repair(tiny_graph(), "qat", noise_images(4, seed=0))

@@ -1,16 +1,17 @@
-"""The integers that PyTorch settled are those of the finished files, and the files compute what PyTorch simulated."""
+"""Finished files hold the integers from PyTorch and compute what PyTorch simulated."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from export_helpers import SIDE, noise, student, write_checkpoint
-from test_export_qat import integer_run, network, pictures, tensor, tiny_graph
-from test_repair import PRE
+from test_export_qat import integer_run, network, noise_images, tensor, tiny_graph
+from test_repair import PRE, values_of
 
 from distill.console import Failure, run_app
 from export.attempt import TargetResult
@@ -22,15 +23,15 @@ from export.formats.onnx.integers import onnx_integers, write_onnx_integers
 from export.formats.tflite.convert import to_tflite
 from export.formats.tflite.integers import read_integers, write_integers
 from export.graph.fold import fold
-from export.graph.folded import Convolution, MeanPool
-from export.int8.integers import QuantizedGraph
+from export.graph.folded import Convolution, FoldedGraph, MeanPool
 from export.int8.layer_errors import _int8_outputs
+from export.int8.quantized_graph import QuantizedGraph
 from export.samples.calibration import CalibrationImages
 from export.targets import TARGETS
 
 
 def settled(graph, images: CalibrationImages) -> tuple[torch.nn.Module, QuantizedGraph]:
-    """A network that no converter would give: every range and weight moved off its calibration."""
+    """Return a network that no converter would produce: every range and weight is moved off its calibration."""
     torch.manual_seed(0)
     net = network(graph, images)
     with torch.no_grad():
@@ -48,7 +49,7 @@ def images() -> CalibrationImages:
 
 @pytest.fixture(scope="module")
 def whole(model, images):
-    """The student's own network, its numbers, and the file."""
+    """The network of the student, its integers, and the file."""
     net, numbers = settled(fold(model, SIDE), images)
     one = replace(images, pixels=images.pixels[:1])
     return net, numbers, write_integers(to_tflite(numbers.graph, "int8", one), numbers)
@@ -69,7 +70,7 @@ def same(one: QuantizedGraph, other: QuantizedGraph) -> None:
 
 @pytest.mark.slow
 def test_the_file_holds_the_integers_of_pytorch(whole):
-    """Weights, biases, scales and zero points, number by number, as the interpreter reports them."""
+    """Compare weights, biases, scales and zero points, number by number, as the interpreter reports them."""
     net, numbers, content = whole
     same(numbers, read_integers(content, numbers.graph))
     interpreter = interpreter_for(content, delegates=False)
@@ -116,7 +117,7 @@ def tflite_levels(content: bytes, images: CalibrationImages, delegates: bool) ->
 
 @pytest.mark.slow
 def test_the_file_computes_the_simulation(whole):
-    """30 layers on end, as an app runs them (XNNPACK): most levels of 1/128 are the same.
+    """Run 30 layers as an app does (XNNPACK): most output levels of 1/128 are equal.
 
     Where a sum ends at a half, float and integer arithmetic may round apart; a network of random weights
     carries that on to the end.
@@ -132,36 +133,35 @@ def test_the_file_computes_the_simulation(whole):
 
 @pytest.mark.slow
 def test_each_layer_computes_the_simulation(whole):
-    """Fed with the file's own levels, a layer gives the file's next: apart by one where a half is near."""
+    """Given the levels of the file, a layer computes the file's next levels; they differ by one only near a tie."""
     net, numbers, content = whole
     scaled = list(CalibrationImages(noise(4, seed=8), PRE, marked=False).scaled())
     _, levels, scales = _int8_outputs(content, net.graph, scaled)
     values = torch.from_numpy(np.concatenate(scaled).transpose(0, 3, 1, 2).copy())
-    grid = net.entry
+    params = net.entry
     for layer, real, (scale, zero_point) in zip(net.graph.layers, levels, scales, strict=True):
         one = type(net.graph)(net.graph.side, (layer,))
-        alone, net.graph, net.entry = net.graph, one, grid
+        alone, net.graph, net.entry = net.graph, one, params
         with torch.no_grad():
             guess = net(values)
         net.graph = alone
-        values = torch.from_numpy((real.astype(np.float32) - zero_point) * np.float32(scale))
-        values = values.permute(0, 3, 1, 2) if values.ndim == 4 else values
+        values = values_of(real, scale, zero_point)
         off = (guess - values).abs() / scale
         assert off.max() < 1.01, layer.name
-        if not isinstance(layer, MeanPool):  # whose integer kernel rounds in its own way
+        if not isinstance(layer, MeanPool):  # whose integer kernel rounds differently
             assert off.mean() < 0.005, layer.name
-        grid = numbers.layers[net.graph.layers.index(layer)].output
+        params = numbers.layers[net.graph.layers.index(layer)].output
     net.entry = numbers.input
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("delegates", [True, False])
 def test_small_network_in_integers(delegates: bool):
-    """The file against integer arithmetic in NumPy, written from the specification."""
-    images = pictures(8, seed=2)
+    """Compare the file with integer arithmetic in NumPy, written from the specification."""
+    images = noise_images(8, seed=2)
     _, numbers = settled(tiny_graph(), images)
     content = write_integers(to_tflite(numbers.graph, "int8", replace(images, pixels=images.pixels[:1])), numbers)
-    others = replace(pictures(32, seed=3), marked=False)
+    others = replace(noise_images(32, seed=3), marked=False)
     wanted = integer_run(numbers, np.concatenate(list(others.scaled())))
     apart = np.abs(tflite_levels(content, others, delegates) - wanted)
     assert apart.max() <= 1
@@ -172,7 +172,7 @@ def test_small_network_in_integers(delegates: bool):
 def test_another_network_is_refused(whole):
     _, numbers, content = whole
     shorter = replace(numbers.graph, layers=numbers.graph.layers[1:])
-    with pytest.raises(Failure, match="30 operators are not those of 29 layers"):
+    with pytest.raises(Failure, match="30 operators do not match 29 layers"):
         write_integers(content, replace(numbers, graph=shorter, layers=numbers.layers[1:]))
     wide = numbers.layers[0].weights
     other = replace(numbers.layers[0], weights=replace(wide, weight=np.repeat(wide.weight, 2, axis=0)))
@@ -180,17 +180,18 @@ def test_another_network_is_refused(whole):
         write_integers(content, replace(numbers, layers=(other, *numbers.layers[1:])))
 
 
-def test_onnx_holds_the_same_integers(tmp_path):
+def check_onnx(graph: FoldedGraph, folder: Path) -> tuple[set[str], np.ndarray]:
+    """The ONNX file holds the integers; return their names, and how far its embeddings are from the simulation's."""
     import onnx
     import onnxruntime
     from onnx import numpy_helper
 
-    images = pictures(8, seed=2)
-    net, numbers = settled(tiny_graph(), images)
-    onnx.save_model(graph_to_onnx(numbers.graph), tmp_path / "float.onnx")
-    quantize_onnx(tmp_path / "float.onnx", tmp_path / "int8.onnx", images)
-    write_onnx_integers(tmp_path / "int8.onnx", numbers)
-    model = onnx.load_model(tmp_path / "int8.onnx")
+    images = noise_images(8, seed=2)
+    net, numbers = settled(graph, images)
+    onnx.save_model(graph_to_onnx(numbers.graph), folder / "float.onnx")
+    quantize_onnx(folder / "float.onnx", folder / "int8.onnx", images)
+    write_onnx_integers(folder / "int8.onnx", numbers)
+    model = onnx.load_model(folder / "int8.onnx")
     onnx.checker.check_model(model, full_check=True)
     found = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     wanted = onnx_integers(numbers)
@@ -198,20 +199,24 @@ def test_onnx_holds_the_same_integers(tmp_path):
     for name, values in wanted.items():
         assert found[name].dtype == values.dtype
         assert np.array_equal(found[name], values), name
-    others = replace(pictures(16, seed=3), marked=False)
-    session = onnxruntime.InferenceSession(str(tmp_path / "int8.onnx"), providers=["CPUExecutionProvider"])
+    others = replace(noise_images(16, seed=3), marked=False)
+    session = onnxruntime.InferenceSession(str(folder / "int8.onnx"), providers=["CPUExecutionProvider"])
     got = session.run(None, {"image": tensor(others).numpy()})[0]
     with torch.no_grad():
         last = net.trace(tensor(others))[-2]  # the L2 norm is float in ONNX
-    exact = torch.nn.functional.normalize(last, dim=1).numpy()
-    assert np.abs(got - exact).max() < 0.02
-    assert np.median(np.abs(got - exact)) < 1e-6
+    return set(wanted), np.abs(got - torch.nn.functional.normalize(last, dim=1).numpy())
+
+
+def test_onnx_holds_the_same_integers(tmp_path):
+    _, apart = check_onnx(tiny_graph(), tmp_path)
+    assert apart.max() < 0.02
+    assert np.median(apart) < 1e-6
 
 
 def test_onnx_of_another_network_is_refused(tmp_path):
     import onnx
 
-    images = pictures(4, seed=2)
+    images = noise_images(4, seed=2)
     numbers = network(tiny_graph(), images).quantized()
     onnx.save_model(graph_to_onnx(numbers.graph), tmp_path / "float.onnx")
     quantize_onnx(tmp_path / "float.onnx", tmp_path / "int8.onnx", images)
@@ -255,7 +260,9 @@ def test_qat_from_the_command_line(checkpoint, tmp_path, capsys, monkeypatch):
     assert call(*words, "--io", "int8,float32", "--out", tmp_path / "again", "--cache-dir", tmp_path / "cache") == 0
     for row in rows:
         assert (tmp_path / "again" / row["file"]).read_bytes() == (tmp_path / "b" / row["file"]).read_bytes()
-    assert call(*words, "--qat-steps", 4, "--out", tmp_path / "other", "--target", "onnx") == 1  # other settings do
+    assert (
+        call(*words, "--qat-steps", 4, "--out", tmp_path / "other", "--target", "onnx") == 1
+    )  # other settings train again
 
 
 def test_qat_for_onnx_alone(checkpoint, tmp_path, capsys):
@@ -277,7 +284,7 @@ def test_an_interrupted_training_leaves_nothing(checkpoint, tmp_path, monkeypatc
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_training_that_breaks_costs_auto_nothing(checkpoint, tmp_path, capsys, monkeypatch):
+def test_auto_continues_after_a_failed_training(checkpoint, tmp_path, capsys, monkeypatch):
     def broken(*_: object) -> None:
         raise Failure("the loss is nan", "give a smaller --qat-lr")
 
@@ -306,7 +313,7 @@ def test_options_of_training(checkpoint, pictures, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("cosine", "repair", "told"), [(0.99, "none", True), (0.999, "none", False), (0.99, "cle", False)]
 )
-def test_a_coarse_int8_draws_a_hint(made_bundle, capsys, cosine: float, repair: str, told: bool):
+def test_a_coarse_int8_file_prints_a_hint(made_bundle, capsys, cosine: float, repair: str, told: bool):
     variant = next(row for row in load_bundle(made_bundle).manifest.variants if row.name == "onnx-int8")
     check = variant.check.model_copy(update={"mean_cosine": cosine})
     variant = variant.model_copy(update={"check": check, "repair": repair})

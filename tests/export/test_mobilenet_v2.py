@@ -1,4 +1,4 @@
-"""MobileNetV2 and EfficientNet-lite the folded way: residual adds and PyTorch's padding."""
+"""Folding of MobileNetV2 and EfficientNet-lite: residual additions and PyTorch's padding."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ from test_fold import reference
 from test_repair import benchmark_script
 from torch.nn import functional as F
 
-from distill.models.backbones import build_backbone
 from distill.models.embedder import Embedder
+from distill.models.registry import build_backbone
 from export.check import cosines, reference_embeddings
 from export.graph.fold import can_fold, fold
 from export.graph.folded import Add, Convolution, FoldedGraph, L2Norm, Linear, MeanPool
+from export.graph.torch_network import activate, batches, linear_part, observe, run
 from export.graph.walk import walk
-from export.int8.repair.bias import as_int8, correct_bias, quantized_weight
+from export.int8.repair.bias import correct_bias
 from export.int8.repair.equalize import equalize, groups
-from export.int8.repair.network import activate, batches, linear_part, observe, run
 from export.int8.sensitivity import sensitivities
+from export.int8.simulation import as_int8, quantized_weight
 from export.samples.calibration import CalibrationImages
 
 ARCH = "timm:mobilenetv2_035"
@@ -57,7 +58,7 @@ def outputs(graph: FoldedGraph, images: CalibrationImages) -> np.ndarray:
 
 
 def simulated(graph: FoldedGraph, pixels: np.ndarray, images: CalibrationImages) -> np.ndarray:
-    """As int8 computes it, with the min/max ranges that ``images`` give in float."""
+    """Return embeddings as int8 computes them, with the float min/max ranges of ``images``."""
     seen = observe(graph, images.scaled())
 
     def step(layer, inputs):
@@ -74,7 +75,7 @@ def simulated(graph: FoldedGraph, pixels: np.ndarray, images: CalibrationImages)
     ("arch", "side"),
     [
         (ARCH, 64),
-        (ARCH, 50),  # 50, 25, 13, 7, 4, 2: where a side is odd, PyTorch pads as SAME does
+        (ARCH, 50),  # 50, 25, 13, 7, 4, 2: for odd sides PyTorch pads as SAME
         (ARCH, 33),
         ("timm:efficientnet_lite0", 46),  # kernels of 5
         ("timm:tf_efficientnet_lite0", 46),  # SAME
@@ -96,7 +97,7 @@ def test_the_folded_graph_computes_the_same_embedding(arch: str, side: int):
 )  # fmt: skip
 @settings(max_examples=60, deadline=None)
 def test_pytorchs_padding(height: int, width: int, size: int, stride: int, padding: int, depthwise: bool, seed: int):
-    """Both references against ``conv2d`` itself, whatever sides, kernel and stride."""
+    """Compare both references with ``conv2d`` for any sides, kernel and stride."""
     if min(height, width) + 2 * padding < size:
         return
     rng = np.random.default_rng(seed)
@@ -126,12 +127,12 @@ def test_the_layers_are_those_of_the_network(graph):
 
 
 @pytest.mark.parametrize("arch", ["timm:efficientnet_b0", "timm:mobilenetv3_small_050", "resnet18"])
-def test_other_networks_are_not_taken_for_it(arch: str):
+def test_other_networks_are_not_recognized(arch: str):
     assert walk(build_backbone(arch)) is None
 
 
 @pytest.mark.parametrize("change", ["activation", "padding", "squeeze"])
-def test_what_is_not_known_is_not_guessed(change: str):
+def test_unknown_parts_are_refused(change: str):
     model = Embedder(build_backbone(ARCH), 4)
     assert can_fold(model)
     block = model.backbone.net.blocks[2][1]
@@ -144,14 +145,14 @@ def test_what_is_not_known_is_not_guessed(change: str):
     assert not can_fold(model)
 
 
-def test_a_graph_that_adds_what_is_not_there_is_refused():
-    with pytest.raises(ValueError, match="adds what does not come before"):
+def test_a_graph_that_adds_an_unknown_layer_is_refused():
+    with pytest.raises(ValueError, match="is no earlier layer"):
         FoldedGraph(8, (Add("a", "b"), MeanPool("b")))
-    with pytest.raises(ValueError, match="of this name already"):
+    with pytest.raises(ValueError, match="of this name exists already"):
         FoldedGraph(8, (MeanPool("a"), L2Norm("a")))
 
 
-def test_flow_keeps_what_will_be_added_and_no_longer():
+def test_flow_keeps_outputs_until_they_are_added():
     layers = (MeanPool("a"), MeanPool("b"), Add("c", "a"), Add("d", "c"), Add("e", "a"))
     seen = []
 
@@ -163,7 +164,7 @@ def test_flow_keeps_what_will_be_added_and_no_longer():
     assert seen == [("a", ("image",)), ("b", ("a",)), ("c", ("b", "a")), ("d", ("c", "c")), ("e", ("d", "a"))]
 
 
-def test_what_is_added_is_one_group(graph):
+def test_added_activations_are_one_group(graph):
     found = groups(graph)
     homes = {name: group for group in found for name in group.members}
     stage = homes["blocks.2.0.conv_pwl"]
@@ -192,12 +193,12 @@ def test_equalizing_keeps_the_function(graph, images):
 
 
 def test_a_collapsed_student_is_repaired(net, rescaled, images):
-    """Channels divided by up to 100, those on residual paths too: int8 collapses, cle brings it back."""
+    """With channels divided by up to 100, on residual paths too, int8 collapses and cle repairs it."""
     pixels = noise(16, seed=11)
     wanted = reference_embeddings(rescaled, pixels, images.preprocessing)
     assert (
         cosines(wanted, reference_embeddings(net, pixels, images.preprocessing)).min() > 0.99
-    )  # new pictures: some clip
+    )  # new images: some clip
     before, plain = fold(rescaled, SIDE), fold(net, SIDE)
     after = equalize(before, images.scaled())
     as_it_was = cosines(wanted, simulated(plain, pixels, images)).mean()
@@ -214,7 +215,7 @@ def test_a_collapsed_student_is_repaired(net, rescaled, images):
 
 
 def test_sensitivities_pass_the_adds(graph, images):
-    """Each against the whole network run anew."""
+    """Compare each with a run of the whole network."""
     losses = sensitivities(graph, images.scaled())
     assert set(losses) == {layer.name for layer in graph.layers if isinstance(layer, (Convolution, Linear))}
     exact = list(replace(images, pixels=images.pixels[:16]).scaled())

@@ -1,4 +1,4 @@
-"""Files of MobileNetV2: every scheme through the command line, both routes, and integers that are the simulation's."""
+"""Files of MobileNetV2: every scheme through the command line, both routes, and the integers of the simulation."""
 
 from __future__ import annotations
 
@@ -9,16 +9,14 @@ import numpy as np
 import pytest
 import torch
 from export_helpers import SIDE, call, export_everything, noise, student
-from test_export_qat import integer_run, network, tensor
-from test_export_qat import pictures as small_pictures
-from test_export_qat_files import same, settled, tflite_levels
+from test_export_qat import integer_run, network, noise_images, tensor
+from test_export_qat_files import check_onnx, same, settled, tflite_levels
 from test_generic_route import embed, needs_generic
+from test_repair import values_of
 
 from export.bundle import load_bundle, open_variant
 from export.bundle.tflite_file import interpreter_for
 from export.check import cosines, reference_embeddings
-from export.formats.onnx.convert import graph_to_onnx, quantize_onnx
-from export.formats.onnx.integers import onnx_integers, write_onnx_integers
 from export.formats.tflite.convert import to_tflite
 from export.formats.tflite.integers import read_integers, write_integers
 from export.formats.tflite.operators import layer_operators, operator_names
@@ -44,7 +42,7 @@ def net():
 
 @pytest.fixture(scope="module")
 def made(net, pictures, tmp_path_factory) -> Path:
-    """``student``: the checkpoint, ``b``: every variant."""
+    """Folder with ``student``, the checkpoint, and ``b``, a bundle of every variant."""
     return export_everything(tmp_path_factory.mktemp("v2"), net, pictures)
 
 
@@ -75,7 +73,7 @@ def residual_graph(seed: int = 0) -> FoldedGraph:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TFLITE)
-def test_the_operators_are_those_promised(made, name: str):
+def test_operators_are_the_documented_ones(made, name: str):
     """No TRANSPOSE and no RESHAPE; a PAD for each of the five layers that PyTorch pads at stride 2."""
     counts = {operator.name: operator.count for operator in load_bundle(made / "b").variant(name).operators}
     counts.pop("QUANTIZE", None)
@@ -112,7 +110,7 @@ def test_each_scheme_is_the_network(made, net):
 
 
 @pytest.mark.slow
-def test_layers_are_reported_adds_too(made, net):
+def test_layer_report_includes_adds(made, net):
     bundle = load_bundle(made / "b")
     content = bundle.path(bundle.variant("tflite-int8")).read_bytes()
     images = CalibrationImages(noise(4, seed=9), bundle.manifest.preprocessing, marked=False)
@@ -125,7 +123,7 @@ def test_layers_are_reported_adds_too(made, net):
 
 
 @pytest.mark.parametrize(("side", "pads"), [(64, 5), (33, 0), (50, 2), (224, 5), (100, 2)])
-def test_where_a_side_is_odd_same_is_pytorchs_padding(net, side: int, pads: int):
+def test_same_is_pytorchs_padding_for_odd_sides(net, side: int, pads: int):
     """Sides before the five strides of 2: 50, 25, 13, 7, 4; 100, 50, 25, 13, 7. Only even ones need it."""
     names = operator_names(replace(fold(net, SIDE), side=side))
     assert sum(one == "PAD" for layer in names for one in layer) == pads
@@ -152,12 +150,12 @@ def test_both_routes_give_the_same_network(made, net):
     names = [
         [op["op_name"] for op in interpreter_for(c, delegates=False)._get_ops_details()] for c in (content, folded)
     ]
-    assert sorted(names[0]) == sorted([*names[1], "TRANSPOSE"])  # of the last map: ours does without
+    assert sorted(names[0]) == sorted([*names[1], "TRANSPOSE"])  # of the last map, which ours does not need
 
 
 @pytest.fixture(scope="module")
 def whole(net):
-    """The network with every number moved, its integers, the file, and images."""
+    """A network with every number moved off its calibration, its integers, the file, and images."""
     images = CalibrationImages(noise(6, seed=1), net.backbone.default_preprocessing(SIDE, SIDE))
     moved, numbers = settled(fold(net, SIDE), images)
     content = to_tflite(numbers.graph, "int8", replace(images, pixels=images.pixels[:1]))
@@ -166,7 +164,7 @@ def whole(net):
 
 @pytest.mark.slow
 def test_the_file_holds_the_integers_of_pytorch(whole):
-    """As the interpreter reports them: what an ADD gives, and a PAD whose values are those that it takes."""
+    """Compare numbers as the interpreter reports them: outputs of ADD, and of PAD, whose range is that of its input."""
     _, numbers, content, _ = whole
     same(numbers, read_integers(content, numbers.graph))
     interpreter = interpreter_for(content, delegates=False)
@@ -188,14 +186,13 @@ def test_the_file_holds_the_integers_of_pytorch(whole):
 
 @pytest.mark.slow
 def test_each_layer_computes_the_simulation(whole):
-    """Fed with the file's own levels, a layer gives the file's next: apart by one where a half is near."""
+    """Given the levels of the file, a layer computes the file's next levels; they differ by one only near a tie."""
     moved, numbers, content, images = whole
     scaled = list(replace(images, pixels=noise(4, seed=8), marked=False).scaled())
     _, levels, scales = _int8_outputs(content, numbers.graph, scaled)
     real = {}
     for layer, found, (scale, zero_point) in zip(numbers.graph.layers, levels, scales, strict=True):
-        values = torch.from_numpy((found.astype(np.float32) - zero_point) * np.float32(scale))
-        real[layer.name] = (values.permute(0, 3, 1, 2) if values.ndim == 4 else values, torch.tensor(scale))
+        real[layer.name] = (values_of(found, scale, zero_point), torch.tensor(scale))
     entry = torch.tensor(numbers.input.scale)
     first = torch.from_numpy(np.concatenate(scaled).transpose(0, 3, 1, 2).copy())
     levels = (first / entry + numbers.input.zero_point).round().clamp(-128, 127)
@@ -206,7 +203,7 @@ def test_each_layer_computes_the_simulation(whole):
         values, scale = real[layer.name]
         off = (guess - values).abs() / scale
         assert off.max() < 1.01, layer.name
-        if not isinstance(layer, MeanPool):  # whose integer kernel rounds in its own way
+        if not isinstance(layer, MeanPool):  # whose integer kernel rounds differently
             assert off.mean() < 0.01, layer.name
         return real[layer.name]
 
@@ -215,7 +212,7 @@ def test_each_layer_computes_the_simulation(whole):
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_the_integers_compute_what_the_simulation_does(seed: int):
-    images = small_pictures(12, seed=seed)
+    images = noise_images(12, seed=seed)
     net, numbers = settled(residual_graph(seed), images)
     with torch.no_grad():
         wanted = (net(tensor(images)) * 128).round().numpy()
@@ -227,12 +224,12 @@ def test_the_integers_compute_what_the_simulation_does(seed: int):
 @pytest.mark.slow
 @pytest.mark.parametrize("delegates", [True, False])
 def test_small_network_in_integers(delegates: bool):
-    """The file, with its ADD and PADs, against integer arithmetic in NumPy, written from the specification."""
-    images = small_pictures(8, seed=2)
+    """Compare a file with ADD and PADs with integer arithmetic in NumPy, written from the specification."""
+    images = noise_images(8, seed=2)
     _, numbers = settled(residual_graph(), images)
     one = replace(images, pixels=images.pixels[:1])
     content = write_integers(to_tflite(numbers.graph, "int8", one), numbers)
-    others = replace(small_pictures(32, seed=3), marked=False)
+    others = replace(noise_images(32, seed=3), marked=False)
     wanted = integer_run(numbers, np.concatenate(list(others.scaled())))
     apart = np.abs(tflite_levels(content, others, delegates) - wanted)
     assert apart.max() <= 2
@@ -240,33 +237,15 @@ def test_small_network_in_integers(delegates: bool):
 
 
 def test_onnx_holds_the_same_integers(tmp_path):
-    import onnx
-    import onnxruntime
-    from onnx import numpy_helper
-
-    images = small_pictures(8, seed=2)
-    net, numbers = settled(residual_graph(), images)
-    onnx.save_model(graph_to_onnx(numbers.graph), tmp_path / "float.onnx")
-    quantize_onnx(tmp_path / "float.onnx", tmp_path / "int8.onnx", images)
-    write_onnx_integers(tmp_path / "int8.onnx", numbers)
-    stored = onnx.load_model(tmp_path / "int8.onnx").graph.initializer
-    found = {tensor.name: numpy_helper.to_array(tensor) for tensor in stored}
-    wanted = onnx_integers(numbers)
-    assert "a1_scale" in wanted
-    assert {name for name in found if name not in ("zero", "six")} == set(wanted)
-    assert all(np.array_equal(found[name], values) for name, values in wanted.items())
-    others = replace(small_pictures(16, seed=3), marked=False)
-    session = onnxruntime.InferenceSession(str(tmp_path / "int8.onnx"), providers=["CPUExecutionProvider"])
-    got = session.run(None, {"image": tensor(others).numpy()})[0]
-    with torch.no_grad():
-        exact = torch.nn.functional.normalize(net.trace(tensor(others))[-2], dim=1).numpy()
-    assert np.abs(got - exact).max() < 0.03
-    assert np.median(np.abs(got - exact)) < 1e-5
+    names, apart = check_onnx(residual_graph(), tmp_path)
+    assert "a1_scale" in names
+    assert apart.max() < 0.03
+    assert np.median(apart) < 1e-5
 
 
 def test_training_moves_the_scale_of_an_add():
-    """Gradients reach both branches and the scale behind them."""
-    images = small_pictures(8, seed=2)
+    """Gradients reach both branches and the scale of their sum."""
+    images = noise_images(8, seed=2)
     net = network(residual_graph(), images)
     net(tensor(images)).square().mul(torch.arange(8.0)).sum().backward()
     for name in ("a1", "p0", "p1"):
@@ -276,7 +255,7 @@ def test_training_moves_the_scale_of_an_add():
 
 @pytest.mark.slow
 def test_trained_repair_through_the_command_line(made, tmp_path):
-    """The integers of the file are read back as those of the add, whatever training made of them."""
+    """The integers of the add are read back from the file of a trained network."""
     words = ("--quantize", "int8", "--repair", "cle+qat", "--qat-steps", 2, "--tolerance", "int8=0.5", "--no-cache")
     assert call(made / "student", *words, "--target", "tflite", "--out", tmp_path / "b") == 0
     variant = load_bundle(tmp_path / "b").manifest.variants[0]
@@ -286,7 +265,7 @@ def test_trained_repair_through_the_command_line(made, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("target", ["tflite", "onnx"])
-def test_layers_stay_in_float_an_add_too(made, target: str, tmp_path):
+def test_layers_and_adds_stay_in_float(made, target: str, tmp_path):
     names = "conv_stem,blocks.1.0.conv_dw,blocks.1.1.add"
     words = ("--quantize", "int8", "--target", target, "--tolerance", "int8=0.7", "--no-cache")
     assert call(made / "student", *words, "--exclude-layers", f"1,{names}", "--out", tmp_path / "b") == 0

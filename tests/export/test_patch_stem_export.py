@@ -1,4 +1,4 @@
-"""A student with a patch stem: its first convolution is computed on groups of pixels, and nothing else changes."""
+"""A student with a patch stem, whose first convolution is computed on groups of pixels."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from export.formats.tflite.convert import to_tflite
 from export.formats.tflite.integers import read_integers, write_integers
 from export.graph.fold import fold
 from export.graph.folded import Convolution, FoldedGraph, L2Norm, MeanPool
-from export.int8.repair.network import linear_part, run
+from export.graph.torch_network import linear_part, run
 from export.samples.calibration import CalibrationImages
 
 ARCH = "mobilenet_v1_025_patch"
@@ -41,7 +41,7 @@ def made(net, pictures, tmp_path_factory) -> Path:
 @given(st.integers(1, 21), st.integers(1, 21), st.integers(0, 100))
 @settings(max_examples=40, deadline=None)
 def test_right_padding_and_groups_are_the_patch_convolution(height: int, width: int, seed: int):
-    """Whatever the sides; and where they divide, the same sums on groups of four columns."""
+    """For any sides; and if the width is a multiple of four, with the same sums on groups of four columns."""
     torch.manual_seed(seed)
     conv = PatchConv2d(3, 5)
     values = torch.randn(2, 3, height, width)
@@ -72,7 +72,7 @@ def test_the_folded_graph_computes_the_same_embedding(side: int):
 
 
 @pytest.mark.parametrize(("side", "first"), [(64, "RESHAPE"), (50, "PAD")])
-def test_a_float_file_computes_it_too(side: int, first: str):
+def test_a_float_file_computes_the_same_embedding(side: int, first: str):
     model = student(ARCH, side=side)
     preprocessing = model.backbone.default_preprocessing(side, side)
     content = to_tflite(fold(model, side), "float32")
@@ -123,7 +123,7 @@ def test_the_file_holds_the_integers_of_pytorch(net):
 
 @pytest.mark.slow
 def test_the_integers_mean_the_same_on_groups():
-    """The file, computed on groups, against the float layer with the file's own int8 weights."""
+    """Compare the file, computed on groups, with the float layer that has the int8 weights of the file."""
     rng = np.random.default_rng(0)
     kernel = rng.normal(size=(7, 8, 3, 6)).astype(np.float32) / 10
     layers = (
@@ -133,7 +133,7 @@ def test_the_integers_mean_the_same_on_groups():
     )
     graph = FoldedGraph(16, layers)
     from distill.data.preprocess import Preprocessing
-    from export.int8.repair.bias import quantized_weight
+    from export.int8.simulation import quantized_weight
 
     images = CalibrationImages(noise(16, 16, seed=4), Preprocessing(input_size=16, resize_size=16))
     content = to_tflite(graph, "int8", images)

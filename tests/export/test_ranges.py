@@ -1,4 +1,4 @@
-"""Ranges against hand-computed ones, and files with such ranges against TFLiteConverter's own."""
+"""Compares ranges with hand-computed ones, and files with these ranges with TFLiteConverter's own."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_minmax_is_over_all_batches_and_holds_zero():
 
 
 def test_percentile_by_hand():
-    """1000 values 1..1000: 99 % within, so five are cut at the top; the lowest end is 0 anyway."""
+    """1000 values 1..1000: 99 % within, so five are cut off at the top; the lower end is 0 in any case."""
     values = np.arange(1, 1001, dtype=np.float32)
     low, high = ranges_of("percentile:99", values[::2], values[1::2])
     assert low == 0
@@ -38,7 +38,7 @@ def test_percentile_cuts_both_ends_and_counts_zeros():
     low, high = ranges_of("percentile:99.8", values)  # one of a thousand at each end
     assert low == pytest.approx(-1, abs=150 / BINS)
     assert high == pytest.approx(2, abs=150 / BINS)
-    # Without the zeros 100 values would be left, of which 0.1 at each end: none is cut.
+    # Without the zeros 100 values would be left, of which 0.1 at each end: none is cut off.
     assert ranges_of("percentile:99.8", values[values != 0]) == pytest.approx((-100, 50))
 
 
@@ -48,7 +48,7 @@ def test_all_of_the_values_is_minmax():
 
 
 def test_mse_by_hand():
-    """100,000 values of 0..1 and one outlier at `far`: keeping it pays only while it is near enough.
+    """100,000 values of 0..1 and one outlier at `far`, which is worth keeping only if it is near enough.
 
     Error of [0, t] with t > 1: 1e5 * (t/255)^2 / 12 + (far - t)^2, least at t = far / (1 + 1e5/12/255^2).
     """
@@ -110,14 +110,14 @@ def fold_output(graph, name: str, image: np.ndarray) -> np.ndarray:
         ("", "unknown ''"),
     ],
 )
-def test_other_words_are_refused(text: str, message: str):
+def test_other_texts_are_refused(text: str, message: str):
     with pytest.raises(UsageFailure) as failure:
         parse_rule(text)
     assert message in str(failure.value)
 
 
 def tensors(content: bytes) -> list[tuple]:
-    """Operators with the quantization of what they give, in order."""
+    """Return operators and the details of their outputs, in order."""
     interpreter = interpreter_for(content, delegates=False)
     details = {t["index"]: t for t in interpreter.get_tensor_details()}
     return [(op["op_name"], details[op["outputs"][0]]) for op in interpreter._get_ops_details()]
@@ -126,7 +126,7 @@ def tensors(content: bytes) -> list[tuple]:
 @pytest.mark.slow
 @pytest.mark.parametrize("border", ["int8", "float32"])
 def test_minmax_files_are_the_converters_own(model, border: str):
-    """TFLiteConverter with its own calibration: the same operators, scales to the last digits, same zero points."""
+    """TFLiteConverter with its own calibration: equal operators and zero points, scales up to the last digits."""
     pre = model.backbone.default_preprocessing(SIDE, SIDE)
     images, graph = CalibrationImages(noise(8), pre), fold(model, SIDE)
     tf = _import_tensorflow()
@@ -146,7 +146,7 @@ def test_minmax_files_are_the_converters_own(model, border: str):
 
 
 @pytest.mark.slow
-def test_the_file_has_the_ranges_that_the_rule_gave(model):
+def test_the_file_has_the_ranges_of_the_rule(model):
     pre = model.backbone.default_preprocessing(SIDE, SIDE)
     images, graph = CalibrationImages(noise(8), pre), fold(model, SIDE)
     for text in ("percentile:95", "mse"):
@@ -179,5 +179,5 @@ def test_onnx_takes_the_same_ranges(model, tmp_path):
         assert {"image", "conv1", "conv_pw_13", "pool", "projection"} <= set(found)
         for name, scale in found.items():
             low, high = wanted[name]
-            # Its own arithmetic differs in the last digits, which may move a value to the next bin.
+            # onnxruntime's values differ in the last digits, which may move one to the next bin.
             assert scale == pytest.approx((high - low) / 255, rel=2e-3), (text, name)

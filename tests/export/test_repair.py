@@ -1,4 +1,4 @@
-"""Equalization keeps the function and helps int8; bias correction takes off what rounding adds."""
+"""Equalization keeps the function and helps int8; bias correction removes the mean rounding error."""
 
 from __future__ import annotations
 
@@ -21,11 +21,12 @@ from export.check import cosines, reference_embeddings
 from export.formats.tflite.convert import to_tflite
 from export.graph.fold import fold
 from export.graph.folded import Convolution, FoldedGraph, L2Norm, Linear, MeanPool
+from export.graph.torch_network import LayerStatistics, activate, batches, linear_part, observe, run
 from export.int8.layer_errors import _int8_outputs
-from export.int8.repair.bias import as_int8, correct_bias, quantized_weight, rounded
-from export.int8.repair.equalize import HEADROOM, Reader, equalize, factors
+from export.int8.repair.bias import correct_bias
+from export.int8.repair.equalize import HEADROOM, ChannelReader, equalize, factors
 from export.int8.repair.methods import methods_of, repair
-from export.int8.repair.network import Observed, activate, batches, linear_part, observe, run
+from export.int8.simulation import as_int8, quantized_weight, round_to_range
 from export.samples.calibration import CalibrationImages
 
 PRE = Preprocessing(input_size=SIDE, resize_size=SIDE)
@@ -33,7 +34,7 @@ PRE = Preprocessing(input_size=SIDE, resize_size=SIDE)
 
 def benchmark_script():
     path = Path(__file__).parents[2] / "scripts" / "benchmarks" / "quantization_repair.py"
-    sys.path.append(str(path.parent))  # it shares modules with the scripts beside it
+    sys.path.append(str(path.parent))  # it imports modules from its own folder
     spec = importlib.util.spec_from_file_location("quantization_repair", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -79,8 +80,8 @@ def test_the_network_in_torch_is_the_reference(graph):
     assert np.abs(outputs(graph, pixels) - graph.run(PRE.scale(pixels))).max() < 1e-5
 
 
-def test_what_is_observed(graph, images):
-    """Against the reference arithmetic of the first layer, all images at once."""
+def test_observed_statistics(graph, images):
+    """Compare with the reference arithmetic of the first layer, all images at once."""
     seen = observe(graph, images.scaled())["conv1"]
     first = FoldedGraph(SIDE, (replace(graph.layers[0], relu6=False),))
     before = first.run(np.concatenate(list(images.scaled())))
@@ -105,7 +106,7 @@ def test_equalizing_keeps_the_function(graph, images):
 def test_equalizing_reaches_equal_ranges(rescaled, images):
     before = fold(rescaled, SIDE)
     after = equalize(before, images.scaled())
-    for name in ("conv1", "conv_pw_3", "conv_pw_9"):  # before a depthwise layer nothing stands against it
+    for name in ("conv1", "conv_pw_3", "conv_pw_9"):  # before a depthwise layer, where equal ranges cost nothing
         peaks = [np.clip(observe(g, images.scaled())[name].peak, 0, 6) for g in (before, after)]
         spreads = [np.max(peak) / np.median(peak[peak > 0]) for peak in peaks]
         assert spreads[1] < HEADROOM + 1e-3
@@ -123,10 +124,10 @@ def test_a_channel_that_could_clip_is_never_touched(peak: list[float], seed: int
     n = len(peak)
     columns = np.abs(np.diag(rng.normal(size=n)) if free else rng.normal(size=(5, n)) * np.exp(rng.normal(size=n) * 3))
     clipped = np.clip(peak, 0, 6)
-    seen = Observed(peak, peak - 1, clipped**2 / 4, clipped**2 / 9, 0.0, clipped.max())
+    seen = LayerStatistics(peak, peak - 1, clipped**2 / 4, clipped**2 / 9, 0.0, clipped.max())
     ones = np.ones(len(columns))
-    following = Observed(ones, ones * 0, ones, ones, 0.0, 6.0)
-    scale = factors([seen], [Reader(columns, following, free, (seen,))])
+    following = LayerStatistics(ones, ones * 0, ones, ones, 0.0, 6.0)
+    scale = factors([seen], [ChannelReader(columns, following, free, (seen,))])
     assert np.isfinite(scale).all()
     assert (scale > 0).all()
     clips = peak * HEADROOM > 6
@@ -135,7 +136,7 @@ def test_a_channel_that_could_clip_is_never_touched(peak: list[float], seed: int
 
 
 def test_a_clipping_network_is_kept_too(images, monkeypatch):
-    """ReLU6 at work in many channels: without the restriction to the others the function would change."""
+    """Many channels clip at 6; if they were rescaled, the function would change."""
     model = student(seed=3)
     with torch.no_grad():
         for layer in model.backbone.layers():
@@ -174,11 +175,11 @@ def test_without_a_linear_layer_the_last_channels_stay(images):
 
 def test_rounding_by_hand():
     values = torch.tensor([-1.0, 0.0, 0.5, 1.0, 9.0])
-    got = rounded(values, 0.0, 2.55)  # step 0.01, zero point -128
+    got = round_to_range(values, 0.0, 2.55)  # step 0.01, zero point -128
     assert torch.allclose(got, torch.tensor([0.0, 0.0, 0.5, 1.0, 2.55]), atol=1e-6)
-    assert torch.allclose(rounded(torch.tensor([0.004, 0.006]), 0.0, 2.55), torch.tensor([0.0, 0.01]), atol=1e-6)
-    assert torch.allclose(rounded(torch.tensor([3.0]), 1.0, 5.1), torch.tensor([3.0]), atol=1e-6)  # widened to 0
-    assert rounded(torch.zeros(2), 0.0, 0.0).tolist() == [0, 0]
+    assert torch.allclose(round_to_range(torch.tensor([0.004, 0.006]), 0.0, 2.55), torch.tensor([0.0, 0.01]), atol=1e-6)
+    assert torch.allclose(round_to_range(torch.tensor([3.0]), 1.0, 5.1), torch.tensor([3.0]), atol=1e-6)  # widened to 0
+    assert round_to_range(torch.zeros(2), 0.0, 0.0).tolist() == [0, 0]
 
 
 def test_weights_round_per_output_channel():
@@ -189,7 +190,7 @@ def test_weights_round_per_output_channel():
 
 @pytest.mark.slow
 def test_quantized_weights_are_those_of_the_file(graph, images):
-    """Scale by scale and number by number, as the converter stores them."""
+    """Compare scales and numbers with those that the converter stores."""
     interpreter = interpreter_for(to_tflite(graph, "int8", images), delegates=False)
     stored = [t for t in interpreter.get_tensor_details() if t["dtype"] == np.int8 and len(t["shape"]) == 4]
     by_shape = {}
@@ -210,9 +211,15 @@ def test_quantized_weights_are_those_of_the_file(graph, images):
             assert min(np.abs(ours - theirs).mean() for theirs in by_shape[ours.shape]) < 1e-3 * step
 
 
+def values_of(levels: np.ndarray, scale: float, zero_point: int) -> torch.Tensor:
+    """Return what levels of a TFLite file stand for, channels first."""
+    values = torch.from_numpy((levels.astype(np.float32) - zero_point) * np.float32(scale))
+    return values.permute(0, 3, 1, 2) if values.ndim == 4 else values
+
+
 @pytest.mark.slow
 def test_the_arithmetic_is_that_of_the_file(graph, images):
-    """Each layer, fed with what the file's layer before it gave: the same levels, but for ties."""
+    """Given the file's output of the layer before, each layer gives the same levels except for ties."""
     content = to_tflite(graph, "int8", images)
     pixels = list(CalibrationImages(noise(4, seed=8), PRE, marked=False).scaled())
     _, levels, scales = _int8_outputs(content, graph, pixels)
@@ -223,16 +230,15 @@ def test_the_arithmetic_is_that_of_the_file(graph, images):
         guess = as_int8(
             layer, activate(layer, linear_part(layer, values, weights)), seen[layer.name].low, seen[layer.name].high
         )
-        values = torch.from_numpy((real.astype(np.float32) - zero_point) * np.float32(scale))
-        values = values.permute(0, 3, 1, 2) if values.ndim == 4 else values
+        values = values_of(real, scale, zero_point)
         off = (guess - values).abs() / scale
         assert off.max() < 1.01, layer.name
-        if not isinstance(layer, MeanPool):  # whose integer kernel rounds in its own way
+        if not isinstance(layer, MeanPool):  # whose integer kernel rounds differently
             assert off.mean() < 0.01, layer.name
 
 
 def test_bias_correction_removes_the_mean_error(images):
-    """Weights rounded to few levels by hand: the corrected layer has the mean of the exact one."""
+    """The corrected layer, whose weights have few levels, has the mean of the exact one."""
     rng = np.random.default_rng(0)
     kernel = rng.normal(size=(1, 1, 3, 8)).astype(np.float32) * 0.01
     kernel[0, 0, 0] = 1  # everything else becomes 0 or one step of it

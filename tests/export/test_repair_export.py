@@ -36,7 +36,7 @@ def collapsed(model, pictures, tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("target", ["tflite", "onnx"])
-def test_auto_repairs_what_plain_int8_breaks(collapsed, target: str, tmp_path, capsys):
+def test_auto_repairs_a_collapsed_student(collapsed, target: str, tmp_path, capsys):
     words = (collapsed, "--target", target, "--quantize", "int8")
     assert call(*words, "--out", tmp_path / "plain") == 1
     assert "smallest cosine" in capsys.readouterr().err
@@ -48,14 +48,14 @@ def test_auto_repairs_what_plain_int8_breaks(collapsed, target: str, tmp_path, c
     assert call("verify", tmp_path / "b") == 0
 
 
-def test_auto_takes_none_where_none_is_needed(checkpoint, tmp_path, capsys, monkeypatch):
+def test_auto_stops_at_none_if_int8_is_good_enough(checkpoint, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("export.attempt.REPAIR_MEAN_COSINE", 0.9)  # a random network is coarser than a trained one
     words = (checkpoint, "--target", "onnx", "--quantize", "int8", "--repair", "auto", "--out", tmp_path / "b")
     assert call(*words, "--tolerance", "int8=0.8", "--json") == 0
     assert json.loads(capsys.readouterr().out)["variants"][0]["repair"] == "none"
 
 
-def test_auto_takes_the_best_where_none_suffices(collapsed, tmp_path, capsys):
+def test_auto_takes_the_best_if_none_suffices(collapsed, tmp_path, capsys):
     words = (collapsed, "--target", "onnx", "--quantize", "int8", "--repair", "auto", "--out", tmp_path / "b")
     assert call(*words, "--tolerance", "int8=1", "--qat-steps", 2, "--json") == 1
     row = json.loads(capsys.readouterr().out)["variants"][0]
@@ -64,7 +64,7 @@ def test_auto_takes_the_best_where_none_suffices(collapsed, tmp_path, capsys):
     assert row["check"]["mean_cosine"] > 0.95
 
 
-def test_a_named_repair_needs_a_network_it_knows(pictures, tmp_path, capsys):
+def test_a_named_repair_needs_a_folded_network(pictures, tmp_path, capsys):
     data = {"spec": f"folder:{pictures}", "split": "half"}
     write_checkpoint(tmp_path / "resnet", student("timm:test_resnet"), data)
     assert call(tmp_path / "resnet", "--target", "onnx", "--repair", "cle", "--out", tmp_path / "b") == 1
@@ -74,12 +74,12 @@ def test_a_named_repair_needs_a_network_it_knows(pictures, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_debug_layers_shows_where_it_breaks(collapsed, tmp_path, capsys):
+def test_debug_layers_shows_the_layer_that_loses(collapsed, tmp_path, capsys):
     words = (collapsed, "--target", "tflite", "--quantize", "int8", "--tolerance", "int8=0", "--io", "int8,float32")
     assert call(*words, "--debug-layers", tmp_path / "plain", "--out", tmp_path / "a") == 0
     assert "conv_dw_7" in capsys.readouterr().out
     assert call(*words, "--repair", "cle", "--debug-layers", tmp_path / "cle", "--out", tmp_path / "b", "--json") == 0
-    json.loads(capsys.readouterr().out)  # the table is left out: this is for machines
+    json.loads(capsys.readouterr().out)  # the JSON alone, without the table
     tables = []
     for kind in ("plain", "cle"):
         for name in ("tflite-int8", "tflite-int8-io-float32"):
@@ -91,14 +91,14 @@ def test_debug_layers_shows_where_it_breaks(collapsed, tmp_path, capsys):
         xml.etree.ElementTree.parse(tmp_path / kind / "tflite-int8.svg")
         assert (tmp_path / kind / "tflite-int8.png").read_bytes().startswith(b"\x89PNG")
     plain, again, cle, _ = tables
-    assert np.allclose(plain, again, atol=0.05)  # the border changes nothing between
+    assert np.allclose(plain, again, atol=0.05)  # the input type does not affect the layers
     assert (cle[:26, 0] > plain[:26, 0]).all()
     assert cle[:, 1].mean() > 2 * plain[:, 1].mean()
 
 
 @pytest.mark.slow
 def test_layers_against_numpy(model):
-    """The last layer's numbers worked out from the embeddings themselves."""
+    """Compute the last layer's numbers from the embeddings."""
     images = CalibrationImages(noise(8, seed=2), PRE)
     graph = fold(model, SIDE)
     content = to_tflite(graph, "int8", images)
@@ -126,5 +126,5 @@ def test_layers_against_numpy(model):
 def test_another_networks_file_is_refused(model):
     images = CalibrationImages(noise(4), PRE)
     content = to_tflite(fold(student(size=0), SIDE), "int8", images)
-    with pytest.raises(Failure, match="29 operators are not those of 30 layers"):
+    with pytest.raises(Failure, match="29 operators do not match 30 layers"):
         compare_layers(content, fold(model, SIDE), images.scaled())

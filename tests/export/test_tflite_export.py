@@ -14,7 +14,7 @@ from export.check import cosines, reference_embeddings
 from export.formats.tflite.convert import check_input_scale, to_tflite
 from export.graph.fold import fold
 from export.graph.folded import Convolution, FoldedGraph, Linear
-from export.int8.repair.bias import quantized_weight
+from export.int8.simulation import quantized_weight
 from export.samples.calibration import CalibrationImages, choose_samples
 
 PROMISED = {"CONV_2D": 14, "DEPTHWISE_CONV_2D": 13, "MEAN": 1, "FULLY_CONNECTED": 1, "L2_NORMALIZATION": 1}

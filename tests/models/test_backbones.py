@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,8 +11,8 @@ import timm
 import torch
 
 from distill.console import Failure, UsageFailure
-from distill.models import backbones
-from distill.models.backbones import ARCHITECTURES, build_backbone
+from distill.models.mobilenet_v1 import MobileNetV1
+from distill.models.registry import BACKBONES, BackboneSpec, arch_help, build_backbone
 
 # Small convolutional networks of several families; mambaout keeps its maps as [N, h, w, C].
 FAMILIES = [
@@ -55,7 +57,7 @@ def test_transformers_give_their_patch_tokens_as_maps() -> None:
     assert torch.equal(last.flatten(2), tokens.transpose(1, 2))
 
 
-def test_networks_that_keep_channels_last_are_turned() -> None:
+def test_channels_last_networks_are_transposed() -> None:
     backbone = build_backbone("timm:swin_tiny_patch4_window7_224").eval()
     with torch.no_grad():
         maps = backbone.stages(torch.randn(1, 3, 224, 224))
@@ -95,7 +97,7 @@ def test_resize_is_never_below_the_input() -> None:
 
 def test_every_name_of_the_table_builds_under_its_name() -> None:
     with torch.device("meta"):
-        assert {build_backbone(arch).arch for arch in ARCHITECTURES} == set(ARCHITECTURES)
+        assert [build_backbone(arch).arch for arch in BACKBONES.names()] == BACKBONES.names()
 
 
 @pytest.mark.parametrize(
@@ -115,6 +117,25 @@ def test_unknown_names_get_a_suggestion(arch: str, says: str) -> None:
     with pytest.raises(UsageFailure, match=says) as caught:
         build_backbone(arch)
     assert len(str(caught.value)) < 300
+
+
+def test_imagenet_weights_that_nobody_published() -> None:
+    with (
+        BACKBONES.added("plain", BackboneSpec(lambda arch: MobileNetV1(0.25, arch=arch))),
+        pytest.raises(UsageFailure, match="plain: has no ImageNet weights .*--weights FILE"),
+    ):
+        build_backbone("plain", "imagenet")
+
+
+def test_naming_backbones_does_not_import_torch() -> None:
+    code = (
+        "import sys; from distill.models.registry import arch_help; text = arch_help()\n"
+        "assert 'resnet18' in text and 'timm:NAME' in text, text\n"
+        "assert not {'torch', 'timm'} & sys.modules.keys()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    with BACKBONES.added("plain", BackboneSpec(MobileNetV1)):
+        assert "plain" in arch_help()
 
 
 def test_imagenet_weights_offline_name_the_cure(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -144,7 +165,7 @@ def test_imagenet_weights_of_keras_are_kept_and_recorded(monkeypatch: pytest.Mon
     from test_keras_weights import legacy, write
 
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    source = randomise(backbones.MobileNetV1(0.5), seed=5)
+    source = randomise(MobileNetV1(0.5), seed=5)
     fetched = []
 
     def download(url: str, path: str, progress: bool) -> None:

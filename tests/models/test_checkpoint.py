@@ -14,10 +14,10 @@ from safetensors import safe_open
 
 from distill.console import Failure
 from distill.models import checkpoint
-from distill.models.backbones import build_backbone
 from distill.models.checkpoint import load_checkpoint, save_checkpoint
 from distill.models.embedder import Embedder
 from distill.models.info import CheckpointInfo, read_info
+from distill.models.registry import build_backbone
 
 
 def make(arch: str = "mobilenet_v1_025", size: int = 16, seed: int = 0) -> tuple[Embedder, CheckpointInfo]:
@@ -188,10 +188,10 @@ def test_no_checkpoint(tmp_path: Path) -> None:
     [
         ({"schema_version": 2}, "schema version 2"),
         ({"kind": "pupil"}, "kind: "),
-        ({"arch": "mobilenet_v9"}, "unknown architecture 'mobilenet_v9'"),
+        ({"arch": "mobilenet_v9"}, "unknown backbone 'mobilenet_v9'"),
         ({"arch": "mobilenet_v1_050"}, "does not fit the network"),
         ({"arch": 3}, "arch: "),
-        ({"embedding_size": 32}, "says embeddings of 32, the weights make 16"),
+        ({"embedding_size": 32}, "says embedding size 32, the weights have 16"),
         ({"preprocessing": None}, "preprocessing: "),
         ({"weights_sha256": "x"}, "weights_sha256: "),
         ({"weights_sha256": ""}, "not the weights"),

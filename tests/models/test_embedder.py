@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from distill.models.backbones import build_backbone
 from distill.models.embedder import Embedder, freeze_batch_norm
+from distill.models.registry import build_backbone
 
 
 @pytest.mark.parametrize(("asked", "length"), [(16, 16), (0, 256)])

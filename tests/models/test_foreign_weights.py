@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from distill.console import Failure
-from distill.models.backbones import build_backbone
+from distill.models.registry import build_backbone
 
 
 def test_torchvision_mobilenet_v2(tmp_path: Path) -> None:

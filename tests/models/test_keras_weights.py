@@ -12,9 +12,9 @@ import torch
 from helpers_models import randomise
 
 from distill.console import Failure
-from distill.models.backbones import build_backbone
-from distill.models.keras_weights import keras_classifier, keras_state_dict
+from distill.models.keras_weights import keras_state_dict
 from distill.models.mobilenet_v1 import MobileNetV1
+from distill.models.registry import build_backbone
 
 VARIABLES = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var"}
 
@@ -68,16 +68,16 @@ def test_every_layout_gives_the_same_weights(place: Callable, network: MobileNet
     assert len(loaded.weights["sha256"]) == 64
 
 
-def test_classifier_is_found_where_there_is_one(network: MobileNetV1, tmp_path: Path) -> None:
-    path = write(tmp_path / "w.h5", network, legacy)
-    assert keras_classifier(path, 256) is None
-    kernel, bias = np.random.default_rng(0).normal(size=(1, 1, 256, 7)).astype("f4"), np.arange(7, dtype="f4")
+@pytest.mark.parametrize("place", [legacy, keras_3])
+def test_a_classifier_is_ignored(place: Callable, network: MobileNetV1, tmp_path: Path) -> None:
+    path = write(tmp_path / "w.h5", network, place)
+    folder = "conv_preds/conv_preds" if place is legacy else "layers/conv2d_14/vars"
+    kernel, bias = ("kernel:0", "bias:0") if place is legacy else ("0", "1")
     with h5py.File(path, "a") as file:
-        file["conv_preds/conv_preds/kernel:0"] = kernel
-        file["conv_preds/conv_preds/bias:0"] = bias
-    weight, ours = keras_classifier(path, 256)
-    assert np.array_equal(weight, kernel[0, 0].T)
-    assert np.array_equal(ours, bias)
+        file[f"{folder}/{kernel}"] = np.ones((1, 1, 256, 7), "f4")
+        file[f"{folder}/{bias}"] = np.ones(7, "f4")
+    state = keras_state_dict(path, MobileNetV1(0.25))
+    assert all(torch.equal(state[name], value) for name, value in network.state_dict().items())
 
 
 def fails(path: Path, match: str, alpha: float = 0.25) -> Failure:
@@ -218,8 +218,6 @@ def test_output_equals_keras(top: bool, tmp_path: Path, monkeypatch: pytest.Monk
             features = ours(torch.from_numpy(x).permute(0, 3, 1, 2))
         np.testing.assert_allclose(features.permute(0, 2, 3, 1), maps, atol=1e-4)
         if top:
-            weight, bias = keras_classifier(path, 256)
-            logits = features.mean(dim=(2, 3)) @ weight.T + bias
+            kernel, bias = theirs.get_layer("conv_preds").get_weights()
+            logits = features.mean(dim=(2, 3)).numpy() @ kernel[0, 0] + bias
             np.testing.assert_allclose(logits, theirs.predict(x, verbose=0), atol=1e-4)
-        else:
-            assert keras_classifier(path, 256) is None

@@ -8,7 +8,7 @@ from helpers_models import randomise
 from torch.nn import functional as F
 
 from distill.models.mobilenet_v1 import MobileNetV1
-from distill.models.same_conv import same_padding
+from distill.models.padding import same_padding
 
 
 # Parameters without the classifier, statistics included: the figures Keras prints for include_top=False.

@@ -10,9 +10,9 @@ from helpers_models import randomise
 from safetensors.torch import save_file
 
 from distill.console import Failure
-from distill.models.backbones import build_backbone
 from distill.models.mobilenet_v1 import MobileNetV1
-from distill.models.patch_stem import noise_pictures, start_from_whole
+from distill.models.patch_stem import noise_images, start_from_whole
+from distill.models.registry import build_backbone
 
 PATCH = "mobilenet_v1_025_patch"
 
@@ -23,16 +23,16 @@ def whole() -> MobileNetV1:
 
 
 def _explained(found: torch.Tensor, wanted: torch.Tensor) -> float:
-    """Share of the variance over places and pictures, channels on their own scale."""
+    """Share of the variance over places and images, channels on their own scale."""
     centred = wanted - wanted.mean(dim=(0, 2, 3), keepdim=True)
     return 1 - float(((found - wanted).square().sum(dim=(0, 2, 3)) / centred.square().sum(dim=(0, 2, 3))).median())
 
 
-def test_noise_pictures_have_the_spectrum_of_photographs() -> None:
-    pictures = noise_pictures(16, 128, seed=3)
-    assert pictures.shape == (16, 3, 128, 128) and pictures.min() >= -1 and pictures.max() <= 1
-    assert torch.equal(pictures, noise_pictures(16, 128, seed=3))
-    power = torch.fft.fft2(pictures.mean(dim=1)).abs().square().mean(dim=0)[0, 1:64]
+def test_noise_images_have_the_spectrum_of_natural_images() -> None:
+    images = noise_images(16, 128, seed=3)
+    assert images.shape == (16, 3, 128, 128) and images.min() >= -1 and images.max() <= 1
+    assert torch.equal(images, noise_images(16, 128, seed=3))
+    power = torch.fft.fft2(images.mean(dim=1)).abs().square().mean(dim=0)[0, 1:64]
     frequency = torch.arange(1, 64).float()
     centred = frequency.log() - frequency.log().mean()
     slope = float((centred * power.log()).sum() / centred.square().sum())
@@ -57,14 +57,14 @@ def test_layers_without_a_bend_are_found(whole: MobileNetV1) -> None:
                 layer.conv.weight[:, :, 0, 0] = weight - weight.mean(dim=1, keepdim=True)
                 layer.bn.bias.fill_(3)
     model = MobileNetV1(0.25, patch=True).eval()
-    pictures = noise_pictures(2, 64, seed=5)  # others than it is fitted to
+    images = noise_images(2, 64, seed=5)  # others than it is fitted to
     with torch.no_grad():
-        wanted = pictures
+        wanted = images
         for layer in list(whole.layers())[:5]:
             wanted = whole.activation(layer.bn(layer.conv(wanted)))
-        before = model.activation(model.stem_bn(model.stem(pictures)))
+        before = model.activation(model.stem_bn(model.stem(images)))
         start_from_whole(model, whole)
-        after = model.activation(model.stem_bn(model.stem(pictures)))
+        after = model.activation(model.stem_bn(model.stem(images)))
     assert _explained(after, wanted) > 0.9 > 0.5 > _explained(before, wanted)
 
 

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from distill.models.same_conv import SameConv2d, same_padding
+from distill.models.padding import same_padding
+from distill.models.same_conv import SameConv2d
 
 odd_kernels = st.sampled_from([1, 3, 5, 7])
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from sklearn.linear_model import Ridge
 
-from distill.models.backbones import build_backbone
 from distill.models.embedder import Embedder
+from distill.models.registry import build_backbone
 from distill.training.head import centre_head, fit_head, head_features
 
 

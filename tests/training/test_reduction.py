@@ -17,10 +17,10 @@ from distill.data.split import split
 from distill.evaluation import embed_images
 from distill.losses.method import parse_method
 from distill.metrics import recall_at_k
-from distill.models.backbones import build_backbone
 from distill.models.checkpoint import load_checkpoint
 from distill.models.embedder import Embedder
 from distill.models.info import read_info
+from distill.models.registry import build_backbone
 from distill.runs import evaluate_run, train_run
 from distill.training.config import StudentConfig, TeacherConfig, make_config
 from distill.training.pca import principal_components

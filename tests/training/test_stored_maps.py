@@ -20,8 +20,8 @@ from distill.console import Failure
 from distill.losses.attention import attention_map
 from distill.losses.method import parse_method
 from distill.losses.pairs import same_grid
-from distill.models.backbones import build_backbone
 from distill.models.embedder import Embedder
+from distill.models.registry import build_backbone
 from distill.runs import train_run
 from distill.training.config import StudentConfig, TeacherConfig, make_config
 from distill.training.data import Batch

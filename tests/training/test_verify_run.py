@@ -16,10 +16,10 @@ from distill.data.lfw import read_pairs
 from distill.data.spec import open_data
 from distill.evaluation import embed_images
 from distill.metrics import accuracy_at, best_threshold, verification_accuracy
-from distill.models.backbones import build_backbone
 from distill.models.checkpoint import load_checkpoint, save_checkpoint
 from distill.models.embedder import Embedder
 from distill.models.info import CheckpointInfo
+from distill.models.registry import build_backbone
 from distill.verification import verify_run
 
 PEOPLE = ("Ann_Lee", "Bo_Ek", "Cy_Poe", "Di_Orr")

@@ -18,10 +18,10 @@ from distill.data.spec import open_data
 from distill.data.split import split
 from distill.evaluation import embed_images
 from distill.metrics import retrieval_scores
-from distill.models.backbones import build_backbone
 from distill.models.checkpoint import load_checkpoint, save_checkpoint
 from distill.models.embedder import Embedder
 from distill.models.info import CheckpointInfo, read_info
+from distill.models.registry import build_backbone
 from distill.training.reduction import composed
 from distill.training.whitening import second_moment, whitening_matrix, within_class_covariance
 

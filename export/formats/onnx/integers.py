@@ -1,7 +1,7 @@
-"""Our integers, scales and zero points put into an ONNX QDQ file of the same network.
+"""Writes integers, scales and zero points into an ONNX QDQ file of the same network.
 
-The counterpart of ``export.formats.tflite.integers``: what onnxruntime's quantizer chose is replaced, initializer by
-initializer. The L2 norm stays float in ONNX, so its grid goes nowhere.
+The counterpart of ``export.formats.tflite.integers``: replaces what onnxruntime's quantizer chose, initializer by
+initializer. The L2 norm stays float in ONNX, so its scale and zero point are not written.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from distill.console import Failure
-from export.graph.folded import L2Norm
-from export.int8.integers import Grid, QuantizedGraph
+from export.graph.folded import INPUT, L2Norm
+from export.int8.arithmetic import QuantParams
+from export.int8.quantized_graph import QuantizedGraph
 
 if TYPE_CHECKING:
     import onnx
@@ -22,18 +23,18 @@ __all__ = ["onnx_integers", "write_onnx_integers"]
 
 
 def onnx_integers(numbers: QuantizedGraph) -> dict[str, np.ndarray]:
-    """Initializers by the names that ``quantize_static`` gives them."""
+    """Return the initializers by the names that ``quantize_static`` gives them."""
     named: dict[str, np.ndarray] = {}
 
-    def grid(name: str, where: Grid) -> None:
-        named[f"{name}_scale"] = np.float32(where.scale)
-        named[f"{name}_zero_point"] = np.int8(where.zero_point)
+    def add(name: str, params: QuantParams) -> None:
+        named[f"{name}_scale"] = np.array(params.scale, np.float32)
+        named[f"{name}_zero_point"] = np.array(params.zero_point, np.int8)
 
-    grid("image", numbers.input)
+    add(INPUT, numbers.input)
     for layer, integers in zip(numbers.graph.layers, numbers.layers, strict=True):
         if isinstance(layer, L2Norm):
             continue
-        grid(layer.name, integers.output)
+        add(layer.name, integers.output)
         if integers.weights is not None:
             named[f"{layer.name}.weight_quantized"] = integers.weights.weight
             named[f"{layer.name}.weight_scale"] = integers.weights.scale
@@ -45,10 +46,10 @@ def onnx_integers(numbers: QuantizedGraph) -> dict[str, np.ndarray]:
 
 
 def write_onnx_integers(path: Path, numbers: QuantizedGraph) -> None:
-    """Rewrite the file at ``path``, which ``quantize_onnx`` made of ``numbers.graph``.
+    """Replace the numbers in the file at ``path``, which ``quantize_onnx`` made from ``numbers.graph``.
 
     Raises:
-        Failure: the quantizer named or shaped its numbers otherwise.
+        Failure: the file lacks an initializer of the expected name and shape.
     """
     import onnx
     from onnx import numpy_helper

@@ -11,7 +11,7 @@ from export.job import BuiltFile, Job
 from export.targets import EXACT, FLOAT32, INT8, ROUNDED, Target
 
 if TYPE_CHECKING:
-    from export.int8.repair.methods import Repaired
+    from export.int8.repair.settings import Repaired
 
 __all__ = ["ONNX_FLOAT32", "ONNX_INT8"]
 

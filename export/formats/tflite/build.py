@@ -15,7 +15,7 @@ from export.int8.ranges import MINMAX
 from export.job import BuiltFile, Job
 
 if TYPE_CHECKING:
-    from export.int8.repair.methods import Repaired
+    from export.int8.repair.settings import Repaired
     from export.targets import Target
 
 __all__ = ["build_float", "build_int8", "build_int16x8"]

@@ -22,6 +22,7 @@ from export.bundle.quiet import quiet_stderr
 from export.bundle.tflite_file import interpreter_for
 from export.formats.tflite.quantize import quantize_tflite
 from export.graph.folded import Add, Convolution, FoldedGraph, L2Norm, Linear, MeanPool
+from export.int8.arithmetic import INT16_MAX, pixel_range, real_zero_point, scale_and_zero_point, symmetric_scale
 from export.int8.ranges import MINMAX, RangeRule, graph_ranges
 from export.samples.calibration import CalibrationImages
 
@@ -159,14 +160,13 @@ def check_input_scale(path: Path, preprocessing: Preprocessing) -> None:
     Raises:
         Failure: the converter chose another range.
     """
-    ends = preprocessing.scale(np.array([[0, 0, 0], [255, 255, 255]], np.uint8)).astype(np.float64)
-    low, high = min(float(ends.min()), 0.0), max(float(ends.max()), 0.0)
+    low, high = pixel_range(preprocessing)
     dtype, found, found_zero = _first_quantized(path)
     if dtype == np.int16:
-        scale, zero_point = max(-low, high) / 32767, 0.0
+        scale, zero_point = symmetric_scale(low, high, INT16_MAX), 0.0
     else:
-        scale = (high - low) / 255
-        zero_point = -128 - low / scale
+        scale, _ = scale_and_zero_point(low, high)
+        zero_point = real_zero_point(low, scale)
     if not found or abs(found / scale - 1) > 1e-6 or abs(found_zero - zero_point) > 0.501:  # a half may go either way
         raise Failure(
             f"the {np.dtype(dtype)} input has scale {found:.8g} and zero point {found_zero}, "

@@ -20,6 +20,7 @@ import numpy as np
 from distill.console import Failure, progress
 from export.bundle.quiet import quiet_stderr
 from export.formats.tflite.metadata import pack_model
+from export.formats.tflite.operators import inspecting_interpreter
 from export.graph.raw_embedder import without_norm
 from export.int8.ranges import MINMAX, Range, RangeRule, find_ranges
 from export.samples.calibration import CalibrationImages
@@ -140,15 +141,7 @@ def _signature(content: bytes) -> str:
 
 def _activation_ranges(content: bytes, calibration: CalibrationImages, rule: RangeRule) -> tuple[str, dict[str, Range]]:
     """Return the input's name in the signature, and the range of every float tensor that depends on the image."""
-    from ai_edge_litert.interpreter import Interpreter, OpResolverType
-
-    with quiet_stderr():
-        interpreter = Interpreter(
-            model_content=content,
-            experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
-            experimental_preserve_all_tensors=True,
-        )
-        interpreter.allocate_tensors()
+    interpreter = inspecting_interpreter(content)
     details = {tensor["index"]: tensor for tensor in interpreter.get_tensor_details()}
     image = interpreter.get_input_details()[0]
     made = {int(index) for op in interpreter._get_ops_details() for index in op["outputs"]}

@@ -1,7 +1,7 @@
-"""Our integers, scales and zero points put into a TFLite file of the same network, and read out of one.
+"""Writes integers, scales and zero points into a TFLite file of the same network, and reads them from one.
 
-TFLiteConverter chooses ranges by itself. What quantization-aware training has settled replaces them number by
-number, in the tensors of each operator; operators, order and shapes stay as the converter wrote them.
+TFLiteConverter chooses its own ranges. The numbers from quantization-aware training replace them one by one in the
+tensors of each operator. Operators, their order and shapes stay as the converter wrote them.
 """
 
 from __future__ import annotations
@@ -14,57 +14,60 @@ import numpy as np
 from distill.console import Failure
 from export.formats.tflite.metadata import pack_model
 from export.formats.tflite.operators import builtin_name, layer_operators
-from export.graph.folded import Convolution, FoldedGraph, Layer, Linear
-from export.int8.integers import Grid, IntegerLayer, IntegerWeights, QuantizedGraph
+from export.graph.folded import Convolution, FoldedGraph, Linear
+from export.int8.arithmetic import QuantParams
+from export.int8.quantized_graph import IntegerLayer, IntegerWeights, QuantizedGraph
 
 __all__ = ["read_integers", "write_integers"]
 
 
 def write_integers(content: bytes, numbers: QuantizedGraph) -> bytes:
-    """The file with the numbers of ``numbers``.
+    """Return the file with its numbers replaced by ``numbers``.
 
     Args:
-        content: a TFLite int8 file that ``export.formats.tflite.convert`` made of ``numbers.graph``, with any border.
-        numbers: input, outputs, weights and biases.
+        content: a TFLite int8 file that ``export.formats.tflite.convert`` made from ``numbers.graph``, of any
+            input and output type.
+        numbers: integers of input, outputs, weights and biases.
 
     Raises:
-        Failure: the operators in the file are not the layers one by one, or shapes differ.
+        Failure: the operators in the file do not match the layers one by one, or shapes differ.
     """
     file = _File.read(content)
     operators = file.operators(numbers.graph)
-    _set_grid(file.tensor(operators[0][0].inputs[0]), numbers.input)
+    _set_params(file.tensor(operators[0][0].inputs[0]), numbers.input)
     before = numbers.input
     for (*pads, operator), layer, integers in zip(operators, numbers.graph.layers, numbers.layers, strict=True):
         for pad in pads:
-            _set_grid(file.tensor(pad.outputs[0]), before)
+            _set_params(file.tensor(pad.outputs[0]), before)
         before = integers.output
         output = file.tensor(operator.outputs[0])
         if output.type != _int8():
             raise Failure(
-                f"{layer.name}: not int8 in the file", "training settles every layer: keep all, or do not train"
+                f"{layer.name}: not int8 in the file",
+                "training needs every layer in int8: leave none out, or do not train",
             )
-        _set_grid(output, integers.output)
-        if integers.weights is not None:
+        _set_params(output, integers.output)
+        if integers.weights is not None and isinstance(layer, (Convolution, Linear)):
             _set_weights(file, operator, layer, integers.weights)
     return pack_model(file.model, len(content))
 
 
 def read_integers(content: bytes, graph: FoldedGraph) -> QuantizedGraph:
-    """What a TFLite int8 file of ``graph`` holds.
+    """Return the integers that a TFLite int8 file holds.
 
     Args:
-        content: the file, with any border.
-        graph: the folded network that it was made of, in float.
+        content: the file, of any input and output type.
+        graph: the folded network that it was made from, in float.
 
     Raises:
-        Failure: the operators in the file are not the layers one by one.
+        Failure: the operators in the file do not match the layers one by one.
     """
     file, layers = _File.read(content), []
     operators = file.operators(graph)
     for (*_, operator), layer in zip(operators, graph.layers, strict=True):
         weights = _weights(file, operator, layer) if isinstance(layer, (Convolution, Linear)) else None
-        layers.append(IntegerLayer(layer.name, _grid(file.tensor(operator.outputs[0])), weights))
-    return QuantizedGraph(graph, _grid(file.tensor(operators[0][0].inputs[0])), tuple(layers))
+        layers.append(IntegerLayer(layer.name, _params(file.tensor(operator.outputs[0])), weights))
+    return QuantizedGraph(graph, _params(file.tensor(operators[0][0].inputs[0])), tuple(layers))
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,7 @@ class _File:
         return self.model.subgraphs[0].tensors[index]
 
     def operators(self, graph: FoldedGraph) -> list[tuple[Any, ...]]:
-        """Those of each layer, without what stands at the border; a convolution's PAD or RESHAPE first."""
+        """Return the operators of each layer, without QUANTIZE and DEQUANTIZE; a PAD or RESHAPE comes first."""
         return layer_operators(graph, self.model.subgraphs[0].operators, lambda one: builtin_name(self.model, one))
 
 
@@ -91,8 +94,8 @@ def _int8() -> int:
     return schema.TensorType.INT8
 
 
-def _set_grid(tensor: Any, grid: Grid) -> None:
-    _set_scales(tensor, np.float32([grid.scale]), np.int64([grid.zero_point]), 0)
+def _set_params(tensor: Any, params: QuantParams) -> None:
+    _set_scales(tensor, np.array([params.scale], np.float32), np.array([params.zero_point], np.int64), 0)
 
 
 def _set_scales(tensor: Any, scales: np.ndarray, zero_points: np.ndarray, axis: int) -> None:
@@ -101,7 +104,7 @@ def _set_scales(tensor: Any, scales: np.ndarray, zero_points: np.ndarray, axis: 
     quantization.min = quantization.max = None
 
 
-def _set_weights(file: _File, operator: Any, layer: Layer, weights: IntegerWeights) -> None:
+def _set_weights(file: _File, operator: Any, layer: Convolution | Linear, weights: IntegerWeights) -> None:
     channels = len(weights.scale)
     values, axis = _stored(weights.weight, layer)
     for index, numbers, scale, where in (
@@ -109,7 +112,7 @@ def _set_weights(file: _File, operator: Any, layer: Layer, weights: IntegerWeigh
         (operator.inputs[2], weights.bias, weights.bias_scale, 0),
     ):
         tensor = file.tensor(index)
-        # A convolution on groups of columns has the same numbers in the same order, in another shape.
+        # A convolution on groups of columns has the same numbers in the same order, but another shape.
         shape = tuple(tensor.shape)
         if (numbers.ndim, numbers.shape[0], numbers.size) != (len(shape), shape[0], np.prod(shape)):
             raise Failure(f"{layer.name}: {tuple(tensor.shape)} in the file, {numbers.shape} here", "report it")
@@ -124,8 +127,8 @@ def _buffer(numbers: np.ndarray) -> Any:
     return schema.BufferT(data=little.reshape(-1).view(np.uint8))
 
 
-def _stored(weight: np.ndarray, layer: Layer) -> tuple[np.ndarray, int]:
-    """TFLite's order of axes, and which of them is the output channel."""
+def _stored(weight: np.ndarray, layer: Convolution | Linear) -> tuple[np.ndarray, int]:
+    """Return the weights in TFLite's order of axes, and which axis is the output channel."""
     if isinstance(layer, Linear):
         return weight, 0
     if layer.depthwise:
@@ -133,11 +136,11 @@ def _stored(weight: np.ndarray, layer: Layer) -> tuple[np.ndarray, int]:
     return weight.transpose(0, 2, 3, 1), 0
 
 
-def _grid(tensor: Any) -> Grid:
-    return Grid(float(tensor.quantization.scale[0]), int(tensor.quantization.zeroPoint[0]))
+def _params(tensor: Any) -> QuantParams:
+    return QuantParams(float(tensor.quantization.scale[0]), int(tensor.quantization.zeroPoint[0]))
 
 
-def _weights(file: _File, operator: Any, layer: Layer) -> IntegerWeights:
+def _weights(file: _File, operator: Any, layer: Convolution | Linear) -> IntegerWeights:
     weight, bias = (file.tensor(index) for index in operator.inputs[1:3])
     values = _data(file, weight, np.int8)
     if isinstance(layer, Convolution):
@@ -147,7 +150,10 @@ def _weights(file: _File, operator: Any, layer: Layer) -> IntegerWeights:
         else:
             values = values.reshape(out, height, width, channels).transpose(0, 3, 1, 2)
     return IntegerWeights(
-        values, np.float32(weight.quantization.scale), _data(file, bias, np.int32), np.float32(bias.quantization.scale)
+        values,
+        np.asarray(weight.quantization.scale, np.float32),
+        _data(file, bias, np.int32),
+        np.asarray(bias.quantization.scale, np.float32),
     )
 
 

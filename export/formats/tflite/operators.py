@@ -1,4 +1,4 @@
-"""Match the operators of a TFLite file to the layers of the network that it was built from."""
+"""Matches the operators of a TFLite file to the layers of the network that it was made from."""
 
 from __future__ import annotations
 
@@ -7,20 +7,21 @@ from functools import cache
 from typing import Any, TypeVar
 
 from distill.console import Failure
+from export.bundle.quiet import quiet_stderr
 from export.graph.folded import Add, Convolution, FoldedGraph, L2Norm, Layer, Linear, MeanPool
 
-__all__ = ["builtin_name", "layer_operators", "operator_names"]
+__all__ = ["builtin_name", "inspecting_interpreter", "layer_operators", "operator_names"]
 
-_CONVERSIONS = ("QUANTIZE", "DEQUANTIZE")
+_CASTS = ("QUANTIZE", "DEQUANTIZE")
 _PAD, _GROUP = "PAD", "RESHAPE"
-Operator = TypeVar("Operator")
+FileOperator = TypeVar("FileOperator")
 
 
 def operator_names(graph: FoldedGraph) -> list[tuple[str, ...]]:
-    """Return the operators of each layer in order: one, and before some convolutions another.
+    """Return the names of each layer's operators, in order.
 
-    That is a PAD where SAME would pad differently, or a RESHAPE where the convolution is computed on groups of
-    columns.
+    Each layer has one. A PAD precedes a convolution whose padding is not SAME, and a RESHAPE one that is computed on
+    groups of columns.
     """
     names: list[tuple[str, ...]] = []
 
@@ -36,24 +37,24 @@ def operator_names(graph: FoldedGraph) -> list[tuple[str, ...]]:
 
 
 def layer_operators(
-    graph: FoldedGraph, operators: Iterable[Operator], name: Callable[[Operator], str]
-) -> list[tuple[Operator, ...]]:
-    """Return the operators of each layer; the last one gives the layer's output.
+    graph: FoldedGraph, operators: Iterable[FileOperator], name: Callable[[FileOperator], str]
+) -> list[tuple[FileOperator, ...]]:
+    """Return the operators of each layer; the last one produces its output.
 
     Args:
         graph: the network.
-        operators: those of the file, in order; QUANTIZE and DEQUANTIZE are skipped.
+        operators: operators of the file, in order; QUANTIZE and DEQUANTIZE are skipped.
         name: returns the name of an operator, e.g. ``CONV_2D``.
 
     Raises:
-        Failure: the operators do not match the layers.
+        Failure: the operators do not match the layers one by one.
     """
-    inner = [operator for operator in operators if name(operator) not in _CONVERSIONS]
+    inner = [operator for operator in operators if name(operator) not in _CASTS]
     wanted = operator_names(graph)
     if [name(operator) for operator in inner] != [one for names in wanted for one in names]:
         raise Failure(
             f"{len(inner)} operators do not match {len(wanted)} layers one by one",
-            "this works only on files that distill-export built from a folded network",
+            "take a file that distill-export made from a folded network",
         )
     rest = iter(inner)
     return [tuple(next(rest) for _ in names) for names in wanted]
@@ -63,6 +64,20 @@ def builtin_name(model: Any, operator: Any) -> str:
     """Return the name of an operator of an unpacked model (``ModelT``)."""
     code = model.operatorCodes[operator.opcodeIndex]
     return _builtins()[max(code.builtinCode, code.deprecatedBuiltinCode)]
+
+
+def inspecting_interpreter(content: bytes) -> Any:
+    """Return an interpreter that runs the file operator by operator and keeps every tensor."""
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    with quiet_stderr():
+        interpreter = Interpreter(
+            model_content=content,
+            experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+            experimental_preserve_all_tensors=True,
+        )
+        interpreter.allocate_tensors()
+    return interpreter
 
 
 @cache

@@ -1,8 +1,8 @@
-"""A float32 TFLite file with given ranges to int8: TensorFlow's own quantizer, without its calibration.
+"""Quantizes a float32 TFLite file to int8 with given ranges, by TensorFlow's quantizer without its calibration.
 
-TFLiteConverter calibrates by running the file image by image and knows no ranges but the smallest and largest
-value. What it hands to its quantizer is the float file with ``min`` and ``max`` at every activation; here these
-numbers come from outside. With min/max ranges the result is the converter's own (a test compares).
+TFLiteConverter calibrates by running the file image by image and supports min/max ranges only. It hands its quantizer
+the float file with ``min`` and ``max`` at every activation; here these numbers come from the caller. With min/max
+ranges the result equals the converter's own file (a test compares them).
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ __all__ = ["quantize_tflite"]
 
 
 def quantize_tflite(
-    content: bytes, graph: FoldedGraph, ranges: Mapping[str, Range], border: str = "int8", in_float: Sequence[str] = ()
+    content: bytes, graph: FoldedGraph, ranges: Mapping[str, Range], io_type: str = "int8", in_float: Sequence[str] = ()
 ) -> bytes:
-    """Quantize: weights per channel, symmetric; activations over ``ranges``.
+    """Quantize weights per channel, symmetric, and activations over ``ranges``.
 
     Args:
         content: a float32 TFLite file of ``graph``.
         graph: the folded network.
         ranges: ``(low, high)`` of the image (``image``) and of each layer's output.
-        border: ``"int8"``, ``"uint8"`` or ``"float32"``: type of input and output.
+        io_type: type of input and output: ``"int8"``, ``"uint8"`` or ``"float32"``.
         in_float: names of layers that stay float32, between a DEQUANTIZE and a QUANTIZE.
 
     Raises:
-        Failure: the operators are not the layers of the graph one by one.
-        RuntimeError: the quantizer gave up.
+        Failure: the operators do not match the layers of the graph one by one.
+        RuntimeError: the quantizer failed.
     """
     import tensorflow as tf
     from ai_edge_litert import schema_py_generated as schema
@@ -47,10 +47,10 @@ def quantize_tflite(
     for name, place in {INPUT: part.inputs[0], **outputs}.items():
         low, high = ranges[name]
         part.tensors[place].quantization = _span(schema, low, high)
-    for before in (before for *before, _ in operators if before):  # a PAD or RESHAPE gives values in the range it takes
+    for before in (before for *before, _ in operators if before):  # a PAD or RESHAPE keeps the range of its input
         part.tensors[before[0].outputs[0]].quantization = part.tensors[before[0].inputs[0]].quantization
     held = {part.tensors[outputs[name]].name.decode() for name in in_float}
-    kind = tf.dtypes.as_dtype(border)
+    kind = tf.dtypes.as_dtype(io_type)
     with contextlib.redirect_stdout(io.StringIO()):
         return bytes(
             mlir_quantize(

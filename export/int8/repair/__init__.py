@@ -1,5 +1,6 @@
-"""Quantization repair: change the float network so that int8 does less harm.
+"""Repairs: change the float network so that int8 keeps its embeddings.
 
-All of it works on the folded graph (``export.graph.folded``) with calibration images, needs no labels and no
-training, and adds no operator. ``methods`` is the table that ``--repair`` reads.
+They work on the folded graph (``export.graph.folded``) and its calibration images, need no labels and add no operator.
+Equalization (``cle``) and bias correction (``bias``) take seconds; quantization-aware training (``qat``) trains the
+network for some minutes. ``methods`` is the table that ``--repair`` reads.
 """

@@ -1,27 +1,31 @@
-"""What ``--repair`` can name: a table. A new repair is one more row."""
+"""The methods that ``--repair`` can name, and how one is applied.
+
+A method is a sequence of steps, functions from a folded graph and calibration images to a folded graph. To add one,
+write its step in a file of its own and add a row to ``METHODS``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from distill.console import Failure, UsageFailure, suggest
+from distill.registry import Registry, load_object
+from export.int8.repair.settings import QatSettings, Repaired
 
 if TYPE_CHECKING:
     from export.graph.folded import FoldedGraph
-    from export.int8.integers import QuantizedGraph
     from export.int8.training_images import TrainingImages
     from export.samples.calibration import CalibrationImages
 
 __all__ = [
     "AUTO",
     "METHODS",
-    "Method",
-    "QatSettings",
-    "Repaired",
+    "RepairMethod",
+    "RepairStep",
     "is_trained",
     "methods_of",
     "repair",
@@ -29,107 +33,79 @@ __all__ = [
 ]
 
 AUTO = "auto"
-
-
-def _equalize(graph: FoldedGraph, images: Iterable[np.ndarray]) -> FoldedGraph:
-    from export.int8.repair.equalize import equalize  # torch
-
-    return equalize(graph, images)
-
-
-def _correct_bias(graph: FoldedGraph, images: Iterable[np.ndarray]) -> FoldedGraph:
-    from export.int8.repair.bias import correct_bias  # torch
-
-    return correct_bias(graph, images)
-
-
-_Step = Callable[["FoldedGraph", Iterable[np.ndarray]], "FoldedGraph"]
+RepairStep = Callable[["FoldedGraph", Iterable[np.ndarray]], "FoldedGraph"]
 
 
 @dataclass(frozen=True)
-class Method:
-    """One repair.
+class RepairMethod:
+    """One value of ``--repair``.
+
+    A step takes the graph and the scaled calibration images, float32 ``[1, side, side, 3]``. It is given as
+    ``"module:function"``, which is imported when the method is applied: steps need torch, the table does not.
 
     Attributes:
         keeping: steps that keep the float function.
-        changing: steps after these that do not.
-        trained: whether quantization-aware training follows, which settles all ranges too.
-        auto: whether ``auto`` tries it.
+        changing: steps after these that change it.
+        trained: whether quantization-aware training follows, which also sets all ranges.
+        auto: whether ``--repair auto`` tries the method.
     """
 
-    keeping: tuple[_Step, ...] = ()
-    changing: tuple[_Step, ...] = ()
+    keeping: tuple[str, ...] = ()
+    changing: tuple[str, ...] = ()
     trained: bool = False
     auto: bool = True
 
 
-# From the cheapest on: the order in which ``auto`` tries. Of those that train it takes the one that starts with
-# what costs seconds.
-METHODS: dict[str, Method] = {
-    "none": Method(),
-    "cle": Method((_equalize,)),
-    "bias": Method((), (_correct_bias,)),
-    "cle+bias": Method((_equalize,), (_correct_bias,)),
-    "qat": Method(trained=True, auto=False),
-    "cle+qat": Method((_equalize,), trained=True, auto=False),
-    "cle+bias+qat": Method((_equalize,), (_correct_bias,), trained=True),
-}
+_EQUALIZE = "export.int8.repair.equalize:equalize"
+_CORRECT_BIAS = "export.int8.repair.bias:correct_bias"
 
-
-@dataclass(frozen=True)
-class QatSettings:
-    """Quantization-aware training: how long and how fast.
-
-    Attributes:
-        steps: batches.
-        batch_size: images in each.
-        lr: Adam's step at the start, relative to the largest weight of a channel; falls to 0 as a cosine.
-        seed: of order and crops.
-    """
-
-    steps: int = 150
-    batch_size: int = 32
-    lr: float = 1e-4
-    seed: int = 0
-
-
-@dataclass(frozen=True)
-class Repaired:
-    """``graph`` is to be quantized; ``exact`` computes the original function and has the same scales.
-
-    After training, ``numbers`` are the integers that a file has to hold, ``graph`` the float weights behind
-    them, and ``cosines`` the mean cosine to PyTorch on calibration images before and after.
-    """
-
-    method: str
-    graph: FoldedGraph
-    exact: FoldedGraph
-    numbers: QuantizedGraph | None = None
-    cosines: tuple[float, float] | None = None
+# From the cheapest on: ``auto`` tries them in this order. Of the methods that train it tries only the one that begins
+# with the steps that take seconds.
+METHODS: Registry[RepairMethod] = Registry(
+    "repair",
+    RepairMethod,
+    {
+        "none": RepairMethod(),
+        "cle": RepairMethod((_EQUALIZE,)),
+        "bias": RepairMethod((), (_CORRECT_BIAS,)),
+        "cle+bias": RepairMethod((_EQUALIZE,), (_CORRECT_BIAS,)),
+        "qat": RepairMethod(trained=True, auto=False),
+        "cle+qat": RepairMethod((_EQUALIZE,), trained=True, auto=False),
+        "cle+bias+qat": RepairMethod((_EQUALIZE,), (_CORRECT_BIAS,), trained=True),
+    },
+    group="distill_to_phone.repairs",
+)
 
 
 def methods_of(text: str) -> tuple[str, ...]:
-    """The methods to try for a value of ``--repair``, in order.
+    """Return the methods to try for a value of ``--repair``, in order.
 
     Raises:
-        UsageFailure: an unknown one.
+        UsageFailure: unknown method.
     """
     if text == AUTO:
         return tuple(name for name, method in METHODS.items() if method.auto)
     if text not in METHODS:
-        raise UsageFailure(f"--repair: unknown '{text}'", suggest(text, [*METHODS, AUTO]))
+        raise UsageFailure(f"--repair: unknown '{text}'", suggest(text, [*METHODS.names(), AUTO]))
     return (text,)
 
 
 def is_trained(text: str) -> bool:
-    """Whether a value of ``--repair`` may train."""
+    """Return whether a value of ``--repair`` may train."""
     return any(METHODS[name].trained for name in methods_of(text))
 
 
 def without_training(name: str) -> str:
-    """The method that does the same but trains nothing."""
+    """Return the method that has the same steps and does not train.
+
+    Raises:
+        Failure: the table has none.
+    """
     row = METHODS[name]
-    return next(other for other, it in METHODS.items() if it == replace(row, trained=False, auto=True))
+    for other, method in METHODS.items():
+        if (method.keeping, method.changing) == (row.keeping, row.changing) and not method.trained:
+            return other
+    raise Failure(f"--repair {name}: no method has its steps without training", "take another --repair")
 
 
 def repair(
@@ -145,24 +121,26 @@ def repair(
         graph: the folded network.
         method: a name in ``METHODS``.
         calibration: images that set ranges.
-        training: pictures to train on, where the method does.
-        settings: of the training.
+        training: images to train on; needed by methods that train.
+        settings: settings of the training.
 
     Raises:
-        Failure: the training has no pictures or did not stay finite.
+        Failure: no images to train on, or the loss did not stay finite.
     """
     row = METHODS[method]
-    exact = graph
-    for step in row.keeping:
-        exact = step(exact, calibration.scaled())
-    changed = exact
-    for step in row.changing:
-        changed = step(changed, calibration.scaled())
+    exact = _apply(row.keeping, graph, calibration)
+    changed = _apply(row.changing, exact, calibration)
     if not row.trained:
         return Repaired(method, changed, exact)
     if training is None:
-        raise Failure(f"--repair {method} needs pictures to train on", "give --calibration-data")
+        raise Failure(f"--repair {method} needs images to train on", "give --calibration-data")
     from export.int8.repair.qat import train_quantized  # torch
 
     trained = train_quantized(changed, graph, calibration, training, settings or QatSettings())
     return Repaired(method, trained.numbers.graph, exact, trained.numbers, (trained.before, trained.after))
+
+
+def _apply(steps: Sequence[str], graph: FoldedGraph, calibration: CalibrationImages) -> FoldedGraph:
+    for step in steps:
+        graph = cast(RepairStep, load_object(step))(graph, calibration.scaled())
+    return graph

@@ -1,8 +1,9 @@
-"""Quantization-aware distillation: the network learns to give, rounded, what it gave in float.
+"""Quantization-aware distillation: train the network so that its int8 embeddings are those it had in float.
 
-The folded student is trained with its rounding simulated (``fake_quant``), against its own float embeddings
+The folded student is trained with simulated rounding (``fake_quant``), against its own float embeddings
 of the same crops (Jacob et al., arXiv 1712.05877, section 3; Polino et al., "Model compression via
-distillation and quantization", arXiv 1802.05668). No labels, and no batch norm left that could drift.
+distillation and quantization", arXiv 1802.05668). It needs no labels, and has no batch norm left whose statistics
+could drift.
 """
 
 from __future__ import annotations
@@ -20,24 +21,30 @@ from torch.nn import functional as F
 from distill.console import Failure, note, progress
 from distill.data.preprocess import Preprocessing
 from export.graph.folded import FoldedGraph
-from export.int8.integers import QuantizedGraph, input_grid
+from export.graph.torch_network import batches, observe, run
+from export.int8.arithmetic import input_params
+from export.int8.quantized_graph import QuantizedGraph
 from export.int8.repair.fake_quant import FakeQuantNetwork
-from export.int8.repair.network import batches, observe, run
+from export.int8.repair.settings import QatSettings
 
 if TYPE_CHECKING:
-    from export.int8.repair.methods import QatSettings
     from export.int8.training_images import TrainingImages
     from export.samples.calibration import CalibrationImages
 
-__all__ = ["Trained", "train_quantized"]
+__all__ = ["TrainedIntegers", "train_quantized"]
 
-_JUDGES = 64  # calibration images that say whether training helped
-_SCALE_LR = 10.0  # of the logarithm of a range, relative to the rate of the weights
+_JUDGES = 64  # calibration images that decide whether training helped
+_SCALE_LR = 10.0  # learning rate of the logarithm of a scale, relative to that of the weights
 
 
 @dataclass(frozen=True)
-class Trained:
-    """The integers, and the mean cosine to the float network on calibration images before and after."""
+class TrainedIntegers:
+    """Result of the training.
+
+    Attributes:
+        numbers: the integers.
+        before, after: mean cosine to the float network on calibration images, before and after training.
+    """
 
     numbers: QuantizedGraph
     before: float
@@ -50,30 +57,32 @@ def train_quantized(
     calibration: CalibrationImages,
     training: TrainingImages,
     settings: QatSettings,
-) -> Trained:
-    """Train ``graph`` so that its int8 embeddings are those of ``exact`` in float.
+) -> TrainedIntegers:
+    """Train ``graph`` so that its int8 embeddings match the float embeddings of ``exact``.
 
-    What training did not make better, by the mean cosine on calibration images, is given back as it was.
+    If training does not raise the mean cosine on calibration images, the integers from before it are returned.
 
     Args:
-        graph: where to start; equalized or bias-corrected, perhaps.
-        exact: whose embeddings are wanted.
-        calibration: sets the first ranges.
-        training: pictures to learn on.
-        settings: how long and how fast.
+        graph: where to start; it may be equalized or bias-corrected.
+        exact: network whose embeddings are the target.
+        calibration: images that set the initial ranges.
+        training: images to train on.
+        settings: length and learning rate.
 
     Raises:
-        Failure: the loss is not finite, or no picture can be read.
+        Failure: the loss is not finite, or no image can be read.
     """
     preprocessing = calibration.preprocessing
-    network = FakeQuantNetwork(graph, observe(graph, calibration.scaled()), input_grid(preprocessing))
+    network = FakeQuantNetwork(graph, observe(graph, calibration.scaled()), input_params(preprocessing))
     judges = torch.cat(list(batches(_scaled(calibration.pixels[:_JUDGES], preprocessing))))
     wanted = _embed(exact, judges)
     before, first = _mean_cosine(network, judges, wanted), network.quantized()
     _train(network, exact, training, settings)
     after = _mean_cosine(network, judges, wanted)
     note(f"quantization-aware training: mean cosine {before:.4f} before, {after:.4f} after")
-    return Trained(network.quantized(), before, after) if after > before else Trained(first, before, before)
+    if after > before:
+        return TrainedIntegers(network.quantized(), before, after)
+    return TrainedIntegers(first, before, before)
 
 
 def _train(network: FakeQuantNetwork, exact: FoldedGraph, training: TrainingImages, settings: QatSettings) -> None:

@@ -1,4 +1,4 @@
-"""The folded graph in PyTorch, layer by layer, and what its values do over the calibration images."""
+"""The folded graph in PyTorch, layer by layer, and statistics of its values over the calibration images."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from torch.nn import functional as F
 
 from export.graph.folded import Add, Convolution, FoldedGraph, L2Norm, Layer, Linear, MeanPool
 
-__all__ = ["Observed", "activate", "batches", "linear_part", "observe", "run", "weight"]
+__all__ = ["LayerStatistics", "activate", "batches", "linear_part", "observe", "run", "weight"]
 
 
 def batches(images: Iterable[np.ndarray], size: int = 16) -> Iterator[Tensor]:
-    """Scaled images ``[1, side, side, 3]`` one by one to float32 ``[n, 3, side, side]``."""
+    """Yield scaled images ``[1, side, side, 3]`` in batches: float32 ``[n, 3, side, side]``, n at most ``size``."""
     waiting: list[np.ndarray] = []
     for image in images:
         waiting.append(image)
@@ -32,7 +32,7 @@ def _stack(images: list[np.ndarray]) -> Tensor:
 
 
 def weight(layer: Convolution | Linear) -> Tensor:
-    """Weights with the output channel first: ``[out, in / groups, h, w]`` or ``[out, in]``."""
+    """Return weights with the output channel first: ``[out, in / groups, h, w]`` or ``[out, in]``."""
     if isinstance(layer, Linear):
         return torch.from_numpy(layer.weight.T.copy())
     order = (2, 3, 0, 1) if layer.depthwise else (3, 2, 0, 1)
@@ -42,14 +42,14 @@ def weight(layer: Convolution | Linear) -> Tensor:
 def linear_part(
     layer: Layer, values: Tensor, weights: Tensor | None = None, bias: Tensor | None = None, other: Tensor | None = None
 ) -> Tensor:
-    """The layer before its activation, bias included.
+    """Compute a layer up to its activation, bias included.
 
     Args:
         layer: any layer of a folded graph.
         values: ``[n, C, h, w]``, behind the mean ``[n, C]``.
-        weights: instead of the layer's own, output channel first.
-        bias: instead of the layer's own, ``[C]``.
-        other: what an ``Add`` adds.
+        weights: used in place of the layer's weights, output channel first.
+        bias: used in place of the layer's bias, ``[C]``.
+        other: second input of an ``Add``.
     """
     match layer:
         case Convolution():
@@ -63,6 +63,7 @@ def linear_part(
                 padding = (rows[0], columns[0])
             return F.conv2d(values, kernel, added, layer.stride, padding, groups=groups)
         case Add():
+            assert other is not None
             return values + other
         case MeanPool():
             return values.mean(dim=(2, 3))
@@ -75,12 +76,18 @@ def linear_part(
 
 
 def activate(layer: Layer, values: Tensor) -> Tensor:
-    """ReLU6 where the layer has it."""
+    """Apply the layer's ReLU6, if it has one."""
     return values.clamp(0, 6) if isinstance(layer, Convolution) and layer.relu6 else values
 
 
 def run(graph: FoldedGraph, images: Tensor, visit: Callable[[Layer, Tensor, Tensor], None] | None = None) -> Tensor:
-    """``[n, 3, side, side]`` to ``[n, D]``; ``visit(layer, before activation, after it)`` on the way."""
+    """Compute the network: ``[n, 3, side, side]`` to ``[n, D]``.
+
+    Args:
+        graph: the folded network.
+        images: scaled images.
+        visit: called for each layer with the layer and its output before and after the activation.
+    """
 
     def step(layer: Layer, inputs: tuple[Tensor, ...]) -> Tensor:
         values, *others = inputs
@@ -94,15 +101,15 @@ def run(graph: FoldedGraph, images: Tensor, visit: Callable[[Layer, Tensor, Tens
 
 
 @dataclass
-class Observed:
-    """One layer over all calibration images.
+class LayerStatistics:
+    """Statistics of one layer's output over all calibration images.
 
     Attributes:
         peak: float64 ``[C]``, largest value of each channel before the activation.
         lowest: float64 ``[C]``, smallest value of each channel before the activation.
-        mean_square: float64 ``[C]``, of each channel after it.
-        variance: float64 ``[C]``, of each channel before it.
-        low, high: smallest and largest value after it: what min/max calibration sees.
+        mean_square: float64 ``[C]``, mean square of each channel after the activation.
+        variance: float64 ``[C]``, variance of each channel before the activation.
+        low, high: smallest and largest value after the activation, as in min/max calibration.
     """
 
     peak: np.ndarray
@@ -113,14 +120,14 @@ class Observed:
     high: float
 
 
-def observe(graph: FoldedGraph, images: Iterable[np.ndarray]) -> dict[str, Observed]:
-    """Statistics of every layer, by its name.
+def observe(graph: FoldedGraph, images: Iterable[np.ndarray]) -> dict[str, LayerStatistics]:
+    """Return the statistics of every layer, by layer name.
 
     Args:
         graph: the folded network.
         images: scaled, float32 ``[1, side, side, 3]``, one by one.
     """
-    seen: dict[str, Observed] = {}
+    seen: dict[str, LayerStatistics] = {}
     counts: dict[str, int] = {}
     sums: dict[str, list[np.ndarray]] = {}
 
@@ -139,7 +146,7 @@ def observe(graph: FoldedGraph, images: Iterable[np.ndarray]) -> dict[str, Obser
         sums[layer.name] = parts
         count = counts[layer.name]
         variance = np.maximum(parts[1] / count - (parts[0] / count) ** 2, 0)
-        seen[layer.name] = Observed(peak, lowest, parts[2] / count, variance, low, high)
+        seen[layer.name] = LayerStatistics(peak, lowest, parts[2] / count, variance, low, high)
 
     with torch.inference_mode():
         for batch in batches(images):
