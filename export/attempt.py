@@ -17,7 +17,7 @@ from export.bundle.schema import FineTuning, Licence, Tolerance, Variant
 from export.cache import foreign_code
 from export.check import check_embeddings, reference_embeddings, why_failed
 from export.int8.layer_errors import LayerError
-from export.int8.repair.methods import AUTO, METHODS, is_trained, methods_of, without_training
+from export.int8.repair.methods import AUTO, METHODS, is_trained, methods_of, steps_of, without_training
 from export.int8.repair.settings import QatSettings
 from export.job import BuiltFile, Job
 from export.samples.calibration import CalibrationImages, ExportSamples, plain_text
@@ -164,6 +164,8 @@ def _made_from(
     calibration = list(samples.record.pixels_sha256) if samples.record else []
     made_from |= {"range": str(job.rule), "exclude": str(job.exclusion)}
     made_from |= {"repair": options.repair, "auto": auto, "calibration": calibration}
+    if foreign := [code for step in steps_of(options.repair) if (code := foreign_code(step))]:
+        made_from["repair_code"] = foreign
     if is_trained(options.repair) and job.training:
         made_from |= {"qat": asdict(options.qat), "training": job.training.fingerprint}
     return made_from

@@ -92,7 +92,7 @@ def code_hash() -> str:
 
 
 def foreign_code(function: Callable[..., Any]) -> dict[str, str]:
-    """Return the key's part for a builder outside this package: the SHA-256 of its file, which ``code_hash`` lacks."""
+    """Return the key's part for a builder or repair step outside this package: its file's SHA-256, not in ``code_hash``."""
     name = function.__module__
     file = getattr(sys.modules.get(name), "__file__", None)
     if name.partition(".")[0] == "export" or file is None:

@@ -25,8 +25,8 @@ from export.int8.repair.methods import METHODS, methods_of
 EXAMPLE = ROOT / "examples" / "extend" / "repair.py"
 
 
-def test_a_repair_from_outside_goes_all_the_way(tmp_path, monkeypatch):
-    shutil.copyfile(EXAMPLE, tmp_path / "clip_repair.py")
+def test_a_repair_from_outside_goes_all_the_way(tmp_path, monkeypatch, capsys):
+    path = Path(shutil.copyfile(EXAMPLE, tmp_path / "clip_repair.py"))
     monkeypatch.syspath_prepend(tmp_path)
     model = student()
     images = picture_folder(tmp_path / "images")
@@ -36,6 +36,12 @@ def test_a_repair_from_outside_goes_all_the_way(tmp_path, monkeypatch):
         assert methods_of("clip") == ("clip",)
         assert "clip" not in methods_of("auto")
         assert call(tmp_path / "student", *words, "--out", tmp_path / "b") == 0
+        capsys.readouterr()
+        assert call(tmp_path / "student", *words, "--out", tmp_path / "again") == 0
+        assert "onnx-int8: as built before" in capsys.readouterr().err
+        path.write_text(path.read_text() + "# changed\n")  # the cache notices
+        assert call(tmp_path / "student", *words, "--out", tmp_path / "anew") == 0
+        assert "building onnx-int8, repair clip" in capsys.readouterr().err
     assert call(tmp_path / "student", *words, "--out", tmp_path / "c") == 2  # unknown again
 
     bundle = load_bundle(tmp_path / "b")

@@ -1,4 +1,4 @@
-"""Matches the operators of a TFLite file to the layers of the network that it was made from."""
+"""Match the operators of a TFLite file to the layers of the network that it was built from."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from export.graph.folded import Add, Convolution, FoldedGraph, L2Norm, Layer, Li
 
 __all__ = ["builtin_name", "inspecting_interpreter", "layer_operators", "operator_names"]
 
-_CASTS = ("QUANTIZE", "DEQUANTIZE")
+_CONVERSIONS = ("QUANTIZE", "DEQUANTIZE")
 _PAD, _GROUP = "PAD", "RESHAPE"
 FileOperator = TypeVar("FileOperator")
 
@@ -49,12 +49,12 @@ def layer_operators(
     Raises:
         Failure: the operators do not match the layers one by one.
     """
-    inner = [operator for operator in operators if name(operator) not in _CASTS]
+    inner = [operator for operator in operators if name(operator) not in _CONVERSIONS]
     wanted = operator_names(graph)
     if [name(operator) for operator in inner] != [one for names in wanted for one in names]:
         raise Failure(
             f"{len(inner)} operators do not match {len(wanted)} layers one by one",
-            "take a file that distill-export made from a folded network",
+            "this works only on files that distill-export built from a folded network",
         )
     rest = iter(inner)
     return [tuple(next(rest) for _ in names) for names in wanted]

@@ -29,6 +29,7 @@ __all__ = [
     "is_trained",
     "methods_of",
     "repair",
+    "steps_of",
     "without_training",
 ]
 
@@ -95,6 +96,11 @@ def is_trained(text: str) -> bool:
     return any(METHODS[name].trained for name in methods_of(text))
 
 
+def steps_of(text: str) -> list[RepairStep]:
+    """Return the steps that a value of ``--repair`` may apply. Imports them."""
+    return [_load(step) for name in methods_of(text) for step in (*METHODS[name].keeping, *METHODS[name].changing)]
+
+
 def without_training(name: str) -> str:
     """Return the method that has the same steps and does not train.
 
@@ -141,6 +147,10 @@ def repair(
 
 
 def _apply(steps: Sequence[str], graph: FoldedGraph, calibration: CalibrationImages) -> FoldedGraph:
-    for step in steps:
-        graph = cast(RepairStep, load_object(step))(graph, calibration.scaled())
+    for step in map(_load, steps):
+        graph = step(graph, calibration.scaled())
     return graph
+
+
+def _load(step: str) -> RepairStep:
+    return cast(RepairStep, load_object(step))
