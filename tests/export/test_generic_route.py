@@ -64,9 +64,7 @@ def test_all_goes_on_without_the_extra(without_extra, resnet, tmp_path, capsys):
 def test_what_only_folded_networks_have_is_said(resnet, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("export.formats.tflite.generic.missing_generic", lambda: None)
     assert call(resnet, "--target", "tflite", "--quantize", "float16", "--out", tmp_path / "b") == 1
-    assert "tflite-float16 is for mobilenet_v1_*, timm:mobilenetv2_* and" in " ".join(
-        capsys.readouterr().err.split()
-    )
+    assert "tflite-float16 is for mobilenet_v1_*, timm:mobilenetv2_* and" in " ".join(capsys.readouterr().err.split())
 
 
 def embed(content: bytes, images: list[np.ndarray]) -> np.ndarray:
