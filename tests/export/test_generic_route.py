@@ -124,7 +124,9 @@ def test_a_timm_student_through_the_command_line(resnet, tmp_path, capsys):
     exact = open_variant(bundle, "tflite-float32").embed(pixels)
     one, other = (open_variant(bundle, name).embed(pixels) for name in names[1:])
     assert cosines(exact, one).min() > 0.8
-    assert cosines(one, other).min() > 0.995  # mean 127.5 turns every pixel into a half, which the two round differently
+    assert (
+        cosines(one, other).min() > 0.995
+    )  # mean 127.5 turns every pixel into a half, which the two round differently
     int8 = bundle.variant("tflite-int8")
     assert (int8.input.dtype, int8.output.dtype, int8.output.unit_norm) == ("int8", "float32", True)
     assert int8.recipe[0]["algorithm_key"] == "min_max_uniform_quantize"
