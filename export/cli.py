@@ -82,7 +82,7 @@ app = make_app(HELP, default_command="run")
 
 
 class _RunCommand(TyperCommand):
-    """Completes the help with what the registries of formats and targets know, when it is asked for."""
+    """Completes the help with what the registries of formats, targets and repairs know, when it is asked for."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         from export.option_help import option_help, schemes_help
@@ -100,7 +100,7 @@ class _RunCommand(TyperCommand):
 def run(
     checkpoint: Annotated[Path, typer.Argument(metavar="DIR", help="Checkpoint folder of distill-train.")],
     out: Annotated[Path, typer.Option("--out", metavar="BUNDLE", help="Folder to write.")],
-    # export/option_help.py completes the help of the next three.
+    # export/option_help.py completes the help of these three and of --repair.
     target: Annotated[str, typer.Option(help="Formats.")] = "all",
     quantize: Annotated[str, typer.Option(help="Quantization schemes.")] = "none,int8",
     io: Annotated[str, typer.Option(help="Input and output type.")] = "auto",
@@ -114,13 +114,7 @@ def run(
     ] = None,
     calibration_images: Annotated[int, typer.Option(min=1, max=100_000, help="Number of calibration images.")] = 200,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed for the choice of images.")] = 0,
-    repair: Annotated[
-        str,
-        typer.Option(
-            help="Before quantization: none, cle (equalize channels), bias (correct biases), cle+bias, qat (train with "
-            "rounding, without labels), cle+qat, cle+bias+qat, auto."
-        ),
-    ] = "none",
+    repair: Annotated[str, typer.Option(help="Before quantization.")] = "none",
     qat_steps: Annotated[
         int, typer.Option(min=1, max=1_000_000, help="Number of training batches of qat, 32 crops each.")
     ] = QAT.steps,

@@ -224,12 +224,15 @@ def leave_out_unfit(targets: list[Target], model: Embedder, formats: str) -> lis
 
 def _problem(target: Target, model: Embedder) -> Failure | None:
     """Return why this target cannot be built of this network here; ``None`` if it can."""
-    from export.graph.fold import can_fold, cannot_fold
+    from export.graph.fold import FOLDED, can_fold
 
     available = FORMATS[target.format].available
     if available and (problem := load(available)(model)):
         return problem
-    return cannot_fold(model) if target.needs_folding and not can_fold(model) else None
+    if target.needs_folding and not can_fold(model):
+        cure = "choose another target, or distil one of these networks, e.g. mobilenet_v1_025"
+        return Failure(f"{model.backbone.arch}: {target.name} is for {FOLDED} only", cure)
+    return None
 
 
 def _words(option: str, text: str, known: list[str], usual: list[str] | None = None) -> list[str]:

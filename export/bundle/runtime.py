@@ -35,7 +35,7 @@ def input_table(spec: InputSpec, preprocessing: Preprocessing) -> np.ndarray:
     return np.clip(steps, low, high).astype(spec.dtype)
 
 
-def open_variant(bundle: Bundle, name: str, threads: int = 1, delegate: str = "xnnpack") -> VariantRunner:
+def open_variant(bundle: Bundle, name: str, threads: int = 1, delegate: str | None = None) -> VariantRunner:
     """Load a variant, ready to run.
 
     Args:
@@ -54,7 +54,7 @@ def open_variant(bundle: Bundle, name: str, threads: int = 1, delegate: str = "x
 
 
 def open_file(
-    path: Path, variant: Variant, preprocessing: Preprocessing, threads: int = 1, delegate: str = "xnnpack"
+    path: Path, variant: Variant, preprocessing: Preprocessing, threads: int = 1, delegate: str | None = None
 ) -> VariantRunner:
     """Load a model file that is not in a bundle yet; arguments and errors as for :func:`open_variant`."""
     if variant.format not in FORMATS:

@@ -14,7 +14,7 @@ from export.graph.walk import walk
 if TYPE_CHECKING:
     from distill.models.embedder import Embedder
 
-__all__ = ["FOLDED", "can_fold", "cannot_fold", "fold"]
+__all__ = ["FOLDED", "can_fold", "fold"]
 
 FOLDED = "mobilenet_v1_*, timm:mobilenetv2_* and timm's *efficientnet_lite*"
 
@@ -22,14 +22,6 @@ FOLDED = "mobilenet_v1_*, timm:mobilenetv2_* and timm's *efficientnet_lite*"
 def can_fold(model: Embedder) -> bool:
     """Return whether ``fold`` supports this backbone: one of ``FOLDED``, or one with ``steps()``."""
     return walk(model.backbone) is not None
-
-
-def cannot_fold(model: Embedder) -> Failure:
-    """Return the error for a backbone that cannot be folded."""
-    return Failure(
-        f"{model.backbone.arch}: float16, int16x8 and --io uint8 are for {FOLDED} only",
-        "take --quantize none,int8 with --io auto or float32, or distil one of those, e.g. mobilenet_v1_025",
-    )
 
 
 def fold(model: Embedder, side: int) -> FoldedGraph:
@@ -47,7 +39,10 @@ def fold(model: Embedder, side: int) -> FoldedGraph:
     """
     steps = walk(model.backbone)
     if steps is None:
-        raise cannot_fold(model)
+        raise Failure(
+            f"{model.backbone.arch}: cannot be folded, only {FOLDED} can",
+            "choose targets and options for other networks, or distil one of these, e.g. mobilenet_v1_025",
+        )
     layers: list[Layer] = [_layer(step) for step in steps]
     layers.append(MeanPool("pool"))
     if model.linear is not None:

@@ -1,4 +1,4 @@
-"""One student, one data set and the bundles made of them, shared by the tests of this folder."""
+"""A student, a data set and the bundles made from them, shared by the tests of this folder."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def checkpoint(model, pictures: Path, tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.fixture(scope="session")
 def made_bundle(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """ONNX float32 and int8, as the command line makes them."""
+    """ONNX float32 and int8, built by the command line."""
     out = tmp_path_factory.mktemp("bundle") / "onnx"
     assert run_app(app, [str(checkpoint), "--target", "onnx", "--out", str(out)]) == 0
     return out
@@ -39,13 +39,13 @@ def made_bundle(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 
 @pytest.fixture
 def bundle(made_bundle: Path, tmp_path: Path) -> Path:
-    """A copy to spoil."""
+    """A copy that the test may modify."""
     return Path(shutil.copytree(made_bundle, tmp_path / "bundle"))
 
 
 @pytest.fixture(scope="session")
 def tflite_bundle(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Every TFLite variant: needs TensorFlow, so only slow tests ask for it."""
+    """Every TFLite variant. It needs TensorFlow, so only slow tests use it."""
     out = tmp_path_factory.mktemp("bundle") / "tflite"
     command = [str(checkpoint), "--target", "tflite", "--quantize", "all", "--io", "all", "--out", str(out)]
     assert run_app(app, command) == 0

@@ -1,4 +1,4 @@
-"""Embeddings as other programs get them; run as a program of its own, it needs nothing of this project.
+"""Compute embeddings with another program's client. Runs as a separate process and imports nothing of this project.
 
 python embed_with_client.py tasklib|mediapipe MODEL.tflite PIXELS.u8 SIDE OUT.f32
 """

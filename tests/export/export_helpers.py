@@ -1,4 +1,4 @@
-"""A tiny student and what it takes to export it."""
+"""A tiny student, and helpers to export it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def student(
 
 
 def noise(count: int, side: int = SIDE, seed: int = 0) -> np.ndarray:
-    """Smooth random pictures: uint8 [count, side, side, 3]."""
+    """Smooth random images: uint8 [count, side, side, 3]."""
     rng = np.random.default_rng(seed)
     small = rng.integers(0, 256, (count, 8, 8, 3), dtype=np.uint8)
     return np.stack([np.asarray(Image.fromarray(image).resize((side, side))) for image in small])
@@ -67,7 +67,7 @@ def write_checkpoint(folder: Path, model: Embedder, data: dict[str, Any], side: 
 
 
 def call(*words: object) -> int:
-    """The exit code of ``distill-export`` with these words."""
+    """Run ``distill-export`` with these words and return its exit code."""
     return run_app(app, [str(word) for word in words])
 
 

@@ -1,4 +1,4 @@
-"""A second export takes what the first built, and nothing that was built from anything else."""
+"""A second export reuses the files of the first, and no file that was built from anything else."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def export(checkpoint: Path, out: Path, *more: object) -> int:
 
 @pytest.fixture
 def built(monkeypatch) -> list[str]:
-    """Which builders ran, in order."""
+    """Names of the builders that ran, in order."""
     from export.formats.onnx import convert as onnx_route
 
     ran: list[str] = []
@@ -38,7 +38,7 @@ def test_the_second_export_builds_nothing(checkpoint, tmp_path, built, capsys):
     assert built == ["float32", "int8"]
     assert "onnx-int8: as built before" in capsys.readouterr().err
     one, two = (load_bundle(tmp_path / name).manifest.variants for name in "ab")
-    assert one == two  # the check was made again, with the same result
+    assert one == two  # the check ran again, with the same result
     assert one[0].check is not None
 
 
@@ -81,7 +81,7 @@ def test_a_damaged_entry_is_built_anew(checkpoint, tmp_path, built, file: str):
     assert export(checkpoint, tmp_path / "b", "--quantize", "none") == 0
     assert built == ["float32", "float32"]
     assert export(checkpoint, tmp_path / "b", "--quantize", "none") == 0
-    assert built == ["float32", "float32"]  # mended
+    assert built == ["float32", "float32"]  # repaired
 
 
 def test_what_failed_is_not_kept(checkpoint, tmp_path, built):
@@ -99,7 +99,7 @@ def test_auto_remembers_its_choice(checkpoint, tmp_path, built):
     assert load_bundle(tmp_path / "b").manifest.variants[0].repair == chosen
     assert len(built) == count
     assert export(*words, "--tolerance", "int8=0.5") == 0
-    assert len(built) > count  # the tolerance has a say in the choice
+    assert len(built) > count  # the choice depends on the tolerance
 
 
 def test_a_cache_that_cannot_be_written_does_no_harm(checkpoint, tmp_path, built):

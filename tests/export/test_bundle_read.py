@@ -160,7 +160,7 @@ def test_a_huge_description_is_not_even_parsed(bundle):
 
 
 def test_a_file_of_another_shape_under_a_right_hash(bundle):
-    """The description and the model disagree: told before the first wrong embedding."""
+    """Description and model disagree: an error before the first wrong embedding."""
     edit(bundle, lambda content: variant(content)["input"].update(layout="NHWC", shape=[1, SIDE, SIDE, 3]))
     with pytest.raises(Failure, match="the bundle says"):
         open_variant(load_bundle(bundle), "onnx-float32")

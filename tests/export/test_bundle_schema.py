@@ -99,7 +99,7 @@ def test_a_bundle_survives_json(made_bundle):
 
 
 def test_unknown_fields_are_no_error(made_bundle):
-    """A newer writer may say more; only a raised schema version changes what fields mean."""
+    """A newer writer may add fields; only a higher schema version changes the meaning of fields."""
     content = json.loads((made_bundle / "bundle.json").read_text())
     content["wrapping"] = "paper"
     content["variants"][0]["colour"] = {"of": "the box"}

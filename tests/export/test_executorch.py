@@ -1,4 +1,4 @@
-"""ExecuTorch programs, where the extra is installed, and what is said where it is not."""
+"""ExecuTorch programs if the extra is installed, and the error if it is not."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_the_program_is_the_torch_model(checkpoint, model, tmp_path, capsys):
     got = open_variant(bundle, variant.name).embed(pixels)
     assert np.abs(got - reference_embeddings(model, pixels, bundle.manifest.preprocessing)).max() < 1e-5
     path = bundle.path(variant)
-    path.write_bytes(path.read_bytes()[:1000])  # cut off: refused, not a crash
+    path.write_bytes(path.read_bytes()[:1000])  # truncated: an error, not a crash
     from distill.console import Failure
     from export.bundle.runtime import open_file
 

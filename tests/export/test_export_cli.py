@@ -64,7 +64,7 @@ def test_verify_finds_a_corrupted_file(bundle, capsys):
 
 
 def test_verify_finds_embeddings_that_differ(bundle, capsys):
-    """Hashes right, numbers wrong: another runtime, another processor."""
+    """The hashes match, the embeddings do not, as on another runtime or processor."""
     import hashlib
 
     path = bundle / "golden" / "onnx-int8.f32"
@@ -117,7 +117,7 @@ def test_what_is_not_a_bundle_is_never_replaced(checkpoint, tmp_path, capsys):
 
 
 def spoil(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the builders see other weights than PyTorch's reference."""
+    """Give the builders other weights than those of PyTorch's reference."""
     honest = Job.graph.func
 
     def dishonest(job):
@@ -137,7 +137,7 @@ def test_wrong_numbers_fail_the_command(checkpoint, tmp_path, capsys, monkeypatc
     assert "onnx-float32 failed: largest difference" in captured.err
     assert "above 0.0001" in captured.err
     assert "failed" in captured.out
-    assert leftovers(tmp_path) == ["bundle.failed"]  # for inspection; nothing where an app would look
+    assert leftovers(tmp_path) == ["bundle.failed"]  # for inspection; no bundle at OUT
     failed = load_bundle(tmp_path / "bundle.failed")
     assert not failed.manifest.variants[0].check.passed
     assert call("verify", tmp_path / "bundle.failed") == 1

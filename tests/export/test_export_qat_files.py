@@ -307,7 +307,7 @@ def test_options_of_training(checkpoint, pictures, tmp_path, capsys):
     assert "did you mean 'qat'" in capsys.readouterr().err
     write_checkpoint(tmp_path / "resnet", student("timm:test_resnet"), {"spec": f"folder:{pictures}", "split": "half"})
     assert call(tmp_path / "resnet", "--target", "onnx", "--repair", "qat", "--out", tmp_path / "b") == 1
-    assert "--repair qat knows mobilenet_v1_*, timm:mobilenetv2_* and" in capsys.readouterr().err
+    assert "--repair qat works on mobilenet_v1_*, timm:mobilenetv2_* and" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

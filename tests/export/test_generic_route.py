@@ -64,9 +64,7 @@ def test_all_goes_on_without_the_extra(without_extra, resnet, tmp_path, capsys):
 def test_what_only_folded_networks_have_is_said(resnet, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("export.formats.tflite.generic.missing_generic", lambda: None)
     assert call(resnet, "--target", "tflite", "--quantize", "float16", "--out", tmp_path / "b") == 1
-    assert "float16, int16x8 and --io uint8 are for mobilenet_v1_*, timm:mobilenetv2_* and" in " ".join(
-        capsys.readouterr().err.split()
-    )
+    assert "tflite-float16 is for mobilenet_v1_*, timm:mobilenetv2_* and" in " ".join(capsys.readouterr().err.split())
 
 
 def embed(content: bytes, images: list[np.ndarray]) -> np.ndarray:
@@ -88,7 +86,7 @@ def embed(content: bytes, images: list[np.ndarray]) -> np.ndarray:
 @needs_generic
 @pytest.mark.slow
 def test_both_routes_give_the_same_network(model):
-    """MobileNetV1 folded by us and converted by litert-torch: equal in float, near in int8."""
+    """MobileNetV1 folded here and converted by litert-torch: equal in float, close in int8."""
     pre = model.backbone.default_preprocessing(SIDE, SIDE)
     graph, calibration = fold(model, SIDE), CalibrationImages(noise(12), pre)
     images = list(CalibrationImages(noise(12), pre, marked=False).scaled())[1:]
@@ -107,7 +105,7 @@ def test_both_routes_give_the_same_network(model):
     details = interpreter_for(add_norm(content), delegates=False).get_input_details()[0]
     assert (details["dtype"], details["quantization"]) == (np.int8, (1 / 128, 0))
     assert json.loads(json.dumps(recipe)) == recipe
-    # Two quantizers of one scheme: as near to the float network as each other.
+    # Two quantizers of one scheme are equally close to the float network.
     losses = [1 - cosines(generic, rows).mean() for rows in (rounded, ours)]
     assert max(losses) < 0.06
     assert losses[0] < 1.5 * losses[1] + 0.002
@@ -126,7 +124,9 @@ def test_a_timm_student_through_the_command_line(resnet, tmp_path, capsys):
     exact = open_variant(bundle, "tflite-float32").embed(pixels)
     one, other = (open_variant(bundle, name).embed(pixels) for name in names[1:])
     assert cosines(exact, one).min() > 0.8
-    assert cosines(one, other).min() > 0.995  # halves, which mean 127.5 makes of every pixel, are rounded otherwise
+    assert (
+        cosines(one, other).min() > 0.995
+    )  # mean 127.5 turns every pixel into a half, which the two round differently
     int8 = bundle.variant("tflite-int8")
     assert (int8.input.dtype, int8.output.dtype, int8.output.unit_norm) == ("int8", "float32", True)
     assert int8.recipe[0]["algorithm_key"] == "min_max_uniform_quantize"

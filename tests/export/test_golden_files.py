@@ -1,4 +1,4 @@
-"""Golden vectors from the encoded file on: each step is proven, and each can fail."""
+"""Golden files, step by step from the encoded file: each step is tested, and each can fail."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def saved(kind: str, image: Image.Image | None = None, **options) -> bytes:
 
 
 def put(bundle, file: str, content: bytes, **facts) -> None:
-    """Replace a golden file, its hash made right."""
+    """Replace a golden file and update its hash."""
     (bundle / file).write_bytes(content)
 
     def change(description: dict) -> None:
@@ -45,7 +45,7 @@ def put(bundle, file: str, content: bytes, **facts) -> None:
 
 
 def test_a_file_becomes_its_row_by_the_documented_steps(made_bundle):
-    """Written out here with Pillow alone, as an app's author would."""
+    """An independent version with Pillow alone, as in an app."""
     manifest = load_bundle(made_bundle).manifest
     pixels = load_bundle(made_bundle).golden_pixels()
     assert [f.file for f in manifest.golden.files] == [
@@ -101,7 +101,7 @@ def test_a_resize_that_differs_is_found(bundle, capsys, monkeypatch):
 def test_an_orientation_that_is_not_obeyed_is_found(bundle):
     content = (bundle / "golden" / "image1.jpg").read_bytes()
     image = Image.open(io.BytesIO(content))
-    lying = Image.fromarray(np.asarray(image)[:, :-1])  # no longer square, so that the side on which it lies shows
+    lying = Image.fromarray(np.asarray(image)[:, :-1])  # no longer square, so that its orientation is visible
     put(bundle, "golden/image1.jpg", saved("JPEG", lying), width=lying.height, height=lying.width)
     verdict = verify_golden_files(bundle)[1]
     assert not verdict.passed

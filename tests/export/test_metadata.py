@@ -1,4 +1,4 @@
-"""The metadata in our TFLite files, judged by the programs that it is for."""
+"""Metadata of our TFLite files, tested with the programs that read it."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from export.formats.tflite.metadata import add_metadata, build_metadata
 PRE = Preprocessing(input_size=SIDE, resize_size=SIDE)
 CLIENT = Path(__file__).with_name("embed_with_client.py")
 TAKEN = ["tflite-float32", "tflite-float16", "tflite-int8-io-float32", "tflite-int8-io-uint8"]
-# Its packages conflict with TensorFlow's: give the Python of an environment of its own.
+# Its packages conflict with TensorFlow's: set this to the Python of a separate environment.
 MEDIAPIPE_PYTHON = os.environ.get("MEDIAPIPE_PYTHON")
 CLIENTS = {"tasklib": (sys.executable, "tflite_support"), "mediapipe": (MEDIAPIPE_PYTHON, "mediapipe")}
 
 
 @functools.cache
 def missing(client: str) -> str:
-    """Why the client cannot run here; empty where it can. The Task Library also needs libusb-1.0."""
+    """Return why the client cannot run here; empty if it can. The Task Library also needs libusb-1.0."""
     python, package = CLIENTS[client]
     if not python:
         return "MEDIAPIPE_PYTHON is not set"
@@ -38,7 +38,7 @@ def missing(client: str) -> str:
 
 
 def ask(client: str, model: Path, pixels: np.ndarray, tmp_path: Path) -> np.ndarray | str:
-    """The client's embeddings, or its error message."""
+    """Return the client's embeddings, or its error message."""
     if missing(client):
         pytest.skip(f"{client}: {missing(client)}")
     python = CLIENTS[client][0]
@@ -63,7 +63,7 @@ def test_clients_give_our_embeddings(tflite_bundle, client: str, name: str, tmp_
 @pytest.mark.slow
 @pytest.mark.parametrize("client", CLIENTS)
 def test_clients_refuse_int8_borders(tflite_bundle, client: str, tmp_path):
-    """Why --io exists; should a client learn int8, the docs have to change."""
+    """The reason for --io. If a client accepts int8 one day, the docs must change."""
     bundle = load_bundle(tflite_bundle)
     got = ask(client, bundle.path(bundle.variant("tflite-int8")), noise(1), tmp_path)
     assert isinstance(got, str)
@@ -73,7 +73,7 @@ def test_clients_refuse_int8_borders(tflite_bundle, client: str, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("client", CLIENTS)
 def test_clients_read_our_scaling(tflite_bundle, client: str, tmp_path):
-    """Other numbers in the metadata, other embeddings: the agreement above is no accident."""
+    """Other numbers in the metadata give other embeddings: the clients read them."""
     bundle = load_bundle(tflite_bundle)
     content = bundle.path(bundle.variant("tflite-float32")).read_bytes()
     other = PRE.model_copy(update={"mean": (100.0,) * 3, "std": (50.0,) * 3})

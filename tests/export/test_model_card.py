@@ -58,7 +58,7 @@ def test_only_numbers_are_metrics():
 
 @given(st.text(min_size=1, max_size=60))
 def test_names_stay_text(made_name: str):
-    """Whatever a folder is called, it neither breaks the table nor becomes markup."""
+    """No folder name breaks the table or becomes markup."""
     from export.bundle.card import _text
 
     shown = _text(made_name)

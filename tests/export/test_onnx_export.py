@@ -52,7 +52,7 @@ def test_int8_is_near_and_per_channel(made_bundle, model):
     near = cosines(reference, open_variant(bundle, "onnx-int8").embed(pixels))
     assert near.min() > 0.85  # random weights and 18 calibration images
     assert near.mean() > 0.93
-    assert near.min() < 0.9999999  # it is quantised indeed
+    assert near.min() < 0.9999999  # it is quantized
     assert set(counts(variant)) == {"QuantizeLinear", "DequantizeLinear", *PLAIN} - {"Clip"}
     scales = {
         tensor.name: int(np.prod(tensor.dims)) for tensor in onnx.load(bundle.path(variant)).graph.initializer

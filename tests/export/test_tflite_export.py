@@ -57,7 +57,7 @@ def test_the_int8_input_is_pixel_minus_128(tflite_bundle):
     pixels = noise(1, seed=3)
     runner = open_variant(bundle, "tflite-int8")
     assert np.array_equal(runner.tensor(pixels), pixels.astype(np.int16) - 128)
-    # The same through the bare interpreter: what an app does.
+    # The same with the bare interpreter, as in an app.
     interpreter = interpreter_for(bundle.path(variant).read_bytes())
     interpreter.set_tensor(interpreter.get_input_details()[0]["index"], (pixels.astype(np.int16) - 128).astype(np.int8))
     interpreter.invoke()
@@ -99,13 +99,13 @@ def test_an_odd_input_size_keeps_same_padding():
 
 @pytest.mark.slow
 def test_dull_calibration_images_do_not_narrow_the_input(model):
-    """Grey pictures only: the two marked corner pixels still give the whole range."""
+    """With grey images only, the two marked corner pixels still give the whole range."""
     preprocessing = model.backbone.default_preprocessing(SIDE, SIDE)
     grey = np.full((3, SIDE, SIDE, 3), 120, np.uint8)
     images = CalibrationImages(grey, preprocessing)
     details = interpreter_for(to_tflite(fold(model, SIDE), "int8", images)).get_input_details()[0]
     assert details["quantization"] == (1 / 128, 0)
-    assert (grey == 120).all()  # the caller's pixels stay as they are
+    assert (grey == 120).all()  # the caller's pixels are unchanged
 
 
 @pytest.mark.slow
@@ -142,10 +142,10 @@ def test_int8_without_calibration_images_is_refused(model):
 
 @pytest.mark.slow
 def test_int16x8_loses_what_its_int8_weights_lose_and_no_more(tflite_bundle, model, pictures):
-    """The float network with rounded weights: activations of 16 bits add nothing that would be seen."""
+    """It matches the float network with rounded weights: 16-bit activations add no visible error."""
     bundle = load_bundle(tflite_bundle)
     pre = bundle.manifest.preprocessing
-    # Images that calibrated: on others a value may lie beyond the range.
+    # Calibration images: on others, a value may lie outside the range.
     data = {"spec": f"folder:{pictures}", "split": "half"}
     pixels = choose_samples(pre, data, None, 200, 0).calibration.pixels[1:13]
     graph = fold(model, SIDE)
@@ -161,7 +161,7 @@ def test_int16x8_loses_what_its_int8_weights_lose_and_no_more(tflite_bundle, mod
     got = open_variant(bundle, "tflite-int16x8").embed(pixels)
     near = cosines(expected, got)
     assert np.median(near) > 0.99999
-    assert near.min() > 0.99  # rounded weights push a value beyond the range that the float network has
+    assert near.min() > 0.99  # rounded weights push a value beyond the float network's range
     assert cosines(reference_embeddings(model, pixels, pre), got).min() < 0.9999
     variant = bundle.variant("tflite-int16x8")
     assert (variant.scheme.weights, variant.scheme.activations) == ("int8", "int16")

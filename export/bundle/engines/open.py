@@ -54,7 +54,7 @@ def open_engine(
     output: Any,
     table: np.ndarray,
     threads: int = 1,
-    delegate: str = "xnnpack",
+    delegate: str | None = None,
 ) -> VariantRunner:
     """Load a model file, ready to run.
 
@@ -64,8 +64,8 @@ def open_engine(
         spec, output: the input and output tensors, see :class:`~export.bundle.engines.base.TensorSpec`.
         table: value of each pixel value in each channel, ``[256, 3]`` of the input's dtype.
         threads: CPU threads, 1 to ``MAX_THREADS``.
-        delegate: what computes the file in place of the engine's own kernels; ``"none"``: nothing does. Ignored for
-            formats without delegates.
+        delegate: what computes the file in place of the engine's own kernels; TFLite's ``"none"``: nothing does.
+            ``None``: the format's default. Ignored for formats without delegates.
 
     Raises:
         Failure: unknown format, the engine is not installed, has no such delegate or refuses the file, or the file's
@@ -76,10 +76,10 @@ def open_engine(
         raise Failure(f"{threads} threads", f"take 1 to {MAX_THREADS}")
     options = {}
     if form.delegates:
-        if delegate not in form.delegates:
+        options["delegate"] = delegate or form.delegates[0]
+        if options["delegate"] not in form.delegates:
             cure = f"it has {' and '.join(form.delegates)}"
             raise Failure(f"{form.engine_package} has no delegate '{delegate}'", cure)
-        options["delegate"] = delegate
     try:
         return load(form.engine)(path, spec, output, table, threads, **options)
     except (Failure, OSError, MemoryError):

@@ -33,7 +33,7 @@ def _build_int8(target: Target, job: Job, path: Path, repaired: Repaired | None)
     from export.formats.onnx.integers import write_onnx_integers
 
     if job.exclusion and repaired is None:
-        raise Failure(f"{job.model.backbone.arch}: --exclude-layers knows folded networks only", "leave it out")
+        raise Failure(f"{job.model.backbone.arch}: --exclude-layers works on folded networks only", "leave it out")
     source = job.scratch / "float32.onnx"
     changed = repaired is not None and repaired.method != "none"
     onnx.save_model(graph_to_onnx(repaired.graph) if repaired and changed else job.onnx_float32[0], source)

@@ -68,7 +68,7 @@ def _build_generic_int8(target: Target, job: Job, path: Path) -> BuiltFile:
 
     images = job.images
     if job.exclusion:
-        raise Failure(f"{job.model.backbone.arch}: --exclude-layers knows folded networks only", "leave it out")
+        raise Failure(f"{job.model.backbone.arch}: --exclude-layers works on folded networks only", "leave it out")
     content, recipe = quantize_generic(job.unfolded_tflite, images, job.rule, _input_type(target) == "int8", job.debug)
     producer = f"{_litert_torch()}, ai-edge-quantizer {version('ai-edge-quantizer')}"
     built = _write(job, path, add_norm(content), producer, str(job.rule), recipe=recipe)

@@ -49,12 +49,14 @@ class RepairMethod:
         changing: steps after these that change it.
         trained: whether quantization-aware training follows, which also sets all ranges.
         auto: whether ``--repair auto`` tries the method.
+        help: what the method does, in a few words, for ``--help``; empty if its name says it.
     """
 
     keeping: tuple[str, ...] = ()
     changing: tuple[str, ...] = ()
     trained: bool = False
     auto: bool = True
+    help: str = ""
 
 
 _EQUALIZE = "export.int8.repair.equalize:equalize"
@@ -67,10 +69,10 @@ METHODS: Registry[RepairMethod] = Registry(
     RepairMethod,
     {
         "none": RepairMethod(),
-        "cle": RepairMethod((_EQUALIZE,)),
-        "bias": RepairMethod((), (_CORRECT_BIAS,)),
+        "cle": RepairMethod((_EQUALIZE,), help="equalize channels"),
+        "bias": RepairMethod((), (_CORRECT_BIAS,), help="correct biases"),
         "cle+bias": RepairMethod((_EQUALIZE,), (_CORRECT_BIAS,)),
-        "qat": RepairMethod(trained=True, auto=False),
+        "qat": RepairMethod(trained=True, auto=False, help="train with rounding, without labels"),
         "cle+qat": RepairMethod((_EQUALIZE,), trained=True, auto=False),
         "cle+bias+qat": RepairMethod((_EQUALIZE,), (_CORRECT_BIAS,), trained=True),
     },
