@@ -34,7 +34,7 @@ lint: .venv/ready
 	$(BIN)/mypy
 
 docs: .venv/ready
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python scripts/docs.py build/site
+	$(BIN)/python scripts/docs.py build/site
 
 android: .venv/ready
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh scripts/android.sh "$(BUNDLE)" "$(GALLERY)"
