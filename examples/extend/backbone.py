@@ -5,6 +5,9 @@ Save it in a package of yours and register it as ``my_package.nano:NANO`` (see C
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import cast
+
 from torch import Tensor, nn
 
 from distill.models.backbone import Backbone
@@ -41,9 +44,10 @@ class NanoNet(Backbone):
 
     def steps(self) -> list[Step | Residual]:
         """Optional: with it, ``distill-export`` folds the network and offers every quantization scheme."""
+        pairs = cast(Iterable[tuple[nn.Conv2d, nn.BatchNorm2d]], zip(self.convs, self.norms, strict=True))
         return [
             Step(f"conv{number}", conv, norm, relu6=True, padding=1)
-            for number, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True), start=1)
+            for number, (conv, norm) in enumerate(pairs, start=1)
         ]
 
 

@@ -16,6 +16,10 @@ from export.cli import app
 from export.job import Job
 from export.targets import all_targets, select_targets
 
+ROWS = {(row.format, row.quantize): row for row in all_targets() if row.io_auto and not row.optional}
+# A format and a scheme, both of the table, that no row combines.
+ABSENT = next((form, scheme) for form, _ in ROWS for _, scheme in ROWS if (form, scheme) not in ROWS)
+
 
 def call(*words: object) -> int:
     return run_app(app, [str(word) for word in words])
@@ -225,7 +229,7 @@ def test_embeddings_that_are_not_finite_fail(checkpoint, tmp_path, monkeypatch, 
     [
         (["--target", "tflight"], "did you mean 'tflite'"),
         (["--quantize", "int4"], "did you mean 'int8'"),
-        (["--target", "onnx", "--quantize", "float16"], "no target is onnx float16"),
+        (["--target", ABSENT[0], "--quantize", ABSENT[1]], f"no target is {ABSENT[0]} {ABSENT[1]}"),
         (["--target", ","], "--target is empty"),
         (["--io", "int9"], "did you mean 'int8'"),
         (["--target", "onnx", "--io", "uint8"], "--io uint8: no choice for onnx none,int8"),
@@ -249,12 +253,12 @@ def test_a_checkpoint_that_is_none(tmp_path, capsys):
 def test_selection_is_the_table(capfd):
     everything = select_targets("all", "all", "all")
     assert everything == [target for target in all_targets() if not target.optional]
-    assert "onnx float16" in capfd.readouterr().err
+    assert " ".join(ABSENT) in capfd.readouterr().err
     assert [t.name for t in select_targets("onnx,tflite", "int8,none")] == [
         "tflite-float32", "tflite-int8", "onnx-float32", "onnx-int8",
     ]  # fmt: skip
-    assert [t.name for t in select_targets("all", "float16")] == ["tflite-float16"]
-    assert [t.name for t in select_targets("all", "int8", "uint8,float32")] == [
+    assert select_targets("all", ABSENT[1]) == [row for row in ROWS.values() if row.quantize == ABSENT[1]]
+    assert [t.name for t in select_targets("tflite,onnx", "int8", "uint8,float32")] == [
         "tflite-int8-io-uint8", "tflite-int8-io-float32", "onnx-int8",
     ]  # fmt: skip
     assert [t.name for t in select_targets("tflite", "int8,int16x8")] == ["tflite-int8", "tflite-int16x8"]
@@ -264,8 +268,8 @@ def test_selection_is_the_table(capfd):
     assert [t.name for t in select_targets("tflite", "int16x8", "auto,int16")] == [
         "tflite-int16x8", "tflite-int16x8-io-int16",
     ]  # fmt: skip
-    with pytest.raises(UsageFailure, match="no target is onnx float16"):
-        select_targets("tflite,onnx", "float16")
+    with pytest.raises(UsageFailure, match=f"no target is {' '.join(ABSENT)}"):
+        select_targets(f"tflite,{ABSENT[0]}", ABSENT[1])
 
 
 def test_tolerances_name_a_variant_or_a_precision():
