@@ -1,7 +1,7 @@
 """Tables of named entries that are imported on first use.
 
-There is one :class:`Registry` each for losses, backbones, data sets, model-file formats, quantization schemes and
-devices. An entry is a module-level object (a spec) in a file of its own. The table names it as
+There is one :class:`Registry` each for losses, backbones, data sets, export targets, model file formats, int8 repairs
+and devices. An entry is a module-level object (a spec) in its own file. The table refers to it as
 ``"package.module:OBJECT"``, so reading the table imports nothing. Another installed package adds entries
 with an entry point in its ``pyproject.toml``::
 
