@@ -119,7 +119,7 @@ def check_output(path: Path | None, inputs: Iterable[Path] = ()) -> None:
         if target == source.resolve():
             raise UsageFailure(f"{path}: is an input, and would be overwritten", "write it elsewhere")
         if source.is_dir() and target.is_relative_to(source.resolve()):
-            raise UsageFailure(f"{path}: lies in {source}, which must not change", "write it elsewhere")
+            raise UsageFailure(f"{path}: is inside {source}, which must not change", "write it elsewhere")
     _check_parent(target)
 
 

@@ -81,7 +81,7 @@ def whiten_run(
     }
     record = {"by": by, "strength": strength, "images": len(found.rows), "data": spec, "of": info.id}
     if overwrite:
-        shutil.rmtree(out, ignore_errors=True)  # the log of another run must not stay beside the new checkpoint
+        shutil.rmtree(out, ignore_errors=True)  # the log of another run must not remain with the new checkpoint
     # The space changes: a gallery indexed by the teacher can no longer be searched.
     update = {"space": None, "metrics": metrics, "training": info.training | {"whitened": record}}
     return save_checkpoint(out, model, info.model_copy(update=update))

@@ -1,4 +1,4 @@
-"""Cache of built files: a second export of the same checkpoint takes the files of the first and checks them again.
+"""Cache of built files: a second export of the same checkpoint reuses the files of the first and checks them again.
 
 The key covers everything that a builder uses: the checkpoint's id, the target, for int8 the calibration
 pixels and the repair, the versions of the libraries and the source text of this package. An entry is a folder with

@@ -19,8 +19,8 @@ def option_help() -> dict[str, str]:
     repairs = (f"{name} ({method.help})" if method.help else name for name, method in METHODS.items())
     types = _unique(row.input_type for row in choices if row.input_type)
     return {
-        "target": f"Formats: {_unique(formats)}, all, or several with commas.",
-        "quantize": f"Quantization schemes: {_unique(row.quantize for row in rows)}, all, or several with commas.",
+        "target": f"Formats: {_unique(formats)}, all, or several, comma-separated.",
+        "quantize": f"Quantization schemes: {_unique(row.quantize for row in rows)}, all, or several, comma-separated.",
         "io": f"Input and output type of quantized {_unique(row.format for row in choices)} files: {AUTO_IO} "
         f"({_unique(auto)}), {types}, all.",
         "repair": f"Before quantization: {_unique(repairs)}, {AUTO}.",

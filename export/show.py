@@ -73,7 +73,7 @@ def write_layers(export: Export, folder: Path, quiet: bool) -> None:
 
 
 def print_bundle(bundle: Bundle) -> None:
-    """Print everything that the bundle's description says."""
+    """Print the whole description of a bundle."""
     manifest, console = bundle.manifest, _console()
     pre, origin = manifest.preprocessing, manifest.provenance
     facts = Table(show_header=False, box=None, title=f"bundle {manifest.name}", title_justify="left")

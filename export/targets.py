@@ -149,7 +149,7 @@ def all_targets() -> list[Target]:
     """Return all rows, in the order of help texts.
 
     Raises:
-        Failure: a row cannot be imported, or is registered under a name that is not its own.
+        Failure: a target cannot be imported, or is registered under another name than its own.
     """
     rows = []
     for name, target in TARGETS.items():
@@ -165,12 +165,12 @@ def select_targets(formats: str, schemes: str, input_types: str = AUTO_IO) -> li
     Args:
         formats: names of formats, separated by commas; ``"all"``: all that are not optional.
         schemes: names for ``--quantize``, separated by commas, or ``"all"``.
-        input_types: ``"auto"``, ``"all"`` or data types, separated by commas: the input type of rows that leave a
-            choice. Where no row has one of these, the row for ``auto`` is taken.
+        input_types: ``"auto"``, ``"all"`` or data types, separated by commas: the input type of targets that have a
+            choice. Where no target has one of these, the one for ``auto`` is taken.
 
     Raises:
         UsageFailure: an unknown word; a pair that was named and does not exist (a pair that only ``all`` covers is
-            left out with a notice); or an input type where no row leaves a choice.
+            left out with a notice); or an input type where no target has a choice.
     """
     rows = all_targets()
     usual = [row.format for row in rows if not row.optional]
@@ -209,7 +209,7 @@ def leave_out_unfit(targets: list[Target], model: Embedder, formats: str) -> lis
         formats: the value of ``--target``.
 
     Raises:
-        Failure: such a target was asked for by name, or none is left.
+        Failure: such a target was named, or none is left.
     """
     unfit = {target.name: problem for target in targets if (problem := _problem(target, model))}
     fit = [target for target in targets if target.name not in unfit]

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Builds a signed APK from a bundle and a gallery; each line is a command that you can run by itself.
+# Builds a signed APK from a bundle and a gallery; you can also run each line separately.
 #   sh scripts/android.sh BUNDLE GALLERY       empty arguments: the output of "make demo", or a small model trained in a minute
 set -eu
 bundle=$1 gallery=$2

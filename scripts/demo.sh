@@ -1,5 +1,5 @@
 #!/bin/sh
-# From images to a measured int8 model. Each line is a command that you can run by itself.
+# From images to a measured int8 model. You can also run each line separately.
 #   sh scripts/demo.sh runs/demo glyphs "--recipe recipes/glyphs-teacher.yaml" "--recipe recipes/glyphs-student.yaml"
 # After an interruption, run it again: finished stages are kept, training resumes.
 set -eu

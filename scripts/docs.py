@@ -2,9 +2,9 @@
 
     python scripts/docs.py build/site
 
-The pages stay where they are read on a code host (README.md, docs/, examples/ …), so they are first staged in one
-folder, at the same relative paths, with every file that they link to. Then Zensical builds the site strictly: a dead
-link, a dead anchor or an unknown Python name ends the build. Nothing is fetched from the network.
+The pages stay where a code host shows them (README.md, docs/, examples/ …), so they are first copied to one folder, at
+the same relative paths, with every file that they link to. Then Zensical builds the site in strict mode: a broken link or
+anchor, or an unknown Python name, fails the build. Nothing is fetched from the network.
 """
 
 from __future__ import annotations

@@ -71,7 +71,7 @@ def table(kind: str) -> str:
 
 
 def updated(page: str) -> str:
-    """Return the page with all its tables made anew."""
+    """Return the page with all its tables regenerated."""
     return _TABLE.sub(lambda match: f"{match[1]}\n{table(match[2])}\n{match[3]}", page)
 
 

@@ -6,7 +6,7 @@
     python scripts/results.py figure results/cub200-2010.yaml --out docs/results-cub200-2010.png
 
 The plan (YAML) names the rows; the CSV is written beside it. ``run`` skips lines that exist and proceeds seed by seed,
-so it can be stopped at any time, and a table of fewer seeds is complete.
+so you can stop it at any time and still have a complete table for the seeds done so far.
 """
 
 from __future__ import annotations

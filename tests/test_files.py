@@ -83,7 +83,7 @@ def test_what_is_read_is_not_overwritten(tmp_path):
         source: "overwritten",
         tmp_path / "link": "overwritten",
         folder: "a folder",
-        folder / "a.html": "lies in",
+        folder / "a.html": "is inside",
     }.items():
         with pytest.raises(UsageFailure, match=why):
             check_output(bad, [source, folder])

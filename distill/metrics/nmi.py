@@ -21,7 +21,7 @@ def nmi(embeddings: ArrayLike, labels: ArrayLike, seed: int = 0, restarts: int =
         embeddings: ``[N, D]``; normalised here.
         labels: ``[N]``.
         seed: Seed of k-means.
-        restarts: Runs of k-means, of which the tightest is used.
+        restarts: Runs of k-means; the one with the tightest clusters is used.
 
     Raises:
         Failure: wrong shapes, NaN or infinity, or scikit-learn is not installed.

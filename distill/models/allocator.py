@@ -19,7 +19,7 @@ _KEPT_BYTES = 2**31 - 1  # the largest value that mallopt accepts
 def keep_memory() -> bool:
     """Let this process reuse the memory it frees. Call it before threads allocate.
 
-    All blocks come from one arena, none from a mapping of its own, and up to 2 GiB stay in the
+    All blocks come from one arena, none from a separate mapping, and up to 2 GiB stay in the
     process. Results do not change, and the peak memory hardly does.
 
     Returns:

@@ -16,8 +16,8 @@ class PatchConv2d(nn.Conv2d):
     """7 x 8 pixels at stride 4, without bias: [N, 3, H, W] to [N, out, ceil(H / 4), ceil(W / 4)].
 
     Output column ``j`` reads input columns ``4 j`` to ``4 j + 7``: two whole groups of four pixels. The same sums
-    therefore follow from an image viewed as ``[H, W / 4, 12]``, the layout of its bytes in memory, with a kernel of
-    7 x 2 groups. A processor that multiplies eight or sixteen channels at once is mostly idle with 3 channels and
+    can therefore be computed from the image viewed as ``[H, W / 4, 12]``, which has the same memory layout, with a
+    kernel of 7 x 2 groups. A processor that multiplies eight or sixteen channels at once is mostly idle with 3 channels and
     busy with 12. Rows are padded as in TensorFlow's SAME, columns with zeros on the right.
 
     The window is that of MobileNetV1's first layers up to stride 4 (pixels ``4 j - 2`` to ``4 j + 8``), cut to whole

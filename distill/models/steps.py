@@ -17,7 +17,7 @@ class Step:
 
     Attributes:
         name: Unique within the network.
-        conv: Square kernel and stride (a ``PatchConv2d`` aside), no dilation; dense or depthwise.
+        conv: Square kernel and stride (except ``PatchConv2d``), no dilation; dense or depthwise.
         bn: The batch norm after it.
         relu6: Whether ReLU6 follows.
         padding: Zeros on every side, ``None`` for TensorFlow's SAME, ``"right"`` for the padding of ``PatchConv2d``.

@@ -67,7 +67,7 @@ class TimmBackbone(Backbone):
         return [*maps, self._as_map(last)]
 
     def load_weights(self, path: Path) -> None:
-        """Load weights under timm's names, or under those of another package that ``foreign_weights`` knows.
+        """Load weights under timm's names, or under those of another package that ``foreign_weights`` supports.
 
         Weights of another package bring their own ``mean`` and ``std``.
         """

@@ -89,7 +89,7 @@ def weights_record(path: Path, layout: str = "own names") -> dict[str, str]:
 
     Args:
         path: File that they were read from.
-        layout: Whose names the file uses.
+        layout: Package whose names the file uses.
     """
     return {"source": path.name, "sha256": sha256_file(path), "layout": layout}
 

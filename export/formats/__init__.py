@@ -1,1 +1,1 @@
-"""One package or module for each kind of model file."""
+"""Targets and converters: one package or module for each model file format."""

@@ -1,4 +1,4 @@
-"""ExecuTorch programs (.pte) of any network, for XNNPACK: PyTorch's own way onto phones. Extra ``executorch``.
+"""ExecuTorch programs (.pte) of any network, for XNNPACK: PyTorch's own format for phones. Extra ``executorch``.
 
 Input ``[1, 3, side, side]`` float32, scaled; output ``[1, D]`` float32, unit rows. Float32 only.
 """
@@ -31,7 +31,7 @@ _WORK = ("DelegateCall", "KernelCall")
 
 
 def missing_executorch(model: Embedder | None = None) -> Failure | None:
-    """Return the error to show if the extra ``executorch`` is not installed. It takes every network."""
+    """Return the error to show if the extra ``executorch`` is not installed. Every network is supported."""
     if importlib.util.find_spec("executorch") is not None:
         return None
     return Failure("executorch is not installed", "pip install 'distill-to-phone[executorch]'")

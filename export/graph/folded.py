@@ -1,8 +1,8 @@
 """The folded network: a list of layers with NumPy constants, from which all files of our own route are built.
 
-Batch norm is folded away and ReLU6 is a flag, so that each layer is about one operator in a file. A layer reads the
-output of the one before it; ``Add`` also names an earlier one. ``FoldedGraph.flow`` implements this for all users, who
-only say what a single layer does with its inputs. ``FoldedGraph.run`` computes the network in NumPy float64 and is the
+Batch norm is folded away and ReLU6 is a flag, so that each layer corresponds to about one operator in a file. A layer reads the
+output of the one before it; ``Add`` also names an earlier one. ``FoldedGraph.flow`` implements this traversal; callers
+supply only the computation of a single layer. ``FoldedGraph.run`` computes the network in NumPy float64 and is the
 reference in tests.
 """
 

@@ -46,7 +46,7 @@ def linear_part(
 
     Args:
         layer: any layer of a folded graph.
-        values: ``[n, C, h, w]``, behind the mean ``[n, C]``.
+        values: ``[n, C, h, w]``, after the mean ``[n, C]``.
         weights: used in place of the layer's weights, output channel first.
         bias: used in place of the layer's bias, ``[C]``.
         other: second input of an ``Add``.

@@ -1,7 +1,7 @@
 """Lists the convolutions of a backbone, for the networks that can be folded.
 
 A backbone lists them itself (``Backbone.steps``). Those of timm's MobileNetV2 and EfficientNet-lite, which share one
-class and one kind of block, are listed here. They are recognized by their parts, not by name: ReLU6 or nothing behind
+class and one kind of block, are listed here. They are recognized by their parts, not by name: ReLU6 or nothing after
 each batch norm, no squeeze-and-excitation.
 """
 

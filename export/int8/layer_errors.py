@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["REPORT_IMAGES", "LayerError", "compare_layers", "write_report"]
 
 REPORT_IMAGES = 16
-_INFINITE = 999.0  # decibels, stands for no difference at all
+_INFINITE = 999.0  # decibels, if the outputs are equal
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""A folded network as integers: what quantization-aware training hands to the writers of model files.
+"""A folded network in integers: the result of quantization-aware training, from which model files are written.
 
 ``export.int8.arithmetic`` describes the scheme.
 """

@@ -63,7 +63,7 @@ def chosen_layers(exclusion: Exclusion, graph: FoldedGraph, images: Iterable[np.
     """Return the names of the layers to keep in float, in the order of the network.
 
     Raises:
-        UsageFailure: the graph has no layer of this name, or no more layers than are to be left out.
+        UsageFailure: the graph has no layer of this name, or no layer would remain.
     """
     known = [layer.name for layer in graph.layers]
     for name in exclusion.names:

@@ -30,8 +30,8 @@ CHECK_IMAGES = 64
 class CalibrationImages:
     """Images that set the int8 ranges.
 
-    The first image gets a black and a white pixel in its top left corner. The input range is then all
-    that pixels can hold, not what these images happen to hold: with mean = std = 128 it is
+    The first image gets a black and a white pixel in its top left corner. The input range then covers
+    all pixel values, not only those in these images: with mean = std = 128 it is
     -1..127/128, so that scale is 1/128, zero point 0, and the int8 input ``pixel - 128``.
 
     Attributes:
@@ -61,7 +61,7 @@ class ExportSamples:
     """All images of an export.
 
     Attributes:
-        calibration: calibration images; ``None`` if none were asked for.
+        calibration: calibration images; ``None`` if none were requested.
         record: their record for ``bundle.json``.
         check_pixels: check images, uint8 ``[M, side, side, 3]``, preprocessed.
         check_keys: their keys, as valid UTF-8.
@@ -94,7 +94,7 @@ def choose_samples(
     Args:
         preprocessing: preprocessing of the checkpoint.
         data: the checkpoint's record of its training data (``spec``, ``split``, ``validation``).
-        spec: another data set, of which everything is used; ``None``: the train part of the checkpoint's own data.
+        spec: another data set, used as a whole; ``None``: the train part of the checkpoint's own data.
         count: number of calibration images, fewer if the data set is small; 0 for none.
         seed: seed of the draw.
         check_images: number of check images.

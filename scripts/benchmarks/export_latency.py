@@ -6,7 +6,7 @@ The yardstick is ``keras.applications.MobileNet(alpha=0.25)`` with the same head
 both files compute the same embedding (this is checked). If litert-torch is installed (extra generic), its default
 conversion of the student is measured too, and so is the student with a patch stem, a different network that is meant to
 be faster. All models run in one process, one thread each, in a new random order every round, so that a change of clock
-speed or a busy neighbour affects all alike. Weights are random: latency does not depend on them. The exit code is 1 if
+speed or other load affects all models alike. Weights are random: latency does not depend on them. The exit code is 1 if
 our TFLite int8 is slower than ``--limit`` times the yardstick.
 """
 
@@ -36,7 +36,7 @@ from export.targets import TARGETS, Target
 app = make_app(__doc__ or "", default_command="run")
 CALIBRATION_IMAGES = 32
 LEAST_COSINE = 0.9  # to float32; int8 of random weights has 0.94 at 64 pixels, a different network about 0
-# name -> our row whose file has the same borders
+# name -> our target with the same input and output type
 PATCH = "patch-stem"  # mobilenet_v1_025_patch
 YARDSTICKS = {"keras-float32": "tflite-float32", "keras-dynamic-range": "tflite-float32", "keras-int8": "tflite-int8"}
 

@@ -1,4 +1,4 @@
-"""Compare the gallery's search with faiss on a top 20 of 100,000 images, and measure what sign bits and int8 lose.
+"""Compare the gallery's search with faiss on a top 20 of 100,000 images, and measure the loss from sign bits and int8.
 
     python scripts/benchmarks/gallery_search.py                                  synthetic embeddings, one minute
     python scripts/benchmarks/gallery_search.py --bundle runs/demo/bundle        embeddings of a model, some minutes

@@ -4,7 +4,7 @@
     python scripts/benchmarks/harness_overhead.py runs/demo/bundle --variant tflite-int8
 
 The others are a bare loop around ``Interpreter.invoke`` of ai-edge-litert, and the
-``litert-benchmark`` program of the same package in a process of its own. The three take turns in
+``litert-benchmark`` program of the same package in a separate process. The three take turns in
 random order; the median over turns of each turn's median is compared. litert-benchmark
 rounds to 0.01 ms, so use a model of 0.5 ms or more. Without BUNDLE, a MobileNetV1-0.25 with
 random weights at 224 pixels is exported first: latency does not depend on the weights.

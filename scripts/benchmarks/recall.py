@@ -6,8 +6,8 @@
 Two pairs do the same work on the same synthetic embeddings: Recall@1/2/4/8 and an exact faiss
 search for 9 neighbours (the index alone, no metric); Recall@K, MAP@R and R-precision and
 AccuracyCalculator. The four take turns in one process; the median of the ratios within a turn is
-compared, so that other load on the machine affects both. Peak memory is measured in a process of
-its own for each. The results must agree to 1e-6.
+compared, so that other load on the machine affects both. Peak memory is measured in a separate
+process for each. The results must agree to 1e-6.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def _shape(size: str) -> tuple[int, int]:
 def run(
     size: Annotated[str, typer.Option(help="small (10000x512), 20k, sop (60502x512) or IMAGESxDIMENSIONS.")] = "small",
     turns: Annotated[int, typer.Option(min=1, help="Turns of each.")] = 3,
-    memory: Annotated[bool, typer.Option(help="Also measure peak memory, each in a process of its own.")] = True,
+    memory: Annotated[bool, typer.Option(help="Also measure peak memory, each in a separate process.")] = True,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     as_json: JsonOption = False,
     debug: DebugOption = False,

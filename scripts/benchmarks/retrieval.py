@@ -1,4 +1,4 @@
-"""What the quantization benchmarks share: loading a student, its test images, and Recall@1 of a converted file."""
+"""Shared by the quantization benchmarks: load a student and its test images, and compute Recall@1 of a converted file."""
 
 from __future__ import annotations
 

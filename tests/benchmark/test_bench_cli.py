@@ -159,7 +159,7 @@ def test_what_cannot_be_measured_is_found_before_the_latency(bundle_dir, toy_eng
 
 def test_nothing_is_written_into_the_bundle(bundle_dir, toy_engines, capsys):
     assert bench(bundle_dir, *FAST, "--json", bundle_dir / "r.json") == 2
-    assert f"lies in {bundle_dir}" in errors(capsys).replace("\n", "")
+    assert f"is inside {bundle_dir}" in errors(capsys).replace("\n", "")
 
 
 def test_a_missing_or_damaged_bundle(bundle_dir, tmp_path, capsys):

@@ -105,7 +105,7 @@ def _node(
 def module_to_onnx(model: Embedder, side: int, debug: bool = False) -> onnx.ModelProto:
     """Convert any embedder with ``torch.onnx``'s exporter and optimizer.
 
-    The L2 norm is added afterwards as one node: the exporter would make six of it.
+    The L2 norm is added afterwards as one node: the exporter would write six.
 
     Raises:
         Failure: the exporter failed on this network.

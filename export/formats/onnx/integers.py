@@ -1,6 +1,6 @@
-"""Writes integers, scales and zero points into an ONNX QDQ file of the same network.
+"""Write integers, scales and zero points into an ONNX QDQ file of the same network.
 
-The counterpart of ``export.formats.tflite.integers``: replaces what onnxruntime's quantizer chose, initializer by
+The counterpart of ``export.formats.tflite.integers``: replaces the choices of onnxruntime's quantizer, initializer by
 initializer. The L2 norm stays float in ONNX, so its scale and zero point are not written.
 """
 

@@ -40,13 +40,13 @@ def build_int8(target: Target, job: Job, path: Path, repaired: Repaired | None) 
     if repaired is None:
         return _build_generic_int8(target, job, path)
     images, rule, numbers, in_float = job.images, job.rule, repaired.numbers, job.in_float(repaired)
-    if numbers:  # training has settled the ranges; the converter only needs an image to run
+    if numbers:  # training has set the ranges; the converter only needs some image to run
         images, rule = replace(images, pixels=images.pixels[:1]), MINMAX
     content = to_tflite(repaired.graph, "int8", images, job.debug, _input_type(target), rule, in_float)
     if numbers:
         content = write_integers(content, numbers)
     built = _write(job, path, content, _converter(), "trained" if numbers else str(rule), in_float)
-    if repaired.graph.layers[0].name not in in_float:  # otherwise a float32 input has no QUANTIZE to look at
+    if repaired.graph.layers[0].name not in in_float:  # otherwise a float32 input has no QUANTIZE to check
         check_input_scale(path, job.preprocessing)
     return built
 

@@ -158,7 +158,7 @@ def check_input_scale(path: Path, preprocessing: Preprocessing) -> None:
     int8: from the smallest to the largest scaled pixel in 255 steps, i.e. scale 1/128 with zero point 0 for
     mean = std = 128. Otherwise the host's ``pixel - 128`` would be wrong for this file. int16:
     32767 steps up to the larger of the two magnitudes, zero point 0.
-    If the input has another type, the output of the QUANTIZE operator behind it is checked.
+    If the input has another type, the output of the QUANTIZE operator after it is checked.
 
     Raises:
         Failure: the converter chose another range.
@@ -170,7 +170,9 @@ def check_input_scale(path: Path, preprocessing: Preprocessing) -> None:
     else:
         scale, _ = scale_and_zero_point(low, high)
         zero_point = real_zero_point(low, scale)
-    if not found or abs(found / scale - 1) > 1e-6 or abs(found_zero - zero_point) > 0.501:  # a half may go either way
+    if (
+        not found or abs(found / scale - 1) > 1e-6 or abs(found_zero - zero_point) > 0.501
+    ):  # halves may round up or down
         raise Failure(
             f"the {np.dtype(dtype)} input has scale {found:.8g} and zero point {found_zero}, "
             f"not {scale:.8g} and {round(zero_point)}",

@@ -92,10 +92,10 @@ def quantize_generic(
     """Quantize: weights int8 per-channel, activations int8; the output is float32.
 
     ai-edge-quantizer's own calibration is a moving average, which clips values. So it
-    calibrates on one image, and every activation's range is then replaced by that of ``rule``.
+    calibrates on one image; then the range of ``rule`` replaces that of every activation.
 
     Args:
-        content: of ``convert_module``.
+        content: result of ``convert_module``.
         calibration: images that set the ranges.
         rule: how the ranges of activations are chosen.
         int8_input: take int8 input, without a QUANTIZE operator before the network.

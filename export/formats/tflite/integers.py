@@ -1,4 +1,4 @@
-"""Writes integers, scales and zero points into a TFLite file of the same network, and reads them from one.
+"""Write integers, scales and zero points into a TFLite file of the same network, and read them from one.
 
 TFLiteConverter chooses its own ranges. The numbers from quantization-aware training replace them one by one in the
 tensors of each operator. Operators, their order and shapes stay as the converter wrote them.

@@ -31,7 +31,7 @@ def build_metadata(name: str, description: str, preprocessing: Preprocessing) ->
     """Build the metadata of an image embedder with one input and one output.
 
     Args:
-        name: of the model.
+        name: name of the model.
         description: for people.
         preprocessing: its mean and std (0..255 units) become ``NormalizationOptions``, with one value
             if the three channels agree: MediaPipe refuses a scaling that differs between channels.
@@ -69,7 +69,7 @@ def add_metadata(content: bytes, metadata: bytes) -> bytes:
 
     Args:
         content: a TFLite file.
-        metadata: of ``build_metadata``.
+        metadata: result of ``build_metadata``.
     """
     import numpy as np
     from ai_edge_litert import schema_py_generated as schema

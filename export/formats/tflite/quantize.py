@@ -1,7 +1,7 @@
 """Quantizes a float32 TFLite file to int8 with given ranges, by TensorFlow's quantizer without its calibration.
 
-TFLiteConverter calibrates by running the file image by image and supports min/max ranges only. It hands its quantizer
-the float file with ``min`` and ``max`` at every activation; here these numbers come from the caller. With min/max
+TFLiteConverter calibrates by running the file image by image and supports min/max ranges only. It passes its quantizer
+the float file with ``min`` and ``max`` at every activation; here the caller supplies these numbers. With min/max
 ranges the result equals the converter's own file (a test compares them).
 """
 

@@ -73,6 +73,6 @@ def _int16x8(input_type: str, io_auto: bool = False) -> Target:
 TFLITE_INT8 = _int8("int8", io_auto=True)
 TFLITE_INT8_IO_UINT8 = _int8("uint8", needs_folding=True)
 TFLITE_INT8_IO_FLOAT32 = _int8("float32")
-# int16 input spares one operator of 31, and only our own reader feeds it.
+# int16 input saves one operator of 31, and only our own reader can feed it.
 TFLITE_INT16X8 = _int16x8("float32", io_auto=True)
 TFLITE_INT16X8_IO_INT16 = _int16x8("int16")

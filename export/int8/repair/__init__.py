@@ -2,5 +2,5 @@
 
 They work on the folded graph (``export.graph.folded``) and its calibration images, need no labels and add no operator.
 Equalization (``cle``) and bias correction (``bias``) take seconds; quantization-aware training (``qat``) trains the
-network for some minutes. ``methods`` is the table that ``--repair`` reads.
+network for some minutes. ``methods`` has the table of values for ``--repair``.
 """

@@ -19,7 +19,7 @@ multiplied by the same factors. (Sums of ReLU6 outputs stay as they are; no supp
 the activation, and the weights of a pointwise layer along its inputs. The factors
 ``s = peak^a / column^(1 - a)`` trade one for the other (Xiao et al., "SmoothQuant", arXiv 2211.10438, equation 4,
 where a = 1/2). Of five values of ``a``, and no change at all, the one with the least expected rounding noise is
-taken. Before a depthwise layer, whose weights have a scale for each channel, a = 1 costs nothing.
+taken. Before a depthwise layer, whose weights have one scale per channel, a = 1 costs nothing.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ __all__ = ["HEADROOM", "ChannelGroup", "ChannelReader", "equalize", "factors", "
 HEADROOM = 1.25
 EXPONENTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 CLIP = 6.0
-_SMALLEST = 2.0**-20  # smallest range of a channel, relative to the largest, that is not taken for dead
+_SMALLEST = 2.0**-20  # channels with a smaller range, relative to the largest, count as dead
 
 
 @dataclass
@@ -47,7 +47,7 @@ class ChannelGroup:
 
     Attributes:
         members: names of the convolutions and additions that produce them, in order.
-        readers: layers with weights, and the member that each reads (perhaps through a mean).
+        readers: layers with weights, and the member that each reads (possibly through a mean).
         fixed: whether they cannot be rescaled: another kind of layer reads one of them, or they are the image.
     """
 
@@ -165,7 +165,7 @@ def factors(members: Sequence[LayerStatistics], readers: Sequence[ChannelReader]
     if not movable.any():
         return np.ones_like(size)
     limit = min(highest, CLIP / HEADROOM) if clips else highest
-    # A column of zeros passes nothing on, so that any factor will do.
+    # A column of zeros has no effect, so any factor is valid.
     columns = [np.maximum(r.columns.max(axis=0), r.columns.max() * _SMALLEST + 1e-30) for r in readers]
     column = np.max(columns, axis=0)
     candidates = [np.ones_like(size)]
@@ -188,7 +188,7 @@ def _noise(scale: np.ndarray, reader: ChannelReader, clips: bool) -> float:
     scaled = reader.columns * scale
     steps = sum((_span(seen, scale, clips) / INT8_STEPS) ** 2 for seen in reader.before)
     noise = steps * (importance * (scaled**2).sum(axis=1)).sum()
-    if not reader.free:  # the weights of a depthwise channel round as before, whatever its scale
+    if not reader.free:  # the weights of a depthwise channel round in the same way with any scale
         weight_steps = weight_scale(scaled.max(axis=1))
         noise += (importance * weight_steps**2).sum() * (reader.before[-1].mean_square / scale**2).sum()
     return float(noise)

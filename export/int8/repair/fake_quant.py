@@ -1,8 +1,8 @@
 """The folded network in PyTorch as int8 computes it, with gradients.
 
-Each activation's scale is learned by its logarithm. Zero points stay as calibrated: -128 behind ReLU6 and its mean,
-elsewhere wherever 0 lies. The scale of weights is max / 127 per output channel at every step. ReLU6 needs no operation
-of its own: levels cannot go below 0, and the scale is kept at 6 / 255 or below. Rounding and its gradients are in
+Training learns the logarithm of each activation's scale. Zero points stay as calibrated: -128 after ReLU6 and its mean,
+elsewhere the level of 0. The scale of weights is max / 127 per output channel at every step. ReLU6 needs no separate
+operation: levels cannot go below 0, and the scale is kept at 6 / 255 or below. Rounding and its gradients are in
 ``export.int8.torch_arithmetic``.
 
 Weights are held relative to the largest of their output channel and biases relative to the channel's
@@ -110,13 +110,13 @@ class FakeQuantNetwork(nn.Module):
 
     @torch.no_grad()
     def stay_in_range(self) -> None:
-        """Limit scales behind ReLU6, which would lose the levels above 6. Call it after every optimizer step."""
+        """Limit scales after ReLU6, which would lose the levels above 6. Call it after every optimizer step."""
         for layer in self.graph.layers:
             if isinstance(layer, Convolution) and layer.relu6:
                 self.scales[_key(layer)].clamp_(max=math.log(_CLIP / INT8_STEPS))
 
     def quantized(self) -> QuantizedGraph:
-        """Return the integers that ``forward`` computes with, and the float network behind them.
+        """Return the integers that ``forward`` computes with, and the float network that they round.
 
         Raises:
             FloatingPointError: a parameter is not finite.

@@ -1,7 +1,7 @@
 """The methods that ``--repair`` can name, and how one is applied.
 
 A method is a sequence of steps, functions from a folded graph and calibration images to a folded graph. To add one,
-write its step in a file of its own and add a row to ``METHODS``.
+write its step in a new file and add a line to ``METHODS``.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class RepairMethod:
         changing: steps after these that change it.
         trained: whether quantization-aware training follows, which also sets all ranges.
         auto: whether ``--repair auto`` tries the method.
-        help: what the method does, in a few words, for ``--help``; empty if its name says it.
+        help: what the method does, in a few words, for ``--help``; empty if its name is enough.
     """
 
     keeping: tuple[str, ...] = ()
@@ -62,8 +62,8 @@ class RepairMethod:
 _EQUALIZE = "export.int8.repair.equalize:equalize"
 _CORRECT_BIAS = "export.int8.repair.bias:correct_bias"
 
-# From the cheapest on: ``auto`` tries them in this order. Of the methods that train it tries only the one that begins
-# with the steps that take seconds.
+# Cheapest first: ``auto`` tries them in this order. Of the methods that train, it tries only the one that starts with the
+# fast steps.
 METHODS: Registry[RepairMethod] = Registry(
     "repair",
     RepairMethod,

@@ -1,4 +1,4 @@
-"""Quantization-aware distillation: train the network so that its int8 embeddings are those it had in float.
+"""Quantization-aware distillation: train the network so that its int8 embeddings match its float embeddings.
 
 The folded student is trained with simulated rounding (``fake_quant``), against its own float embeddings
 of the same crops (Jacob et al., arXiv 1712.05877, section 3; Polino et al., "Model compression via
@@ -63,7 +63,7 @@ def train_quantized(
     If training does not raise the mean cosine on calibration images, the integers from before it are returned.
 
     Args:
-        graph: where to start; it may be equalized or bias-corrected.
+        graph: the network to start from; it may be equalized or bias-corrected.
         exact: network whose embeddings are the target.
         calibration: images that set the initial ranges.
         training: images to train on.

@@ -35,7 +35,7 @@ class Repaired:
 
     Attributes:
         method: name of the repair method.
-        graph: the network to quantize; after training, the float weights behind ``numbers``.
+        graph: the network to quantize; after training, the float weights that ``numbers`` rounds.
         exact: a network that computes the original function with the channel scales of ``graph``.
         numbers: after training, the integers that a file has to hold.
         cosines: after training, mean cosine to PyTorch on calibration images before and after it.
