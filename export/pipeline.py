@@ -78,16 +78,22 @@ def failed_folder(out: Path) -> Path:
     return out.with_name(f"{out.name}.failed")
 
 
-def export_bundle(checkpoint: Path, out: Path, options: ExportOptions) -> Export:
+def export_bundle(checkpoint: str | Path, out: str | Path, options: ExportOptions | None = None) -> Export:
     """Export a checkpoint folder.
 
-    Every target is tried, whatever happened to the others. ``out`` is written only if all
-    passed; otherwise the files that exist go to ``OUT.failed``.
+    Every target is tried, even if others fail. ``out`` is written only if all passed; otherwise the files that exist
+    go to ``OUT.failed``.
+
+    Args:
+        checkpoint: folder that training wrote.
+        out: folder of the bundle to write.
+        options: see :class:`~export.attempt.ExportOptions`; ``None``: its defaults.
 
     Raises:
         UsageFailure: no such target, or ``out`` exists and may not be replaced.
         Failure: the checkpoint or the data cannot be read, or a named target cannot be built of this network.
     """
+    checkpoint, out, options = Path(checkpoint), Path(out), options or ExportOptions()
     targets = select_targets(options.target, options.quantize, options.io)
     methods_of(options.repair)
     rule, exclusion = parse_rule(options.calibration_range), parse_exclusion(options.exclude_layers)
@@ -180,7 +186,7 @@ def without_impossible_repair(options: ExportOptions, model: Embedder) -> Export
 
 @dataclass(frozen=True)
 class _Made:
-    """A target of which there is a file."""
+    """A target whose file exists."""
 
     target: Target
     variant: Variant
