@@ -94,7 +94,7 @@ def choose_samples(
     Args:
         preprocessing: preprocessing of the checkpoint.
         data: the checkpoint's record of its training data (``spec``, ``split``, ``validation``).
-        spec: another data set, used as a whole; ``None``: the train part of the checkpoint's own data.
+        spec: another data set, of which everything is used; ``None``: the train part of the checkpoint's own data.
         count: number of calibration images, fewer if the data set is small; 0 for none.
         seed: seed of the draw.
         check_images: number of check images.
