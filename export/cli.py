@@ -51,7 +51,7 @@ thread, MobileNet-0.25 at 224 pixels; other processors rank differently: measure
 - **--io** chooses the input and output type of an int8 file. int8 costs nothing: with mean = std = 128 the
   input is pixel - 128. MediaPipe and the TFLite Task Library refuse it; they accept float32 (1.06
   times int8's time) or uint8 (one more QUANTIZE operator at each end: 1.12 times).
-- Dynamic-range quantization took 1.2 times float32's time and rounds the weights just as much. Not offered.
+- Dynamic-range quantization is not offered: it took 1.2 times float32's time and rounds the weights just as much.
 - **--exclude-layers 1** keeps the layer that int8 hurts most in float; **--calibration-range** clips outliers
   of the activations (docs/quantization.md).
 - Folded networks (`mobilenet_v1_*`, `timm:mobilenetv2_*` and timm's `*efficientnet_lite*`) have all of these options.
