@@ -177,7 +177,7 @@ def _take(target: Target, job: Job, made_from: dict[str, Any]) -> tuple[Path, Va
     variant = job.cache.take(made_from, path) if job.cache else None
     if variant is None:
         return path, None
-    note(f"{target.name}: as built before")
+    note(f"{target.name}: reused from the cache")
     place = built_file(job.scratch, target, variant.repair)
     place.parent.mkdir(parents=True, exist_ok=True)
     path.replace(place)

@@ -179,7 +179,7 @@ def without_impossible_repair(options: ExportOptions, model: Embedder) -> Export
     if can_fold(model) or options.repair == "none":
         return options
     if options.repair != AUTO:
-        raise Failure(f"{model.backbone.arch}: --repair {options.repair} works on {FOLDED} only", "take --repair none")
+        raise Failure(f"{model.backbone.arch}: --repair {options.repair} works on {FOLDED} only", "use --repair none")
     note(f"no repair: it does not support {model.backbone.arch} yet")
     return replace(options, repair="none")
 

@@ -54,7 +54,7 @@ def parse_exclusion(text: str) -> Exclusion:
     numbers = [word for word in words if word.lstrip("-").isdigit()]
     if len(numbers) > 1 or any(int(number) < 0 for number in numbers) or (text and not words):
         raise UsageFailure(
-            f"--exclude-layers {text}", "write how many, or names with commas, e.g. 3 or conv1,conv_dw_1"
+            f"--exclude-layers {text}", "write a number or comma-separated names, e.g. 3 or conv1,conv_dw_1"
         )
     return Exclusion(int(numbers[0]) if numbers else 0, tuple(word for word in words if word not in numbers))
 
@@ -73,7 +73,7 @@ def chosen_layers(exclusion: Exclusion, graph: FoldedGraph, images: Iterable[np.
     if exclusion.worst >= len(known):
         raise UsageFailure(
             f"--exclude-layers {exclusion.worst}: the network has {len(known)} layers",
-            "leave some in int8, or take --quantize none",
+            "keep some in int8, or use --quantize none",
         )
     if exclusion.worst:
         losses = sensitivities(graph, images)

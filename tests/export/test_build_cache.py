@@ -36,7 +36,7 @@ def test_the_second_export_builds_nothing(checkpoint, tmp_path, built, capsys):
     assert built == ["float32", "int8"]
     assert export(checkpoint, tmp_path / "b") == 0
     assert built == ["float32", "int8"]
-    assert "onnx-int8: as built before" in capsys.readouterr().err
+    assert "onnx-int8: reused from the cache" in capsys.readouterr().err
     one, two = (load_bundle(tmp_path / name).manifest.variants for name in "ab")
     assert one == two  # the check ran again, with the same result
     assert one[0].check is not None

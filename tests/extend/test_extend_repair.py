@@ -38,7 +38,7 @@ def test_a_repair_from_outside_goes_all_the_way(tmp_path, monkeypatch, capsys):
         assert call(tmp_path / "student", *words, "--out", tmp_path / "b") == 0
         capsys.readouterr()
         assert call(tmp_path / "student", *words, "--out", tmp_path / "again") == 0
-        assert "onnx-int8: as built before" in capsys.readouterr().err
+        assert "onnx-int8: reused from the cache" in capsys.readouterr().err
         path.write_text(path.read_text() + "# changed\n")  # the cache notices
         assert call(tmp_path / "student", *words, "--out", tmp_path / "anew") == 0
         assert "building onnx-int8, repair clip" in capsys.readouterr().err

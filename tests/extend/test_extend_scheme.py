@@ -47,7 +47,7 @@ def test_a_scheme_from_outside_goes_all_the_way(tmp_path, monkeypatch, capsys):
         assert np.abs(wanted - got).max() < 1e-5
         assert cosines(got, open_variant(bundle, full.name).embed(pixels)).min() < 1 - 1e-9  # it is rounded
         # The build cache knows the file of a builder that is not ours.
-        assert "onnx-float16: as built before" in export("c")
+        assert "onnx-float16: reused from the cache" in export("c")
         path.write_text(path.read_text() + "# changed\n")
         assert "building onnx-float16" in export("d", "--quantize", "float16")
 

@@ -113,7 +113,7 @@ def without_training(name: str) -> str:
     for other, method in METHODS.items():
         if (method.keeping, method.changing) == (row.keeping, row.changing) and not method.trained:
             return other
-    raise Failure(f"--repair {name}: no method has its steps without training", "take another --repair")
+    raise Failure(f"--repair {name}: no method has its steps without training", "choose another --repair")
 
 
 def repair(
