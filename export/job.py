@@ -105,7 +105,10 @@ class Job:
         if not self.exclusion:
             return ()
         if repaired.numbers:
-            raise Failure("--exclude-layers: qat trains all layers for int8", "choose another --repair, or leave out --exclude-layers")
+            raise Failure(
+                "--exclude-layers: qat trains all layers for int8",
+                "choose another --repair, or leave out --exclude-layers",
+            )
         if repaired.method not in self._in_float:
             names = chosen_layers(self.exclusion, repaired.exact, self.images.scaled())
             note(f"in float: {', '.join(names)}")

@@ -67,7 +67,7 @@ def test_names_and_numbers_are_combined(model, images):
 
 @pytest.mark.parametrize("text", ["-1", "1,2", ",", " "])
 def test_malformed_texts_are_refused(text: str):
-    with pytest.raises(UsageFailure, match="write how many"):
+    with pytest.raises(UsageFailure, match="write a number"):
         parse_exclusion(text)
 
 
