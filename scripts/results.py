@@ -2,6 +2,7 @@
 
     python scripts/results.py run results/cub200-2010.yaml --data folder:cub200-2010 \\
         --student-weights mobilenet_v1_0.25_224_imagenet.h5 --teacher-weights efficientnet-lite2-9656183e.pth
+    python scripts/results.py tune results/cub200-2010.yaml …   # the same search of rates for every row, before run
     python scripts/results.py table results/cub200-2010.yaml
     python scripts/results.py figure results/cub200-2010.yaml --out docs/results-cub200-2010.png
 
@@ -22,109 +23,15 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from pydantic import BaseModel, ConfigDict, ValidationError
+from results_plan import GROUPS, METRICS, REDUCED, TEACHER, Plan, Row, add_lines, read_lines, read_plan
+from tuning import Candidate, Choice, Search, add_trial, choose, missing, read_trials, trials_file
 
 from benchmark.system import machine_facts
-from distill.console import DebugOption, Failure, JsonOption, UsageFailure, make_app, note, run_app, suggest
+from distill.console import DebugOption, Failure, JsonOption, UsageFailure, make_app, note, run_app, suggest, warn
 from distill.files import atomic_path, check_output
 from distill.versions import versions
 
 app = make_app(__doc__ or "")
-METRICS = ("recall@1", "recall@2", "recall@4", "recall@8", "map@r")
-COLUMNS = (
-    "row",
-    "group",
-    "measured",
-    "seed",
-    *METRICS,
-    "epochs",
-    "train_seconds",
-    "command",
-    "versions",
-    "machine",
-    "date",
-)
-TEACHER, REDUCED = "teacher", "teacher, reduced to the student's dimension"
-GROUPS = {"alone": "#8a8a8a", "paper": "#2a6fbb", "later": "#c8641e", "setting": "#3d8b4f", "teacher": "#222222"}
-
-
-class Row(BaseModel):
-    """One method. ``measure`` and ``whiten`` name the measurements of its runs besides the plain test."""
-
-    model_config = ConfigDict(extra="forbid")
-    name: str
-    group: str
-    options: dict[str, Any]
-    seeds: list[int] | None = None
-    measured_seeds: list[int] | None = None  # for ``measure``; None: all
-    measure: dict[
-        str, str
-    ] = {}  # label -> options of `distill-train evaluate`; {teacher}: folder of the reduced teacher
-    whiten: dict[str, str] = {}  # label -> options of `distill-train whiten`
-
-
-class Plan(BaseModel):
-    """A results table."""
-
-    model_config = ConfigDict(extra="forbid")
-    title: str
-    seeds: list[int]
-    teacher: dict[str, Any]
-    reduced: dict[str, Any]  # options that reduce the teacher to the student's dimension: a student of no epochs
-    student: dict[str, Any]
-    taught: dict[str, Any]  # options of runs with a teacher only
-    rows: list[Row]
-
-
-def read_plan(path: Path) -> Plan:
-    """Read the plan in a YAML file.
-
-    Raises:
-        Failure: The file cannot be read, or is not a plan.
-        UsageFailure: A group has no colour, or a row has a seed that the plan lacks.
-    """
-    import yaml
-
-    try:
-        plan = Plan(**yaml.safe_load(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise Failure(f"{path}: {error.strerror}", "check the path") from None
-    except (yaml.YAMLError, RecursionError, UnicodeDecodeError, TypeError, ValidationError) as error:
-        raise Failure(f"{path}: {str(error).splitlines()[0]}", "see results/cub200-2010.yaml for the form") from None
-    for row in plan.rows:
-        if row.group not in GROUPS:
-            raise UsageFailure(f"{path}: {row.name}: group {row.group}", suggest(row.group, GROUPS))
-        # ``run`` iterates over the plan's seeds: other seeds would never be trained.
-        if more := sorted({*(row.seeds or ()), *(row.measured_seeds or ())} - set(plan.seeds)):
-            raise UsageFailure(f"{path}: {row.name}: seed {more[0]} is not in the plan", f"add {more[0]} to its seeds")
-    return plan
-
-
-def read_lines(path: Path) -> list[dict[str, str]]:
-    """Read the lines of a CSV that ``run`` wrote; empty if there is no file."""
-    if not path.exists():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        lines = list(csv.DictReader(file))
-    if lines and set(lines[0]) != set(COLUMNS):
-        raise Failure(f"{path}: not the columns of this script", "move the file away")
-    for number, line in enumerate(lines, 2):
-        try:
-            int(line["seed"]), [float(line[key]) for key in METRICS]
-        except (TypeError, ValueError):
-            raise Failure(f"{path}: line {number} is damaged", "delete that line; run measures it again") from None
-    return lines
-
-
-def add_lines(path: Path, lines: list[dict[str, Any]]) -> None:
-    """Append lines atomically."""
-    everything = read_lines(path) + lines
-    with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(everything)
-
-
 PlanArgument = Annotated[Path, typer.Argument(help="YAML plan; the CSV is beside it.")]
 
 
@@ -143,71 +50,212 @@ def run(
 ) -> None:
     """Train the runs that the CSV lacks, and write a line for each."""
     plan, path = read_plan(plan_path), plan_path.with_suffix(".csv")
+    chosen = _chosen(plan_path, plan, only, skip)
+    bench = _Bench(plan, path, out / plan_path.stem, data, student_weights, teacher_weights, threads)
+    bench.measure_teacher()
+    trials = read_trials(trials_file(plan_path))
+    for seed in plan.seeds[: seeds or None]:
+        for row in chosen:
+            if seed in (row.seeds or plan.seeds):
+                bench.measure(row, seed, _choice(plan, row, trials))
+                note(f"seed {seed}: {row.name} done")
+
+
+@app.command()
+def tune(
+    plan_path: PlanArgument,
+    data: Annotated[str, typer.Option(help="Data spec.")],
+    student_weights: Annotated[Path, typer.Option(exists=True, help="Initial weights of the student.")],
+    teacher_weights: Annotated[Path, typer.Option(exists=True, help="Weights of the teacher.")],
+    out: Annotated[Path, typer.Option(help="Folder of the runs and their cache.")] = Path("runs/results"),
+    only: Annotated[list[str] | None, typer.Option(help="Only the row of this name. Repeatable.")] = None,
+    skip: Annotated[list[str] | None, typer.Option(help="Skip the row of this name for now. Repeatable.")] = None,
+    threads: Annotated[int, typer.Option(help="CPU threads of training; 0 uses all cores.")] = 0,
+    debug: DebugOption = False,
+) -> None:
+    """Search the learning rate and weight decay of every row on held-out train classes.
+
+    Every row gets the same search, the `tune` section of the plan, except rows that are `fixed` to the values they show.
+    `run` then trains each row with the values that won, and records the search in the column `chosen_by`.
+    """
+    plan, path = read_plan(plan_path), trials_file(plan_path)
+    if plan.tune is None:
+        raise UsageFailure(
+            f"{plan_path}: no section tune", "add one: tune: {lr: [1.0e-4, 1.0e-3], weight_decay: [1.0e-4]}"
+        )
+    bench = _Bench(plan, path, out / plan_path.stem, data, student_weights, teacher_weights, threads)
+    for row in _chosen(plan_path, plan, only, skip):
+        if not _is_tuned(plan, row):
+            continue
+        while todo := missing(plan.tune, trials := _trials(read_trials(path), row)):
+            note(
+                f"{row.name}: {len(trials)} trials done, lr {todo[0].lr:g}, weight decay {todo[0].weight_decay:g} next"
+            )
+            add_trial(path, bench.trial(row, plan.tune, todo[0]))
+        found = choose(plan.tune, trials)
+        assert found is not None
+        note(f"{row.name}: {found.record}")
+        if found.at_the_edge:
+            warn(f"{row.name}: the best rate is at the edge of the range; add a rate to the plan's tune section")
+
+
+class _Bench:
+    """Trains and measures the rows of a plan on one data set, in one folder."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        path: Path,
+        base: Path,
+        data: str,
+        student_weights: Path,
+        teacher_weights: Path,
+        threads: int,
+    ) -> None:
+        self.plan, self.path, self.base, self.data = plan, path, base, data
+        self.student_weights, self.teacher_weights = student_weights, teacher_weights
+        self._common = {"data": data, "threads": threads, "workers": 0, "cache_dir": base / "cache"}
+        # A reader has these files elsewhere.
+        self._short = {str(path): path.name for path in (student_weights, teacher_weights)} | {data: _short(data)}
+        self._lines = read_lines(path) if path.name == f"{base.name}.csv" else []
+
+    def teacher(self) -> tuple[list[str], Path]:
+        """Train the teacher if it does not exist. Returns the command and the folder."""
+        folder = self.base / "teacher"
+        command = _command("teacher", self.plan.teacher | self._common | {"weights": self.teacher_weights}, folder)
+        _trained(command, folder)
+        return command, folder
+
+    def reduced_teacher(self, validation: float = 0.0) -> Path:
+        """Reduce the teacher, on the train classes without the held-out ones, and return its folder."""
+        folder = self.base / (f"reduced-{validation:g}" if validation else "reduced")
+        options = self.plan.student | self._common | {"weights": self.student_weights, "teacher": self.teacher()[1]}
+        options |= {**self.plan.reduced, "epochs": 0}
+        if validation:
+            options["validation"] = validation
+        _trained(_command("student", options, folder), folder)
+        return folder / "teacher"
+
+    def measure_teacher(self) -> None:
+        """Record the teacher, and the teacher reduced to the student's dimension."""
+        command, folder = self.teacher()
+        if not self._present(TEACHER, "test", 0):
+            metrics, seconds = _trained(command, folder)
+            self._record((TEACHER, "teacher", "test", 0), metrics, self.plan.teacher["epochs"], seconds, command)
+        reduced = self.reduced_teacher()
+        if not self._present(REDUCED, "test", 0):
+            asked = ["distill-train", "evaluate", str(reduced), "--data", self.data, "--json"]
+            self._record((REDUCED, "teacher", "test", 0), _call(asked), 0, 0.0, asked)
+
+    def measure(self, row: Row, seed: int, choice: Choice | None) -> None:
+        """Train a row with one seed and record what the plan measures of it, except lines that exist."""
+        by = choice.record if choice else ""
+        values = choice.best.options if choice else {}
+        suffix = "".join(f"-{value:g}" for value in values.values())
+        folder = self.base / f"{_name(row)}-{seed}{suffix}"
+        options = self._options(row, seed) | values
+        command = _command("student", options, folder)
+        if not self._present(row.name, "test", seed, by):
+            metrics, seconds = _trained(command, folder)
+            self._record((row.name, row.group, "test", seed), metrics, options["epochs"], seconds, command, by)
+        commands = {
+            label: ["distill-train", "evaluate", str(folder), *shlex.split(extra), "--json"]
+            for label, extra in row.measure.items()
+        } | {label: _whiten(folder, label, extra) for label, extra in row.whiten.items()}
+        for label, words in commands.items():
+            if seed in (row.measured_seeds or self.plan.seeds) and not self._present(row.name, label, seed, by):
+                asked = [word.format(teacher=self.reduced_teacher()) for word in words]
+                self._record((row.name, row.group, label, seed), _call(asked), options["epochs"], 0.0, asked, by)
+
+    def trial(self, row: Row, search: Search, candidate: Candidate) -> dict[str, Any]:
+        """Train a row with one candidate of its search and return the line to record."""
+        folder = self.base / "tune" / f"{_name(row)}-{candidate.lr:g}-{candidate.weight_decay:g}"
+        options = self._options(row, search.seed, search.validation) | search.options | candidate.options
+        command = _command("student", options, folder)
+        _, seconds = _trained(command, folder)
+        with (folder / "log.csv").open(newline="") as file:
+            last = list(csv.DictReader(file))[-1]  # `run` takes the last epoch as well, not the best one
+        return {
+            "row": row.name,
+            "lr": candidate.lr,
+            "weight_decay": candidate.weight_decay,
+            "validation_recall@1": f"{float(last['validation_recall@1']):.5f}",
+            "epochs": options["epochs"],
+            "train_seconds": round(seconds),
+            **self._made_by(command),
+        }
+
+    def _options(self, row: Row, seed: int, validation: float = 0.0) -> dict[str, Any]:
+        options = self.plan.student | self._common | {"weights": self.student_weights, "seed": seed}
+        if _has_teacher(row.options["method"]):
+            options |= self.plan.taught | {"teacher": self.reduced_teacher(validation)}
+        options |= row.options
+        return options | {"validation": validation} if validation else options
+
+    def _present(self, row: str, measured: str, seed: int, by: str = "") -> bool:
+        """Whether the line exists, made with the same choice of rates."""
+        wanted = (row, measured, str(seed), by)
+        return any((x["row"], x["measured"], x["seed"], x["chosen_by"]) == wanted for x in self._lines)
+
+    def _record(
+        self,
+        key: tuple[str, str, str, int],
+        metrics: dict[str, float],
+        epochs: int,
+        seconds: float,
+        command: list[str],
+        by: str = "",
+    ) -> None:
+        line = dict(zip(("row", "group", "measured", "seed"), key, strict=True))
+        line |= {name: f"{metrics[name]:.5f}" for name in METRICS}
+        line |= {"epochs": epochs, "train_seconds": round(seconds), **self._made_by(command), "chosen_by": by}
+        add_lines(self.path, [line])
+        self._lines = read_lines(self.path)
+
+    def _made_by(self, command: list[str]) -> dict[str, str]:
+        shown = shlex.join(command)
+        for long, short in self._short.items():
+            shown = shown.replace(long, short)
+        return {
+            "command": shown.replace(str(self.base), "runs"),
+            "versions": json.dumps(versions()),
+            "machine": "{cpu}, {cores} cores".format_map(machine_facts()),
+            "date": date.today().isoformat(),
+        }
+
+
+def _chosen(path: Path, plan: Plan, only: list[str] | None, skip: list[str] | None) -> list[Row]:
     names = [row.name for row in plan.rows]
     for name in [*(only or ()), *(skip or ())]:
         if name not in names:
-            raise UsageFailure(f"{plan_path}: no row {name}", suggest(name, names))
-    chosen = [row for row in plan.rows if row.name in (only or names) and row.name not in (skip or ())]
-    base = out / plan_path.stem
-    shown = {str(student_weights): student_weights.name, str(teacher_weights): teacher_weights.name, data: _short(data)}
-    common = {"data": data, "threads": threads, "workers": 0, "cache_dir": base / "cache"}
-    teacher = base / "teacher"
+            raise UsageFailure(f"{path}: no row {name}", suggest(name, names))
+    return [row for row in plan.rows if row.name in (only or names) and row.name not in (skip or ())]
 
-    def record(
-        row: str, group: str, measured: str, seed: int, metrics: dict, epochs: int, seconds: float, command: list[str]
-    ) -> None:
-        said = shlex.join(command)
-        for long, short in shown.items():
-            said = said.replace(long, short)
-        line = {key: f"{metrics[key]:.5f}" for key in METRICS}
-        line |= {"row": row, "group": group, "measured": measured, "seed": seed, "epochs": epochs}
-        line |= {
-            "train_seconds": round(seconds),
-            "command": said.replace(str(base), "runs"),
-            "versions": json.dumps(versions()),
-        }
-        add_lines(
-            path,
-            [line | {"machine": "{cpu}, {cores} cores".format_map(machine_facts()), "date": date.today().isoformat()}],
-        )
 
-    def present(row: str, measured: str, seed: int) -> bool:
-        return any((x["row"], x["measured"], x["seed"]) == (row, measured, str(seed)) for x in read_lines(path))
+def _is_tuned(plan: Plan, row: Row) -> bool:
+    return not row.fixed and (plan.student | row.options)["epochs"] > 0
 
-    command = _command("teacher", plan.teacher | common | {"weights": teacher_weights}, teacher)
-    metrics, seconds = _trained(command, teacher)
-    if not present(TEACHER, "test", 0):
-        record(TEACHER, "teacher", "test", 0, metrics, plan.teacher["epochs"], seconds, command)
-    options = plan.student | common | {"weights": student_weights, "teacher": teacher, **plan.reduced, "epochs": 0}
-    reduced = base / "reduced" / "teacher"
-    _trained(_command("student", options, base / "reduced"), base / "reduced")
-    if not present(REDUCED, "test", 0):
-        asked = ["distill-train", "evaluate", str(reduced), "--data", data, "--json"]
-        record(REDUCED, "teacher", "test", 0, _call(asked), 0, 0.0, asked)
-    for seed in plan.seeds[: seeds or None]:
-        for row in chosen:
-            if seed not in (row.seeds or plan.seeds):
-                continue
-            run_folder = base / f"{row.name.replace(' ', '-')}-{seed}"
-            options = plan.student | common | {"weights": student_weights, "seed": seed}
-            if _has_teacher(row.options["method"]):
-                options |= plan.taught | {"teacher": reduced}
-            options |= row.options
-            command = _command("student", options, run_folder)
-            if not present(row.name, "test", seed):
-                metrics, seconds = _trained(command, run_folder)
-                record(row.name, row.group, "test", seed, metrics, options["epochs"], seconds, command)
-            for label, extra in row.measure.items():
-                if seed in (row.measured_seeds or plan.seeds) and not present(row.name, label, seed):
-                    words = [word.format(teacher=reduced) for word in shlex.split(extra)]
-                    asked = ["distill-train", "evaluate", str(run_folder), *words, "--json"]
-                    record(row.name, row.group, label, seed, _call(asked), options["epochs"], 0.0, asked)
-            for label, extra in row.whiten.items():
-                if seed in (row.measured_seeds or plan.seeds) and not present(row.name, label, seed):
-                    asked = ["distill-train", "whiten", str(run_folder), *shlex.split(extra), "--overwrite", "--json"]
-                    asked += ["--out", f"{run_folder}-{label.replace(' ', '-')}"]
-                    record(row.name, row.group, label, seed, _call(asked), options["epochs"], 0.0, asked)
-            note(f"seed {seed}: {row.name} done")
+
+def _trials(trials: list[dict[str, str]], row: Row) -> list[dict[str, str]]:
+    return [trial for trial in trials if trial["row"] == row.name]
+
+
+def _choice(plan: Plan, row: Row, trials: list[dict[str, str]]) -> Choice | None:
+    if plan.tune is None or not _is_tuned(plan, row):
+        return None
+    found = choose(plan.tune, _trials(trials, row))
+    if found is None:
+        note(f"{row.name}: no complete search, trained with the values of the plan")
+    return found
+
+
+def _whiten(folder: Path, label: str, extra: str) -> list[str]:
+    out = f"{folder}-{label.replace(' ', '-')}"
+    return ["distill-train", "whiten", str(folder), *shlex.split(extra), "--overwrite", "--json", "--out", out]
+
+
+def _name(row: Row) -> str:
+    return row.name.replace(" ", "-")
 
 
 @app.command()

@@ -18,6 +18,9 @@ ROOT = Path(__file__).parents[1]
 PLANS = sorted((ROOT / "results").glob("*.yaml"))
 
 
+sys.path.insert(0, str(ROOT / "scripts"))
+
+
 def _script():
     spec = importlib.util.spec_from_file_location("results_script", ROOT / "scripts" / "results.py")
     module = importlib.util.module_from_spec(spec)
@@ -27,6 +30,8 @@ def _script():
 
 
 results = _script()
+import results_plan
+import tuning
 
 
 @pytest.mark.parametrize("path", PLANS, ids=lambda path: path.stem)
@@ -89,7 +94,7 @@ def test_switches_of_a_plan_are_flags():
 
 def _line(row: str, seed: int, recall: float) -> dict[str, object]:
     return (
-        dict.fromkeys(results.COLUMNS, "x")
+        dict.fromkeys(results_plan.COLUMNS, "x")
         | dict.fromkeys(results.METRICS, recall)
         | {"row": row, "group": "alone", "measured": "test", "seed": seed}
     )
@@ -122,7 +127,7 @@ def test_a_plan_or_table_of_another_kind_is_refused_in_a_line(tmp_path, capsys):
             results.read_plan(_plan(tmp_path, f"  - {{name: a, group: alone, options: {{}}, {key}: [1, 2]}}\n"))
     with pytest.raises(Failure, match="p.yaml"):
         results.read_plan(_plan(tmp_path, "  - [1, 2\n"))
-    text = ",".join(results.COLUMNS) + "\ntriplet,alone,test,0,0.2\n"
+    text = ",".join(results_plan.COLUMNS) + "\ntriplet,alone,test,0,0.2\n"
     (tmp_path / "cut.csv").write_text(text)
     with pytest.raises(Failure, match="line 2 is damaged"):
         results.read_lines(tmp_path / "cut.csv")
@@ -133,3 +138,84 @@ def test_a_plan_or_table_of_another_kind_is_refused_in_a_line(tmp_path, capsys):
         results.read_lines(tmp_path / "t.csv")
     assert results.run_app(results.app, ["table", str(_plan(tmp_path))]) == 1
     assert "no results yet" in capsys.readouterr().err
+
+
+SEARCH = tuning.Search(lr=[1e-4, 1e-3, 1e-2], weight_decay=[1e-4, 0.1])
+
+
+def _trial(lr: float, decay: float, recall: float, row: str = "triplet") -> dict[str, str]:
+    values = {"row": row, "lr": f"{lr:g}", "weight_decay": f"{decay:g}", "validation_recall@1": f"{recall:.5f}"}
+    return dict.fromkeys(tuning.COLUMNS, "x") | values
+
+
+def test_a_search_tries_all_rates_then_weight_decays_at_the_best():
+    trials = [_trial(1e-4, 1e-4, 0.3), _trial(1e-2, 1e-4, 0.1)]
+    assert tuning.missing(SEARCH, trials) == [tuning.Candidate(1e-3, 1e-4)] and tuning.choose(SEARCH, trials) is None
+    trials.append(_trial(1e-3, 1e-4, 0.5))
+    assert tuning.missing(SEARCH, trials) == [tuning.Candidate(1e-3, 0.1)] and tuning.choose(SEARCH, trials) is None
+    trials.append(_trial(1e-3, 0.1, 0.5))  # no better: the first of equals wins
+    found = tuning.choose(SEARCH, trials)
+    assert (found.best, found.recall, found.at_the_edge) == (tuning.Candidate(1e-3, 1e-4), 0.5, False)
+    assert found.record == (
+        "lr 0.001 of 0.0001, 0.001, 0.01; weight decay 0.0001 of 0.0001, 0.1: R@1 50.0 on 0.2 of the train classes"
+    )
+
+
+def test_a_rate_at_the_edge_of_the_range_is_reported():
+    trials = [_trial(lr, 1e-4, recall) for lr, recall in ((1e-4, 0.1), (1e-3, 0.2), (1e-2, 0.3))]
+    found = tuning.choose(SEARCH, [*trials, _trial(1e-2, 0.1, 0.4)])
+    assert found.at_the_edge and found.best == tuning.Candidate(1e-2, 0.1)
+
+
+def test_a_line_made_with_other_rates_is_measured_again(tmp_path):
+    path = tmp_path / "p.csv"
+    results.add_lines(path, [_line("triplet", 0, 0.2), _line("triplet", 1, 0.2)])
+    results.add_lines(path, [_line("triplet", 0, 0.4) | {"chosen_by": "lr 0.01"}])
+    found = {(line["seed"], line["chosen_by"]): float(line["recall@1"]) for line in results.read_lines(path)}
+    assert found == {("1", "x"): 0.2, ("0", "lr 0.01"): 0.4}
+
+
+def test_damaged_trials_are_refused_in_a_line(tmp_path):
+    (tmp_path / "a-tune.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(Failure, match="not the columns"):
+        tuning.read_trials(tmp_path / "a-tune.csv")
+    tuning.add_trial(tmp_path / "b-tune.csv", _trial(1e-3, 1e-4, 0.1) | {"lr": "fast"})
+    with pytest.raises(Failure, match="line 2 is damaged"):
+        tuning.read_trials(tmp_path / "b-tune.csv")
+
+
+@pytest.mark.slow
+def test_tune_then_run_on_a_tiny_set(tmp_path, monkeypatch):
+    import torch
+    from safetensors.torch import save_file
+
+    from distill.models.registry import build_backbone
+
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    save_file(build_backbone("mobilenet_v1_025").state_dict(), "weights.safetensors")
+    Path("tiny.yaml").write_text(
+        """
+title: t
+seeds: [0]
+teacher: {arch: mobilenet_v1_025, embedding_size: 0, epochs: 0}
+reduced: {teacher_reduction: pca, method: absolute, teacher_crops: 1}
+student: {arch: mobilenet_v1_025, embedding_size: 8, batch_size: 8, images_per_class: 2, epochs: 1, crop_scale: 1}
+taught: {teacher_crops: 1, teacher_reduction: none}
+tune: {validation: 0.25, lr: [1.0e-3, 1.0e-2], weight_decay: [1.0e-4]}
+rows:
+  - {name: absolute, group: paper, options: {method: absolute}}
+  - {name: absolute at 1, group: paper, options: {method: absolute, lr: 1.0}, fixed: true}
+"""
+    )
+    files = ["--data", "glyphs:classes=16,faces=4,size=32", "--threads", "1"]
+    files += ["--student-weights", "weights.safetensors", "--teacher-weights", "weights.safetensors"]
+    assert results.run_app(results.app, ["tune", "tiny.yaml", *files]) == 0
+    trials = tuning.read_trials(Path("tiny-tune.csv"))
+    assert [(t["row"], float(t["lr"])) for t in trials] == [("absolute", 1e-3), ("absolute", 1e-2)]
+    assert all("--validation 0.25" in t["command"] and "reduced-0.25" in t["command"] for t in trials)
+    assert results.run_app(results.app, ["run", "tiny.yaml", *files, "--only", "absolute"]) == 0
+    (line,) = (line for line in results.read_lines(Path("tiny.csv")) if line["row"] == "absolute")
+    best = max(trials, key=lambda trial: float(trial["validation_recall@1"]))
+    assert line["chosen_by"].startswith(f"lr {float(best['lr']):g} of 0.001, 0.01")
+    assert f"--lr {float(best['lr'])}" in line["command"] and "--validation" not in line["command"]
