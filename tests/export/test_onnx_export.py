@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import onnx
 import pytest
@@ -78,3 +81,13 @@ def test_any_other_network_goes_through_torch(tmp_path):
         for batch in (1, 5):
             got = session.run(None, {"image": images[:batch].numpy()})[0]
             assert np.abs(got - model(images[:batch]).numpy()).max() < 1e-5
+
+
+def test_the_quantizer_leaves_the_search_path_alone():
+    # It appends a folder with a benchmark.py, which would hide ours. A process of its own: it may be imported here.
+    code = (
+        "import sys; before = list(sys.path)\n"
+        "from export.formats.onnx.convert import _quantizer\n"
+        "assert _quantizer().quantize_static and sys.path == before\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
