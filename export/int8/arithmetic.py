@@ -11,9 +11,9 @@ A level ``q`` stands for the value ``(q - zero_point) * scale`` (Jacob et al., a
 | int8 L2 norm     | -128..127     | 1 / 128                                | 0          | ``L2_SCALE``                    |
 | int16 activation | -32767..32767 | one per tensor: largest / 32767        | 0          | ``symmetric_scale``             |
 
-All rounding is half to even. ``quantize`` is the rule by which bundles make their inputs. Files hold scales as float32, and so does :class:`QuantParams`; zero points are computed
-from the float64 scale. ``export.int8.torch_arithmetic`` has the PyTorch functions, with gradients where training needs
-them.
+All rounding is half to even. ``quantize`` is the rule by which apps and :func:`~export.bundle.open_variant` make a
+file's input. Files hold scales as float32, and so does :class:`QuantParams`; zero points are computed from the float64
+scale. ``export.int8.torch_arithmetic`` has the PyTorch functions, with gradients where training needs them.
 """
 
 from __future__ import annotations
