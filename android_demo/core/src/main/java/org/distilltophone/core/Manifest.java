@@ -67,6 +67,7 @@ final class Manifest {
             Fields one = expected.child(key);
             byName.put(key, one);
             list(one, new Listed(one, MAX_GOLDEN_BYTES), (long) goldenCount * dimension * 4);
+            one.sha256s("input_sha256", goldenCount);
         }
         Fields[] found = root.children("variants", 64);
         if (found.length == 0) {
