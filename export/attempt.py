@@ -85,6 +85,7 @@ class TargetResult:
         problem: what is wrong; empty if passed.
         seconds: time of building alone.
         layers: the layer comparison, if asked for.
+        inputs: SHA-256 of the input tensor of each golden image.
     """
 
     target: Target
@@ -93,6 +94,7 @@ class TargetResult:
     problem: str = ""
     seconds: float = 0.0
     layers: tuple[LayerError, ...] = ()
+    inputs: tuple[str, ...] = ()
 
     @property
     def state(self) -> str:
@@ -134,6 +136,7 @@ def attempt(
         seconds = time.perf_counter() - started
         runner = open_file(path, variant, job.preprocessing)
         embeddings, golden = runner.embed(samples.check_pixels), runner.embed(samples.golden.pixels)
+        inputs = runner.input_sha256(samples.golden.pixels)
         layers = _compare_layers(target, job, path, variant.repair, samples) if options.debug_layers else ()
     except Failure as failure:
         return TargetResult(target, None, None, str(failure))
@@ -149,7 +152,7 @@ def attempt(
     if job.cache and check.passed and not kept:
         job.cache.keep(made_from, path, variant)
     variant = variant.model_copy(update={"check": check})
-    return TargetResult(target, variant, np.nan_to_num(golden), why_failed(check), seconds, layers)
+    return TargetResult(target, variant, np.nan_to_num(golden), why_failed(check), seconds, layers, inputs)
 
 
 def _made_from(

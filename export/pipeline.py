@@ -191,6 +191,7 @@ class _Made:
     target: Target
     variant: Variant
     expected: np.ndarray
+    inputs: tuple[str, ...]
 
 
 def _pack(
@@ -204,7 +205,7 @@ def _pack(
     checkpoint: Path,
 ) -> Path | None:
     made = [
-        _Made(result.target, result.variant, result.expected)
+        _Made(result.target, result.variant, result.expected, result.inputs)
         for result in results
         if result.variant is not None and result.expected is not None
     ]
@@ -238,15 +239,19 @@ def _pack(
 
 def _write_golden(folder: Path, made: list[_Made], images: GoldenImages, reference: np.ndarray) -> Golden:
     (folder / "golden").mkdir()
-    expected = {"pytorch": (reference, 0.99999)}
-    expected |= {each.target.name: (each.expected, each.target.golden_min_cosine) for each in made}
+    expected: dict[str, tuple[np.ndarray, float, tuple[str, ...]]] = {"pytorch": (reference, 0.99999, ())}
+    expected |= {each.target.name: (each.expected, each.target.golden_min_cosine, each.inputs) for each in made}
     return Golden(
         count=len(images.pixels),
         keys=images.keys,
         pixels=RawFile(**_write(folder, "golden/pixels.u8", images.pixels.tobytes())),
         expected={
-            name: GoldenVectors(**_write(folder, f"golden/{name}.f32", rows.astype("<f4").tobytes()), min_cosine=cosine)
-            for name, (rows, cosine) in expected.items()
+            name: GoldenVectors(
+                **_write(folder, f"golden/{name}.f32", rows.astype("<f4").tobytes()),
+                min_cosine=cosine,
+                input_sha256=inputs,
+            )
+            for name, (rows, cosine, inputs) in expected.items()
         },
         files=tuple(
             GoldenFile(

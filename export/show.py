@@ -92,7 +92,7 @@ def print_bundle(bundle: Bundle) -> None:
         if (c := origin.calibration)
         else "none",
         "golden": f"{manifest.golden.count} images, {len(manifest.golden.files)} of them as files, "
-        f"{len(manifest.golden.expected)} sets of embeddings",
+        f"{len(manifest.golden.expected)} sets of embeddings, {_hashed_inputs(bundle)}",
         "made": f"{origin.created} by {origin.tool}",
         "versions": ", ".join(f"{name} {version}" for name, version in origin.versions.items()),
         "model card": manifest.model_card.file if manifest.model_card else "none",
@@ -114,12 +114,14 @@ def print_bundle(bundle: Bundle) -> None:
 
 def print_variant_checks(checks: list[VariantCheck]) -> None:
     """Print one row for each variant."""
-    table = Table("variant", "min cos", "limit", "max diff", "state")
+    table = Table("variant", "input", "min cos", "limit", "max diff", "state")
+    inputs = {True: "exact", False: "differs", None: "not kept"}
     for check in checks:
         cosine = "" if check.min_cosine is None else f"{check.min_cosine:.6f}"
         difference = "" if check.max_abs_diff is None else f"{check.max_abs_diff:.2g}"
         state = "passed" if check.passed else "failed"
-        table.add_row(check.variant, cosine, f"{check.limit:g}", difference, f"[{_STYLE[state]}]{state}[/]")
+        same = "" if check.min_cosine is None else inputs[check.same_inputs]
+        table.add_row(check.variant, same, cosine, f"{check.limit:g}", difference, f"[{_STYLE[state]}]{state}[/]")
     console = _console()
     console.print(table)
     for check in checks:
@@ -142,6 +144,12 @@ def print_file_checks(checks: list[FileCheck]) -> None:
     for check in checks:
         if check.problem:
             console.print(f"{check.file}: {check.problem}", markup=False, soft_wrap=True)
+
+
+def _hashed_inputs(bundle: Bundle) -> str:
+    expected = bundle.manifest.golden.expected
+    bare = [variant.name for variant in bundle.manifest.variants if not expected[variant.name].input_sha256]
+    return f"no hashes of the input tensors of {', '.join(bare)}" if bare else "hashes of input tensors"
 
 
 def _console() -> Console:

@@ -11,13 +11,13 @@ from functools import partial
 import numpy as np
 
 from benchmark.devices.base import Batch, Device, Embedded, Memory, Timing
-from benchmark.devices.jobs import energy_on, memory_on
+from benchmark.devices.jobs import energy_on, golden_hashes, memory_on
 from benchmark.devices.local import Local
 from benchmark.devices.power import Energy
 from benchmark.devices.python_side import PythonSide
 from benchmark.devices.session import Session
 from benchmark.devices.transport import Undecodable
-from benchmark.devices.work import Embedders, Openers, joined, time_variants
+from benchmark.devices.work import Embedders, Openers, checking_inputs, joined, time_variants
 from benchmark.result import LatencyRun, Machine
 from benchmark.system import machine_facts
 from benchmark.terminal import still_bar
@@ -54,7 +54,10 @@ class Host(Device):
     def embed(
         self, bundle: Bundle, variants: Sequence[str], batches: Iterable[Batch], threads: int
     ) -> dict[str, Embedded]:
-        embedders = Embedders(self._openers(bundle, variants, threads))
+        openers = self._openers(bundle, variants, threads)
+        if hashes := golden_hashes(bundle, variants):
+            openers = checking_inputs(openers, bundle.golden_pixels(), hashes)
+        embedders = Embedders(openers)
         rows: dict[str, list[np.ndarray]] = {name: [] for name in variants}
         times: list[np.ndarray] = []
         for batch in batches:

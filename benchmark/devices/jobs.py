@@ -18,7 +18,7 @@ from export.bundle import Bundle
 from export.bundle.formats import FORMATS
 from export.bundle.runtime import input_table
 
-__all__ = ["contents_of", "energy_on", "job_for", "memory_on", "npy"]
+__all__ = ["contents_of", "energy_on", "golden_for", "golden_hashes", "job_for", "memory_on", "npy"]
 
 IDLE_SECONDS = 6.0  # before the model runs
 SLACK_SECONDS = 30.0  # to open the model
@@ -51,6 +51,21 @@ def contents_of(bundle: Bundle, variants: Sequence[str]) -> dict[str, Content]:
         table = _table(bundle, variant.name)
         contents[sha256(table)] = table
     return contents
+
+
+def golden_hashes(bundle: Bundle, variants: Sequence[str]) -> dict[str, list[str]]:
+    """Return the SHA-256 of the input tensor of each golden image, by variant; without variants that have none."""
+    expected = bundle.manifest.golden.expected
+    return {name: list(expected[name].input_sha256) for name in variants if expected[name].input_sha256}
+
+
+def golden_for(bundle: Bundle, variants: Sequence[str]) -> tuple[Message, dict[str, Content]]:
+    """Build the part of a job by which the device checks its input tensors; empty for a bundle without their hashes."""
+    hashes = golden_hashes(bundle, variants)
+    if not hashes:
+        return {}, {}
+    pixels = npy(bundle.golden_pixels())
+    return {"golden": {"pixels": sha256(pixels), "input_sha256": hashes}}, {sha256(pixels): pixels}
 
 
 def memory_on(

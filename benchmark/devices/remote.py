@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from benchmark.devices.base import Batch, Device, Embedded, Timing
-from benchmark.devices.jobs import contents_of, energy_on, job_for, memory_on, npy
+from benchmark.devices.jobs import contents_of, energy_on, golden_for, job_for, memory_on, npy
 from benchmark.devices.power import Energy
 from benchmark.devices.session import Session, sha256
 from benchmark.devices.side import Content, FarSide, Message
@@ -110,10 +110,10 @@ class Remote(Device):
         rows: dict[str, list[np.ndarray]] = {name: [] for name in able}
         self._times: list[np.ndarray] = []
         if able:
-            job = job_for(bundle, able, threads, self.delegate) | {
-                "preprocessing": bundle.manifest.preprocessing.model_dump(mode="json")
-            }
-            self._embed(job, contents_of(bundle, able), batches, rows, errors)
+            golden, pixels = golden_for(bundle, able)
+            job = job_for(bundle, able, threads, self.delegate) | golden
+            job["preprocessing"] = bundle.manifest.preprocessing.model_dump(mode="json")
+            self._embed(job, contents_of(bundle, able) | pixels, batches, rows, errors)
         self.image_ms = np.concatenate(self._times) if self._times and not self.emulated else None
         return {
             name: Embedded(error=errors.get(name, "no images"))

@@ -27,7 +27,7 @@ from typing import Any, Callable
 import numpy as np
 
 from benchmark.devices.bootstrap import MARK
-from benchmark.devices.work import Embedders, measure_memory, reason, time_variants
+from benchmark.devices.work import Embedders, Openers, checking_inputs, measure_memory, reason, time_variants
 from benchmark.system import machine_facts, pinned, uptime
 from benchmark.timing import Plan
 from export.bundle.engines.open import load_engine, open_engine
@@ -128,7 +128,10 @@ def latency(store: Store, job: dict[str, Any]) -> None:
 
 def embed(store: Store, job: dict[str, Any]) -> None:
     """Embed every chunk with each variant that it lists; each result is one file."""
-    embedders = Embedders(openers(store, job))
+    opening: Openers = openers(store, job)
+    if "golden" in job:
+        opening = checking_inputs(opening, store.array(job["golden"]["pixels"]), job["golden"]["input_sha256"])
+    embedders = Embedders(opening)
     for name, error in embedders.errors.items():
         report(failed=name, error=error)
     for chunk in job["chunks"]:

@@ -7,8 +7,9 @@ this computer measure with the same code.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Callable
 
 import numpy as np
@@ -22,11 +23,14 @@ __all__ = [
     "Memory",
     "Openers",
     "Timing",
+    "checking_inputs",
     "joined",
     "measure_memory",
     "reason",
     "time_variants",
 ]
+
+OTHER_INPUTS = "the input tensors of the golden images are not those of the export (run distill-export verify)"
 
 Openers = Mapping[str, Callable[[], Any]]  # variant -> a new VariantRunner
 
@@ -136,6 +140,26 @@ def measure_memory(open_runner: Callable[[], Any], load_engine: Callable[[], Any
         runner.invoke()
     after = memory_bytes()
     return Memory(max(after[1] - before[0], 0), after[1]) if before and after else None
+
+
+def checking_inputs(openers: Openers, pixels: np.ndarray, hashes: Mapping[str, Sequence[str]]) -> Openers:
+    """Return openers that also compare the input tensors of a bundle's golden images with those of its export.
+
+    Args:
+        pixels: the golden images, uint8 [N, H, W, 3].
+        hashes: SHA-256 of each image's input tensor, by variant; a variant without any is not checked.
+
+    Returns:
+        Openers that raise ``ValueError`` if one differs.
+    """
+
+    def opening(name: str, open_runner: Callable[[], Any]) -> Any:
+        runner = open_runner()
+        if name in hashes and list(runner.input_sha256(pixels)) != list(hashes[name]):
+            raise ValueError(OTHER_INPUTS)
+        return runner
+
+    return {name: partial(opening, name, open_runner) for name, open_runner in openers.items()}
 
 
 class Embedders:

@@ -14,9 +14,11 @@ class Finding:
 
     Attributes:
         problem: what is wrong; empty if nothing is.
+        cure: what to do about it; empty if nothing is wrong.
     """
 
     problem: str
+    cure: str = ""
 
     @property
     def passed(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,25 +15,32 @@ from export.bundle.formats import FORMATS
 from export.bundle.read import Bundle
 from export.bundle.schema import InputSpec, Variant
 
-__all__ = ["VariantRunner", "input_table", "open_file", "open_variant"]
+__all__ = ["VariantRunner", "input_table", "open_file", "open_variant", "quantize"]
 
-_RANGE = {"int8": (-128, 127), "uint8": (0, 255), "int16": (-32768, 32767)}
+
+def quantize(values: np.ndarray, scale: float, zero_point: int, dtype: Any = np.int8) -> np.ndarray:
+    """Return the levels nearest to ``values``, halves to the even neighbour, clipped to what ``dtype`` holds.
+
+    The division is in float64, as in the app: in float32, with mean = std = 127.5, 110 of the 256 pixel values
+    would get the neighbouring level.
+    """
+    limits = np.iinfo(dtype)
+    levels = np.rint(values.astype(np.float64) / scale) + zero_point
+    return np.clip(levels, limits.min, limits.max).astype(dtype)
 
 
 def input_table(spec: InputSpec, preprocessing: Preprocessing) -> np.ndarray:
     """Return the input value of each of the 256 pixel values in each channel: ``[256, 3]`` of the input's dtype.
 
     ``scaled = (pixel - mean) / std`` in float32; integers are
-    ``clamp(rint(scaled / scale) + zero_point)``, halves to the even neighbour. With mean =
+    ``clamp(rint(scaled / scale) + zero_point)``, see :func:`quantize`. With mean =
     std = 128, scale 1/128 and zero point 0 this is exactly ``pixel - 128``.
     """
     ramp = np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, axis=1)
     scaled = preprocessing.scale(ramp).astype(np.float32)
     if spec.scale is None or spec.zero_point is None:  # float32
         return scaled
-    low, high = _RANGE[spec.dtype]
-    steps = np.rint(scaled.astype(np.float64) / spec.scale) + spec.zero_point
-    return np.clip(steps, low, high).astype(spec.dtype)
+    return quantize(scaled, spec.scale, spec.zero_point, np.dtype(spec.dtype))
 
 
 def open_variant(bundle: Bundle, name: str, threads: int = 1, delegate: str | None = None) -> VariantRunner:

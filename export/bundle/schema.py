@@ -237,10 +237,13 @@ class Variant(RawFile):
 class GoldenVectors(RawFile):
     """Expected embeddings: float32 ``[count, embedding_size]``, unit rows.
 
-    Another machine may round differently: its cosine to these is at least ``min_cosine``.
+    Another machine may round differently: its cosine to these is at least ``min_cosine``. Its input tensors may not
+    differ: ``input_sha256`` has the SHA-256 of each golden image's, as the model gets it: the input's dtype and layout,
+    little-endian, in C order. Empty for ``pytorch``, and in bundles of before this field.
     """
 
     min_cosine: Cosine
+    input_sha256: Annotated[tuple[Sha256, ...], Field(max_length=MAX_GOLDEN)] = ()
 
 
 class GoldenFile(RawFile):
@@ -353,6 +356,11 @@ class Manifest(_Part):
         missing = sorted({*names, "pytorch"} - set(golden.expected))
         if missing:
             raise ValueError(f"golden: no expected embeddings of {missing[0]}")
+        for name, vectors in golden.expected.items():
+            if len(vectors.input_sha256) not in (0, golden.count):
+                raise ValueError(
+                    f"golden: {len(vectors.input_sha256)} input hashes of {name} for {golden.count} images"
+                )
         rows = [file.row for file in golden.files]
         if len(set(rows)) != len(rows) or max(rows, default=0) >= golden.count:
             raise ValueError(f"golden: files of rows {rows} for {golden.count} images")

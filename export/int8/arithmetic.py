@@ -11,9 +11,9 @@ A level ``q`` stands for the value ``(q - zero_point) * scale`` (Jacob et al., a
 | int8 L2 norm     | -128..127     | 1 / 128                                | 0          | ``L2_SCALE``                    |
 | int16 activation | -32767..32767 | one per tensor: largest / 32767        | 0          | ``symmetric_scale``             |
 
-All rounding is half to even. Files hold scales as float32, and so does :class:`QuantParams`; zero points are computed
-from the float64 scale. ``export.int8.torch_arithmetic`` has the PyTorch functions, with gradients where training needs
-them.
+All rounding is half to even. ``quantize`` is the rule by which apps and :func:`~export.bundle.open_variant` make a
+file's input. Files hold scales as float32, and so does :class:`QuantParams`; zero points are computed from the float64
+scale. ``export.int8.torch_arithmetic`` has the PyTorch functions, with gradients where training needs them.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
+
+from export.bundle.runtime import quantize
 
 if TYPE_CHECKING:
     import torch
@@ -115,12 +117,6 @@ def symmetric_scale(low: float, high: float, most: int) -> float:
 def weight_scale(largest: Array) -> Array:
     """Return the scale of weights whose largest magnitude is ``largest``: a number, array or tensor, ``>= 0``."""
     return largest / WEIGHT_MAX
-
-
-def quantize(values: np.ndarray, scale: float, zero_point: int, dtype: type[np.integer] = np.int8) -> np.ndarray:
-    """Return the levels nearest to ``values``, clipped to what ``dtype`` holds."""
-    limits = np.iinfo(dtype)
-    return np.clip(np.rint(values / scale) + zero_point, limits.min, limits.max).astype(dtype)
 
 
 def dequantize(levels: np.ndarray, scale: float, zero_point: int) -> np.ndarray:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import json
 import re
+import shutil
 import struct
 from pathlib import Path
 
@@ -76,13 +79,40 @@ def test_golden_files_and_vectors(bundle: Bundle) -> None:
                 assert "decoded=true pixels=true" in line
             else:
                 assert int(re.search(r"apart=(\d+)", line)[1]) <= 32
+        assert "verdict passed" in lines
         rows = [line for line in lines if line.startswith("row")]
         assert len(rows) == bundle.manifest.golden.count
         for line in rows:
+            assert "input=true" in line
             cosine, least = map(float, re.search(r"cosine=(\S+) least=(\S+)", line).groups())
             assert cosine >= least
             if variant == "tflite-int8":
                 assert "equal=true" in line
+
+
+@pytest.mark.parametrize("case", ["mean 127.5", "swapped channels", "pixels off by one", "gamma 1.1"])
+def test_an_input_that_the_cosine_passes_is_refused(bundle: Bundle, tmp_path: Path, case: str) -> None:
+    folder = Path(shutil.copytree(bundle.directory, tmp_path / "bundle"))
+    content = json.loads((folder / "bundle.json").read_text())
+    pixels = bundle.golden_pixels()
+    if case == "mean 127.5":
+        content["preprocessing"]["mean"] = [127.5] * 3
+    else:  # without files: the row of a file would contradict it
+        content["golden"].pop("files")
+        pixels = {
+            "swapped channels": lambda: pixels[..., ::-1],
+            "pixels off by one": lambda: np.clip(pixels.astype(int) + 1, 0, 255).astype(np.uint8),
+            "gamma 1.1": lambda: np.rint(255 * (pixels / 255) ** 1.1).astype(np.uint8),
+        }[case]()
+    (folder / "golden" / "pixels.u8").write_bytes(pixels.tobytes())
+    content["golden"]["pixels"]["sha256"] = hashlib.sha256(pixels.tobytes()).hexdigest()
+    content["golden"]["expected"]["tflite-int8"]["min_cosine"] = 0.9  # the student is hardly trained
+    (folder / "bundle.json").write_text(json.dumps(content))
+    lines = java_build.java("golden", folder, "tflite-int8")
+    (verdict,) = [line for line in lines if line.startswith("verdict")]
+    assert "step 3, the input tensor" in verdict and "docs/bundle.md, step 3" in verdict
+    cosines = [float(re.search(r"cosine=(\S+)", line)[1]) for line in lines if line.startswith("row")]
+    assert min(cosines) >= 0.9
 
 
 def test_recall_and_neighbours_are_pythons(bundle: Bundle, tmp_path: Path) -> None:

@@ -72,6 +72,14 @@ def test_embeds_as_the_host_does(device: Remote, bundle: Bundle, pixels: np.ndar
     np.testing.assert_allclose(found["tflite-float32"].embeddings, expected["tflite-float32"].embeddings, atol=1e-5)
 
 
+def test_other_input_tensors_are_refused(device: Remote, bundle: Bundle, pixels: np.ndarray) -> None:
+    assert all(bundle.manifest.golden.expected[name].input_sha256 for name in VARIANTS)
+    preprocessing = bundle.manifest.preprocessing.model_copy(update={"mean": (127.5,) * 3})
+    odd = Bundle(bundle.directory, bundle.manifest.model_copy(update={"preprocessing": preprocessing}))
+    for found in device.embed(odd, VARIANTS, [pixels], threads=1).values():
+        assert "the input tensors of the golden images are not those of the export" in found.error
+
+
 def test_plain_kernels_are_those_of_the_host(device: Remote, bundle: Bundle, pixels: np.ndarray) -> None:
     host = Host()
     device.delegate = host.delegate = "none"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distill.data.preprocess import Preprocessing
+from export.bundle.runtime import input_table
+from export.bundle.schema import InputSpec
 from export.int8.arithmetic import (
     INT16_MAX,
     L2_SCALE,
@@ -23,6 +27,7 @@ from export.int8.arithmetic import (
     weight_scale,
     widened,
 )
+from export.int8.layer_errors import _as_input
 from export.int8.simulation import round_to_range
 from export.int8.torch_arithmetic import (
     bias_levels,
@@ -197,3 +202,20 @@ def test_rounding_is_tensorflows():
         theirs = tf.quantization.fake_quant_with_min_max_vars(values, low, high).numpy()
         ours = dequantize(quantize(values, scale, zero_point), scale, zero_point)
         assert np.abs(ours - theirs).max() < 1e-3 * scale
+
+
+def test_the_layer_report_feeds_a_file_the_bytes_that_an_app_feeds_it():
+    """Exact arithmetic with fractions. In float32, 110 of the 256 pixel values got the neighbouring level."""
+    preprocessing = Preprocessing(input_size=8, resize_size=8, mean=(127.5,) * 3, std=(127.5,) * 3)
+    params, pixels = input_params(preprocessing), np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, axis=1)
+    scaled = preprocessing.scale(pixels)
+    exact = [
+        round(Fraction(float(value)) / Fraction(params.scale)) + params.zero_point for value in scaled[:, 0]
+    ]  # Fraction rounds halves to even
+    wanted = np.clip(exact, -128, 127)
+    spec = InputSpec(
+        name="i", shape=(1, 8, 8, 3), layout="NHWC", dtype="int8", scale=params.scale, zero_point=params.zero_point
+    )
+    assert np.array_equal(input_table(spec, preprocessing)[:, 0], wanted)
+    entry = {"dtype": np.int8, "quantization": (params.scale, params.zero_point)}
+    assert np.array_equal(_as_input(scaled, entry)[:, 0], wanted)

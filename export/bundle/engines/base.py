@@ -6,6 +6,7 @@ nothing but Python, NumPy and an engine (``benchmark/devices/parcel.py``).
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -134,6 +135,13 @@ class VariantRunner(ABC):
         if self.input_spec.layout == "NCHW":
             values = values.transpose(0, 3, 1, 2)
         return np.ascontiguousarray(values)
+
+    def input_sha256(self, pixels: np.ndarray) -> tuple[str, ...]:
+        """Return the SHA-256 of each image's input tensor, little-endian in C order; ``pixels`` as for ``tensor``."""
+        tensors = (self.tensor(image[None]) for image in pixels)
+        return tuple(
+            hashlib.sha256(tensor.astype(tensor.dtype.newbyteorder("<")).tobytes()).hexdigest() for tensor in tensors
+        )
 
     def embed(self, pixels: np.ndarray) -> np.ndarray:
         """Compute the embeddings of any number of images.

@@ -11,9 +11,12 @@ import java.io.IOException;
 import java.util.Locale;
 import java.util.Map;
 import org.distilltophone.core.Gallery;
+import org.distilltophone.core.GoldenCheck;
+import org.distilltophone.decoder.BitmapDecoder;
 
 /** Shows the app's content and origin, and checks that the model works on this phone. */
 public final class AboutActivity extends Activity {
+    private static final int MODEL = 4; // the step that depends on the settings
     private static final String CHECKED = "checked";
     private static final String CHECKING = "checking";
 
@@ -132,11 +135,16 @@ public final class AboutActivity extends Activity {
 
     private String verdict() {
         try {
-            SelfCheck done = SelfCheck.run(this, app.model());
+            AppModel model = app.model();
+            GoldenCheck done = GoldenCheck.run(model.bundle, model.embedder, new BitmapDecoder());
             String cosine = String.format(Locale.getDefault(), "%.5f", done.smallestCosine);
-            String first = getString(done.passed() ? R.string.about_check_passed : R.string.about_check_failed, done.images,
-                cosine, String.valueOf(done.needed), MainActivity.milliseconds(done.nanosEach));
-            return first + "\n" + getString(R.string.about_check_pixels, done.equalFiles, done.files);
+            String first = done.passed() || done.step == MODEL
+                ? getString(done.passed() ? R.string.about_check_passed : R.string.about_check_failed, done.images, cosine,
+                    String.valueOf(done.needed), MainActivity.milliseconds(done.nanosEach))
+                : getString(R.string.about_check_failed_before, done.problem, done.cure);
+            String inputs = done.inputs == 0 ? getString(R.string.about_check_no_inputs)
+                : getString(R.string.about_check_inputs, done.equalInputs, done.inputs);
+            return first + "\n" + getString(R.string.about_check_pixels, done.equalFiles, done.files) + "\n" + inputs;
         } catch (IOException error) {
             return AppModel.problem(this, error);
         }

@@ -81,6 +81,9 @@ public class SettingsAboutTest {
         Screen.touch(controller.get(), R.id.run_check);
         controller.recreate();
         Screen.await("verdict", () -> Screen.text(controller.get(), R.id.check).startsWith("Passed: "));
+        int all = AppModel.bundle(controller.get()).goldenPixels().length;
+        String inputs = controller.get().getString(R.string.about_check_inputs, all, all);
+        assertTrue(Screen.text(controller.get(), R.id.check).contains(inputs));
         Screen.shoot(controller.get(), "about-light");
         controller.recreate();
         assertTrue(Screen.text(controller.get(), R.id.check).startsWith("Passed: "));

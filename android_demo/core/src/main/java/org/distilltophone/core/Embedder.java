@@ -51,6 +51,17 @@ public final class Embedder implements Closeable {
         codec.write(pixels, offset, input);
     }
 
+    /**
+     * Writes the input tensor and returns the SHA-256 of its bytes. These are in native order, which is little-endian on every
+     * Android device, as the hashes of a bundle are.
+     */
+    public synchronized String inputSha256(byte[] pixels) {
+        prepare(pixels);
+        ByteBuffer tensor = input.duplicate();
+        tensor.rewind();
+        return Sha256.of(tensor);
+    }
+
     /** Runs the model on the prepared input. Latency benchmarks time this call. */
     public synchronized void invoke() {
         input.rewind();

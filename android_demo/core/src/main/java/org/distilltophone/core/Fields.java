@@ -12,6 +12,8 @@ import java.util.Arrays;
 
 /** A JSON object with checked access to its fields; errors name the file and the field. */
 final class Fields {
+    private static final String SHA256 = "[0-9a-f]{64}";
+
     private final JsonObject object;
     private final String where;
     private final String cure;
@@ -181,9 +183,25 @@ final class Fields {
 
     String sha256(String name) throws BadFileException {
         String value = text(name, 64);
-        if (!value.matches("[0-9a-f]{64}")) {
+        if (!value.matches(SHA256)) {
             throw badField(name, "not a SHA-256");
         }
         return value;
+    }
+
+    /** Returns {@code count} hashes; an empty array if the field is missing, null or an empty list. */
+    String[] sha256s(String name, int count) throws BadFileException {
+        JsonValue[] values = has(name) ? array(name, count) : new JsonValue[0];
+        if (values.length != 0 && values.length != count) {
+            throw badField(name, values.length + " values instead of " + count);
+        }
+        String[] out = new String[values.length];
+        for (int i = 0; i < out.length; i++) {
+            if (!values[i].isString() || !values[i].asString().matches(SHA256)) {
+                throw badField(name + "[" + i + "]", "not a SHA-256");
+            }
+            out[i] = values[i].asString();
+        }
+        return out;
     }
 }

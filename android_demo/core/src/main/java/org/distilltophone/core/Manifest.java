@@ -67,6 +67,7 @@ final class Manifest {
             Fields one = expected.child(key);
             byName.put(key, one);
             list(one, new Listed(one, MAX_GOLDEN_BYTES), (long) goldenCount * dimension * 4);
+            one.sha256s("input_sha256", goldenCount);
         }
         Fields[] found = root.children("variants", 64);
         if (found.length == 0) {
@@ -155,7 +156,7 @@ final class Manifest {
             throw out.bad("rows that are not of unit length need renormalise");
         }
         return new Variant(variantName, listed.file, (int) listed.bytes, listed.sha256, fields.text("format", 64), input,
-            output, minCosine, golden.text("file", 500));
+            output, minCosine, golden.text("file", 500), golden.sha256s("input_sha256", goldenCount));
     }
 
     /** Reads a tensor description of a bundle or of a runner's job. */

@@ -15,9 +15,10 @@ public final class Variant {
     /** Smallest allowed cosine between this variant's golden embeddings and those computed on another machine. */
     public final double goldenMinCosine;
     final String goldenFile;
+    private final String[] goldenInputSha256;
 
     Variant(String name, String file, int sizeBytes, String sha256, String format, TensorSpec input, TensorSpec output,
-            double goldenMinCosine, String goldenFile) {
+            double goldenMinCosine, String goldenFile, String[] goldenInputSha256) {
         this.name = name;
         this.file = file;
         this.sizeBytes = sizeBytes;
@@ -27,5 +28,14 @@ public final class Variant {
         this.output = output;
         this.goldenMinCosine = goldenMinCosine;
         this.goldenFile = goldenFile;
+        this.goldenInputSha256 = goldenInputSha256;
+    }
+
+    /**
+     * Returns the SHA-256 of the input tensor of each golden image, hex digits, see {@link Embedder#inputSha256}; empty in
+     * bundles of before this field.
+     */
+    public String[] goldenInputSha256() {
+        return goldenInputSha256.clone();
     }
 }

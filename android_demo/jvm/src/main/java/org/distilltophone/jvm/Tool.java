@@ -16,6 +16,7 @@ import org.distilltophone.core.Embedder;
 import org.distilltophone.core.Exif;
 import org.distilltophone.core.FlatIndex;
 import org.distilltophone.core.Gallery;
+import org.distilltophone.core.GoldenCheck;
 import org.distilltophone.core.GoldenFile;
 import org.distilltophone.core.Index;
 import org.distilltophone.core.Int8;
@@ -28,7 +29,7 @@ import org.distilltophone.core.UndecodableException;
 /** Commands with which tests/android calls the phone's code. Raw files are little-endian and have no header. */
 public final class Tool {
     private static final String USAGE = """
-        golden BUNDLE VARIANT             runs each golden image through every step; one line each
+        golden BUNDLE VARIANT             runs each golden image through every step; one line each, and the verdict
         pixels BUNDLE LIST OUT            decodes, rotates and resizes the files named in LIST: uint8 pixels to OUT
         embed BUNDLE VARIANT PIXELS OUT   uint8 pixels to float32 embeddings
         codes DIMENSION ROWS OUT          float32 embeddings to the int8 rows of a gallery
@@ -96,15 +97,19 @@ public final class Tool {
                 Sha256.of(rgb(upright)).equals(golden.decodedSha256), Sha256.of(made).equals(golden.pixelsSha256), apart);
         }
         float[][] expected = bundle.goldenEmbeddings();
+        String[] inputs = bundle.variant().goldenInputSha256();
         try (Embedder embedder = embedder(bundle)) {
+            GoldenCheck check = GoldenCheck.run(bundle, embedder, new ImageIoDecoder());
+            System.out.printf("verdict %s%n", check.passed() ? "passed" : check.problem + " (" + check.cure + ")");
             for (int i = 0; i < pixels.length; i++) {
                 float[] found = embedder.embed(pixels[i]);
                 double cosine = 0;
                 for (int d = 0; d < found.length; d++) {
                     cosine += found[d] * expected[i][d];
                 }
-                System.out.printf("row %d equal=%b cosine=%.7f least=%.7f%n", i, Arrays.equals(found, expected[i]), cosine,
-                    bundle.variant().goldenMinCosine);
+                String input = inputs.length == 0 ? "unknown" : String.valueOf(embedder.inputSha256(pixels[i]).equals(inputs[i]));
+                System.out.printf("row %d input=%s equal=%b cosine=%.7f least=%.7f%n", i, input, Arrays.equals(found, expected[i]),
+                    cosine, bundle.variant().goldenMinCosine);
             }
         }
     }

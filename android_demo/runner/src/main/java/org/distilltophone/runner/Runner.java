@@ -1,6 +1,7 @@
 package org.distilltophone.runner;
 
 import com.eclipsesource.json.Json;
+import com.eclipsesource.json.JsonArray;
 import com.eclipsesource.json.JsonObject;
 import com.eclipsesource.json.JsonValue;
 import com.eclipsesource.json.ParseException;
@@ -127,9 +128,17 @@ public final class Runner {
     private void embed(Store store, JsonObject job) throws IOException, Store.Damaged, EncodedImages.Undecodable {
         Variants variants = new Variants(store, job, engine);
         Map<String, Embedder> open = new LinkedHashMap<String, Embedder>();
+        JsonValue golden = job.get("golden"); // null: the bundle has no hashes of its input tensors
+        Npy images = golden == null ? null : store.array(golden.asObject().get("pixels").asString());
         for (String name : variants.names()) {
             try {
-                open.put(name, variants.open(name));
+                Embedder embedder = variants.open(name);
+                open.put(name, embedder);
+                JsonValue hashes = golden == null ? null : golden.asObject().get("input_sha256").asObject().get(name);
+                if (hashes != null && !sameInputs(embedder, images, hashes.asArray())) {
+                    open.remove(name).close();
+                    throw new IOException("the input tensors of the golden images are not those of the export (run distill-export verify)");
+                }
             } catch (IOException | RuntimeException error) {
                 failed(name, error);
             }
@@ -141,6 +150,18 @@ public final class Runner {
         for (Embedder embedder : open.values()) {
             embedder.close();
         }
+    }
+
+    /** Returns whether the input tensors of all images have these SHA-256. */
+    private static boolean sameInputs(Embedder embedder, Npy images, JsonArray hashes) throws IOException {
+        byte[] all = bytes(images);
+        byte[] one = new byte[all.length / Math.max(1, hashes.size())];
+        boolean same = images.shape[0] == hashes.size();
+        for (int i = 0; same && i < hashes.size(); i++) {
+            System.arraycopy(all, i * one.length, one, 0, one.length);
+            same = embedder.inputSha256(one).equals(hashes.get(i).asString());
+        }
+        return same;
     }
 
     private void embedChunk(Store store, JsonObject job, JsonObject one, Variants variants, Map<String, Embedder> open)
