@@ -137,7 +137,7 @@ class EnergyUse(_Part):
     seconds: float
     inferences: int = Field(ge=1)
     watts: float  # mean during the run
-    idle_watts: float | None  # mean before the run; null: the counter is too coarse
+    idle_watts: float | None  # mean at rest, before the program starts; null: the counter is too coarse
     mj_per_inference: float  # millijoules, screen and radios included
     net_mj_per_inference: float | None  # above idle
     readings: int  # of the battery during the run
