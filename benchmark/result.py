@@ -116,6 +116,7 @@ class Storage(_Part):
     recall: Recall
     map_at_r: Fraction | None  # null where the search is for 20 images only
     recall_drop: RecallDrop  # of Recall@1
+    queries: int | None = None  # drawn at random from more; null: every image queried all others
 
 
 class Asymmetric(_Part):
@@ -128,6 +129,7 @@ class Asymmetric(_Part):
     recall: Recall
     map_at_r: Fraction
     recall_drop: RecallDrop  # of Recall@1
+    queries: int | None = None  # as in Storage
 
 
 class EnergyUse(_Part):

@@ -126,13 +126,19 @@ def _galleries(candidate: VariantResult) -> list[str]:
     lines = []
     if candidate.storage:
         parts = [f"{s.name} {s.bytes_per_image:,} bytes {percent(s.recall[1])}" for s in candidate.storage]
-        lines.append(f"gallery of {candidate.name}, bytes per image and R@1: {' · '.join(parts)}")
+        drawn = _drawn(candidate.storage[0].queries)
+        lines.append(f"gallery of {candidate.name}, bytes per image and R@1{drawn}: {' · '.join(parts)}")
     if candidate.asymmetric:
         parts = [
             f"{a.gallery} {percent(a.recall[1])} (drop {points(a.recall_drop.value)})" for a in candidate.asymmetric
         ]
-        lines.append(f"queries of {candidate.name}, R@1 on a gallery indexed by: {' · '.join(parts)}")
+        drawn = _drawn(candidate.asymmetric[0].queries)
+        lines.append(f"queries of {candidate.name}, R@1{drawn} on a gallery indexed by: {' · '.join(parts)}")
     return lines
+
+
+def _drawn(queries: int | None) -> str:
+    return "" if queries is None else f" of {queries:,} queries drawn at random"
 
 
 def _recall(recall: Recall | None) -> list[str]:
