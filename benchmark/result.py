@@ -17,6 +17,7 @@ from distill.console import Failure
 from distill.files import read_json, write_json
 
 __all__ = [
+    "FEW_CLASSES",
     "SCHEMA_VERSION",
     "Asymmetric",
     "BundleFacts",
@@ -43,6 +44,7 @@ __all__ = [
 ]
 
 SCHEMA_VERSION: Literal[2] = 2
+FEW_CLASSES = 30  # below, an interval that resamples classes is too narrow (docs/benchmark.md)
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Recall = dict[int, Fraction]  # K -> Recall@K
@@ -262,6 +264,13 @@ class Data(_Part):
     skipped: int  # unreadable
     available: int  # images of this part without --limit
     decoded_by: Literal["computer", "device"] = "computer"  # decoded, resized and cropped the images for the variants
+    interval_classes: int | None = None  # resampled for every ci95: those of two images or more; null: not recorded
+
+    @property
+    def few_classes(self) -> int | None:
+        """The number of classes that intervals resample if it is so small that they are too narrow."""
+        count = self.classes if self.interval_classes is None else self.interval_classes
+        return count if count < FEW_CLASSES else None
 
 
 class Decoding(_Part):

@@ -298,15 +298,19 @@ def _result(
     options, variants = job.options, list(scored.variants.values())
     references = dict(scored.models)
     pytorch = references.pop(PYTORCH) if options.checkpoint else None
+    data = data_facts(subject, embedded.labels, options.files)
+    verdict = judge(
+        scored.variants[job.candidate], variants, pytorch, figures.machine, options.limits, warnings, data.few_classes
+    )
     result = Result(
         bundle=bundle_facts(job.bundle, options.bundle, job.names),
         variants=variants,
         pytorch=pytorch,
         references=list(references.values()),
         machine=figures.machine,
-        data=data_facts(subject, embedded.labels, options.files),
+        data=data,
         decoding=decoding(device),
-        verdict=judge(scored.variants[job.candidate], variants, pytorch, figures.machine, options.limits, warnings),
+        verdict=verdict,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         command=plain(options.command),
     )
