@@ -128,6 +128,14 @@ def run(
             COMPARE,
         ),
     ] = None,
+    storage: Annotated[
+        bool,
+        _option(
+            "Measure Recall of the candidate's stored galleries, and of its queries on other models' galleries.",
+            COMPARE,
+            show_default=True,
+        ),
+    ] = True,
     variant: Annotated[list[str] | None, _option("Only this variant. Repeatable. Default: all.", COMPARE)] = None,
     threads: Annotated[int, _option("CPU threads of each variant.", LATENCY, min=1, max=256, show_default=True)] = 1,
     cpus: Annotated[
@@ -175,7 +183,7 @@ def run(
     seed: Annotated[
         int,
         _option(
-            "Seed of the order of variants, the sample of --limit, the bootstrap and the images shown.",
+            "Seed of the order of variants, the sample of --limit, the bootstrap, the queries drawn and the images shown.",
             LATENCY,
             min=0,
             show_default=True,
@@ -224,6 +232,7 @@ def run(
             limit=limit,
             checkpoint=checkpoint,
             references=reference or (),
+            storage=storage,
             variants=variant or (),
             candidate=candidate or named,
             limits=merge_limits(limits, flags),

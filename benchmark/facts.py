@@ -46,16 +46,18 @@ def data_facts(subject: Subject, labels: np.ndarray, files: bool) -> Data:
         labels: int64 [N], labels of the readable images.
         files: Whether the device decoded them.
     """
+    sizes = np.unique(labels, return_counts=True)[1]
     return Data(
         spec=plain(subject.spec),
         split=subject.split,
         part=subject.part,
         images=len(labels),
-        classes=len(np.unique(labels)),
+        classes=len(sizes),
         fingerprint=subject.images.fingerprint(),
         skipped=len(subject.images) - len(labels),
         available=subject.available,
         decoded_by="device" if files else "computer",
+        interval_classes=int((sizes > 1).sum()),
     )
 
 

@@ -121,11 +121,15 @@ def judge(
     machine: Machine,
     limits: Limits,
     warnings: Sequence[str] = (),
+    few_classes: int | None = None,
 ) -> GateReport:
     """Check the candidate against the limits.
 
     The recall gate compares the measured drop itself; a limit inside its confidence interval is undecided,
     which is a warning. A gate whose value is missing fails.
+
+    Args:
+        few_classes: See :attr:`Data.few_classes`.
     """
     gates = list(_gates(candidate, limits))
     passed = candidate.status == "ok" and all(gate.passed for gate in gates)
@@ -141,7 +145,7 @@ def judge(
         candidate=candidate.name,
         gates=gates,
         warnings=warnings,
-        text=_sentence(candidate, pytorch, gates, passed),
+        text=_sentence(candidate, pytorch, gates, passed, few_classes),
     )
 
 
@@ -200,7 +204,9 @@ def _heat(run: LatencyRun) -> list[str]:
     return found
 
 
-def _sentence(candidate: VariantResult, pytorch: Reference | None, gates: Sequence[Gate], passed: bool) -> str:
+def _sentence(
+    candidate: VariantResult, pytorch: Reference | None, gates: Sequence[Gate], passed: bool, few: int | None
+) -> str:
     if candidate.status == "failed":
         return f"{candidate.name} could not be measured: {candidate.error}"
     parts = []
@@ -210,7 +216,8 @@ def _sentence(candidate: VariantResult, pytorch: Reference | None, gates: Sequen
             drop = candidate.recall_drop[1]
             text += (
                 f" against {percent(pytorch.recall[1])} % in PyTorch "
-                f"(drop {points(drop.value)} points, 95 % interval {points(drop.ci95[0])} to {points(drop.ci95[1])})"
+                f"(drop {points(drop.value)} points, 95 % interval {points(drop.ci95[0])} to {points(drop.ci95[1])}"
+                f"{'' if few is None else f', too narrow with {few} classes'})"
             )
         else:
             text += " (no drop: compare with PyTorch by --checkpoint)"

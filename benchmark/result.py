@@ -17,6 +17,7 @@ from distill.console import Failure
 from distill.files import read_json, write_json
 
 __all__ = [
+    "FEW_CLASSES",
     "SCHEMA_VERSION",
     "Asymmetric",
     "BundleFacts",
@@ -43,6 +44,7 @@ __all__ = [
 ]
 
 SCHEMA_VERSION: Literal[2] = 2
+FEW_CLASSES = 30  # below, an interval that resamples classes is too narrow (docs/benchmark.md)
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Recall = dict[int, Fraction]  # K -> Recall@K
@@ -116,6 +118,7 @@ class Storage(_Part):
     recall: Recall
     map_at_r: Fraction | None  # null where the search is for 20 images only
     recall_drop: RecallDrop  # of Recall@1
+    queries: int | None = None  # drawn at random from more; null: every image queried all others
 
 
 class Asymmetric(_Part):
@@ -128,6 +131,7 @@ class Asymmetric(_Part):
     recall: Recall
     map_at_r: Fraction
     recall_drop: RecallDrop  # of Recall@1
+    queries: int | None = None  # as in Storage
 
 
 class EnergyUse(_Part):
@@ -137,7 +141,7 @@ class EnergyUse(_Part):
     seconds: float
     inferences: int = Field(ge=1)
     watts: float  # mean during the run
-    idle_watts: float | None  # mean before the run; null: the counter is too coarse
+    idle_watts: float | None  # mean at rest, before the program starts; null: the counter is too coarse
     mj_per_inference: float  # millijoules, screen and radios included
     net_mj_per_inference: float | None  # above idle
     readings: int  # of the battery during the run
@@ -260,6 +264,13 @@ class Data(_Part):
     skipped: int  # unreadable
     available: int  # images of this part without --limit
     decoded_by: Literal["computer", "device"] = "computer"  # decoded, resized and cropped the images for the variants
+    interval_classes: int | None = None  # resampled for every ci95: those of two images or more; null: not recorded
+
+    @property
+    def few_classes(self) -> int | None:
+        """The number of classes that intervals resample if it is so small that they are too narrow."""
+        count = self.classes if self.interval_classes is None else self.interval_classes
+        return count if count < FEW_CLASSES else None
 
 
 class Decoding(_Part):

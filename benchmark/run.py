@@ -48,6 +48,7 @@ class BenchmarkOptions:
 
     Attributes:
         device_options: Options of the device, see :func:`benchmark.devices.open_device`.
+        storage: Whether to measure the candidate's stored galleries, and its queries on other models' galleries.
         variants: Names of variants; empty: all of the bundle.
         energy_seconds: Running time of each variant on battery; ``None``: energy is not measured.
         files: Whether the device decodes the images itself.
@@ -63,6 +64,7 @@ class BenchmarkOptions:
     limit: int | None = None
     checkpoint: Path | None = None
     references: Sequence[str] = ()
+    storage: bool = True
     variants: Sequence[str] = ()
     candidate: str | None = None
     memory: bool = False
@@ -137,6 +139,8 @@ def _prepare(options: BenchmarkOptions) -> _Job:
     for name in ("max_recall_drop", "min_cosine"):
         if getattr(options.limits, name) is not None and options.checkpoint is None:
             raise UsageFailure(f"--{name.replace('_', '-')} needs PyTorch to compare with", "give --checkpoint DIR")
+    if options.limits.max_asymmetric_drop is not None and not options.storage:
+        raise UsageFailure("--max-asymmetric-drop needs the galleries of other models", "leave out --no-storage")
     bundle = load_bundle(options.bundle)
     names = [bundle.variant(name).name for name in options.variants] or [v.name for v in bundle.manifest.variants]
     return _Job(options, bundle, names, choose_candidate(names, options.candidate), _checkpoints(options))
@@ -248,7 +252,7 @@ def _score(job: _Job, device: Device, subject: Subject, figures: _Figures, embed
     for name in job.names:
         size, timing = job.bundle.variant(name).size_bytes, figures.timings[name]
         _add_figures(scored.add_variant(name, size, embedded, timing.error), figures, device.emulated)
-    if job.candidate in scored.scores:
+    if job.options.storage and job.candidate in scored.scores:
         note(f"galleries of {job.candidate} …")
         scored.measure_galleries(job.candidate, embedded)
     return scored
@@ -294,15 +298,19 @@ def _result(
     options, variants = job.options, list(scored.variants.values())
     references = dict(scored.models)
     pytorch = references.pop(PYTORCH) if options.checkpoint else None
+    data = data_facts(subject, embedded.labels, options.files)
+    verdict = judge(
+        scored.variants[job.candidate], variants, pytorch, figures.machine, options.limits, warnings, data.few_classes
+    )
     result = Result(
         bundle=bundle_facts(job.bundle, options.bundle, job.names),
         variants=variants,
         pytorch=pytorch,
         references=list(references.values()),
         machine=figures.machine,
-        data=data_facts(subject, embedded.labels, options.files),
+        data=data,
         decoding=decoding(device),
-        verdict=judge(scored.variants[job.candidate], variants, pytorch, figures.machine, options.limits, warnings),
+        verdict=verdict,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         command=plain(options.command),
     )

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from benchmark.result import Recall, Reference, Result, VariantResult
 from benchmark.terminal import plain_table, result_console
-from benchmark.text import kilobytes, percent, points
+from benchmark.text import few_classes, kilobytes, percent, points
 
 __all__ = ["print_result"]
 
@@ -29,6 +29,9 @@ def print_result(result: Result, console: Console | None = None) -> None:
     console.print(_variants(result, wide))
     if not wide and result.pytorch:
         console.print(_drops(result))
+    few = result.data.few_classes
+    if few is not None and any(variant.recall_drop for variant in result.variants):
+        console.print(few_classes(few), style="yellow", markup=False)
     console.print(
         f"{parts}{skipped}{decoded}\n{result.machine.device}: {result.machine.cpu}, {result.machine.cores} cores{threads}"
         f"{'' if result.machine.delegate == 'xnnpack' else f' · delegate {result.machine.delegate}'}"
@@ -81,7 +84,7 @@ def _variants(result: Result, wide: bool) -> Table:
         table.add_column(heading, justify="right", no_wrap=True)
     columns = len(table.columns)
     for variant in result.variants:
-        table.add_row(*_variant_row(variant, variant.name == result.verdict.candidate)[:columns])
+        table.add_row(*_variant_row(variant, result)[:columns])
     for reference in [result.pytorch, *result.references]:
         if reference is not None:
             table.add_row(*_reference_row(reference)[:columns], style="dim")
@@ -93,25 +96,26 @@ def _drops(result: Result) -> Table:
     table.add_column("")
     table.add_column(DROP, justify="right", no_wrap=True)
     for variant in result.variants:
-        table.add_row(variant.name, _drop(variant))
+        table.add_row(variant.name, _drop(variant, result))
     return table
 
 
-def _drop(variant: VariantResult) -> str:
+def _drop(variant: VariantResult, result: Result) -> str:
     if not variant.recall_drop:
         return "–"
     drop = variant.recall_drop[1]
-    return f"{points(drop.value, True)} [{points(drop.ci95[0], True)}, {points(drop.ci95[1], True)}]"
+    mark = "" if result.data.few_classes is None else "*"
+    return f"{points(drop.value, True)} [{points(drop.ci95[0], True)}, {points(drop.ci95[1], True)}]{mark}"
 
 
-def _variant_row(variant: VariantResult, candidate: bool) -> list[Text | str]:
-    name = Text(variant.name, style="bold" if candidate else "")
+def _variant_row(variant: VariantResult, result: Result) -> list[Text | str]:
+    name = Text(variant.name, style="bold" if variant.name == result.verdict.candidate else "")
     if variant.status == "failed":
         return [name, kilobytes(variant.size_bytes), Text("failed", style="red")]
     latency = variant.latency_ms
     times = [f"{value:.2f}" for value in (latency.p50, latency.p90, latency.p99)] if latency else ["–"] * 3
     recall = [*_recall(variant.recall), percent(variant.map_at_r)]
-    return [name, kilobytes(variant.size_bytes), *times, *recall, _drop(variant)]
+    return [name, kilobytes(variant.size_bytes), *times, *recall, _drop(variant, result)]
 
 
 def _reference_row(reference: Reference) -> list[str]:
@@ -126,13 +130,19 @@ def _galleries(candidate: VariantResult) -> list[str]:
     lines = []
     if candidate.storage:
         parts = [f"{s.name} {s.bytes_per_image:,} bytes {percent(s.recall[1])}" for s in candidate.storage]
-        lines.append(f"gallery of {candidate.name}, bytes per image and R@1: {' · '.join(parts)}")
+        drawn = _drawn(candidate.storage[0].queries)
+        lines.append(f"gallery of {candidate.name}, bytes per image and R@1{drawn}: {' · '.join(parts)}")
     if candidate.asymmetric:
         parts = [
             f"{a.gallery} {percent(a.recall[1])} (drop {points(a.recall_drop.value)})" for a in candidate.asymmetric
         ]
-        lines.append(f"queries of {candidate.name}, R@1 on a gallery indexed by: {' · '.join(parts)}")
+        drawn = _drawn(candidate.asymmetric[0].queries)
+        lines.append(f"queries of {candidate.name}, R@1{drawn} on a gallery indexed by: {' · '.join(parts)}")
     return lines
+
+
+def _drawn(queries: int | None) -> str:
+    return "" if queries is None else f" of {queries:,} queries drawn at random"
 
 
 def _recall(recall: Recall | None) -> list[str]:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-__all__ = ["kilobytes", "milliseconds", "p_value", "percent", "plain", "points"]
+from benchmark.result import FEW_CLASSES
+
+__all__ = ["few_classes", "kilobytes", "milliseconds", "p_value", "percent", "plain", "points"]
 
 
 def plain(text: str) -> str:
     """Return ``text`` with bytes that are not UTF-8 (in file names) replaced by U+FFFD."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def few_classes(count: int) -> str:
+    """Explain the mark ``*`` of intervals that rest on so few classes."""
+    return f"* too narrow: intervals resample classes, and {count} are fewer than {FEW_CLASSES}"
 
 
 def percent(fraction: float | None, digits: int = 1) -> str:

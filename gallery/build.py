@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import queue
 import time
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -117,7 +118,7 @@ def build_gallery(
     model = model_of(bundle, variant)
     old = _previous(out, model, options)
     report = IndexReport(out, model)
-    keys, stamps = images.keys, [(int(a), int(b)) for a, b in change_stamps(images)]
+    keys, stamps = images.keys, change_stamps(images)
     problems = [UnreadableImage(key, f"its name {problem}") for key in keys if (problem := id_problem(key))]
     known = _rows_by_id(old)
     dimension, dtype = bundle.manifest.embedding_size, np.dtype(options.dtype)
@@ -128,8 +129,11 @@ def build_gallery(
     try:
         # Embed what neither the old gallery nor an unfinished run has embedded.
         bad = {problem.key for problem in problems}
-        fresh = [i for i, key in enumerate(keys) if key not in bad and _kept_row(known, key, stamps[i]) is None]
-        todo = [i for i in fresh if not _is_embedded(journal, keys[i], stamps[i])]
+        fresh = array(
+            "q",
+            (i for i, key in enumerate(keys) if key not in bad and _kept_row(known, key, _stamp(stamps, i)) is None),
+        )
+        todo = array("q", (i for i in fresh if not _is_embedded(journal, keys[i], _stamp(stamps, i))))
         report.resumed = len(fresh) - len(todo)
         if todo:
             problems += _embed(bundle, variant.name, images, todo, stamps, journal, options)
@@ -138,8 +142,8 @@ def build_gallery(
 
         # Collect the rows in the order of the images, from the old gallery or the journal.
         bad = {problem.key for problem in problems}
-        order = [i for i in range(len(keys)) if keys[i] not in bad]
-        kept = [_kept_row(known, keys[i], stamps[i]) for i in order]
+        order = array("q", (i for i in range(len(keys)) if keys[i] not in bad))
+        kept = [_kept_row(known, keys[i], _stamp(stamps, i)) for i in order]
         places = [journal.entries[keys[i]] if row is None else row for i, row in zip(order, kept, strict=True)]
         report.count = len(order)
         report.kept = sum(row is not None for row in kept)
@@ -149,7 +153,7 @@ def build_gallery(
 
         report.written = not _same(old, places, options)
         if report.written:
-            content = _content(out, bundle, model, [keys[i] for i in order], [stamps[i] for i in order], options)
+            content = _content(out, bundle, model, [keys[i] for i in order], stamps[np.asarray(order)], options)
             _write(out, journal, content, places, old, (dimension, dtype))
         done = True
     finally:
@@ -195,6 +199,10 @@ def _rows_by_id(old: Gallery | None) -> dict[str, tuple[int, tuple[int, int] | N
     return {name: (row, stamp) for row, (name, stamp) in enumerate(zip(old.ids(), stamps, strict=True))}
 
 
+def _stamp(stamps: np.ndarray, index: int) -> tuple[int, int]:
+    return int(stamps[index, 0]), int(stamps[index, 1])
+
+
 def _kept_row(known: dict[str, tuple[int, tuple[int, int] | None]], key: str, stamp: tuple[int, int]) -> int | None:
     row, before = known.get(key, (None, None))
     return row if before == stamp else None
@@ -219,7 +227,7 @@ def _embed(
     variant: str,
     images: ImageSet,
     todo: Sequence[int],
-    stamps: Sequence[tuple[int, int]],
+    stamps: np.ndarray,
     journal: Journal,
     options: IndexOptions,
 ) -> list[UnreadableImage]:
@@ -255,7 +263,7 @@ def _one_batch(
     bundle: Bundle,
     images: ImageSet,
     batch: Sequence[int],
-    stamps: Sequence[tuple[int, int]],
+    stamps: np.ndarray,
     options: IndexOptions,
 ) -> tuple[list[Record], list[UnreadableImage]]:
     found: list[tuple[int, bytes]] = []
@@ -278,7 +286,7 @@ def _one_batch(
         )
     kept = row_codes(rows) if options.dtype == "int8" else rows
     return [
-        Record(images.keys[i], stamps[i], row, small) for (i, small), row in zip(found, kept, strict=True)
+        Record(images.keys[i], _stamp(stamps, i), row, small) for (i, small), row in zip(found, kept, strict=True)
     ], problems
 
 
@@ -296,7 +304,7 @@ def _same(old: Gallery | None, places: Sequence[int | Entry], options: IndexOpti
 
 
 def _content(
-    out: Path, bundle: Bundle, model: Model, ids: list[str], stamps: list[tuple[int, int]], options: IndexOptions
+    out: Path, bundle: Bundle, model: Model, ids: list[str], stamps: np.ndarray, options: IndexOptions
 ) -> dict[str, Any]:
     try:
         where = Path(os.path.relpath(bundle.directory.resolve(), out.parent.resolve())).as_posix()
@@ -307,7 +315,7 @@ def _content(
         "ids": ids,
         "bits": options.bits,
         "bundle": where,
-        "stamps": np.array(stamps, np.uint64).reshape(-1, 2),
+        "stamps": stamps,
         "thumbnail_side": options.thumbnails or None,
     }
 

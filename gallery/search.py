@@ -30,8 +30,10 @@ _CANDIDATE_SHARE = 50
 # float matrix product returns the integers.
 _EXACT_DIMENSIONS = 1024
 _BLOCK_BYTES = 2**20  # of float32 rows per block, which stay in the cache
+_MANY = 16  # queries from which a block of 8 times as many rows is faster
 _LENGTH_TOLERANCE = 1e-3
-_SCORES = 2**24  # cells of the score matrix per block
+_QUERIES = 1024  # at a time
+_SCORES = 2**24  # cells of the score matrix at a time
 
 
 class Found(NamedTuple):
@@ -133,14 +135,27 @@ def search_rows(gallery: Kept, queries: np.ndarray, k: int = 20, exact: bool | N
     if by_signs and candidate_count(count, k) < count:
         parts = [_by_signs(gallery, query, k) for query in queries]
     else:
-        step = max(1, _SCORES // count)
-        parts = [
-            _best(_scores(gallery.embeddings, queries[i : i + step], gallery), k) for i in range(0, len(queries), step)
-        ]
+        parts = [_exactly(gallery, queries[i : i + _QUERIES], k) for i in range(0, len(queries), _QUERIES)]
     rows = np.concatenate([part[0] for part in parts]) if parts else np.zeros((0, k), np.int64)
     values = np.concatenate([part[1] for part in parts]) if parts else np.zeros((0, k))
     factor = INT8_SCALE**2 if kind == np.int8 else 1.0
     return Found(rows, (values * factor).astype(np.float32))
+
+
+def _exactly(gallery: Kept, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Compare with all rows, in parts that serve all ``queries``. Memory does not grow with the number of rows."""
+    count, step = len(gallery.embeddings), max(1, _SCORES // len(queries))
+    floor: np.ndarray | None = np.full(len(queries), -np.inf, np.float32) if step < count else None
+    kept: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+    for start in range(0, count, step):
+        scores = _scores(gallery.embeddings[start : start + step], queries, gallery)
+        found, columns, floor = candidates(scores, k, floor)
+        kept.append((found, columns + start, scores[found, columns]))
+        if start + step >= count or (start + step >= k and sum(len(part[0]) for part in kept) > 4 * k * len(queries)):
+            places, values = pick(len(queries), k, *(np.concatenate(part) for part in zip(*kept, strict=True)))
+            floor = values[:, -1]
+            kept = [(np.repeat(np.arange(len(queries)), k), places.reshape(-1), values.reshape(-1))]
+    return places, values
 
 
 def _by_signs(gallery: Kept, query: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -178,7 +193,7 @@ def _scores(rows: np.ndarray, queries: np.ndarray, gallery: Kept) -> np.ndarray:
     wide = dimension > _EXACT_DIMENSIONS and rows.dtype == np.int8
     scores = np.empty((len(queries), count), np.float64 if wide else np.float32)
     left = queries.astype(np.float32)
-    step = max(1, _BLOCK_BYTES // (4 * dimension))
+    step = max(1, (_BLOCK_BYTES if len(queries) < _MANY else 8 * _BLOCK_BYTES) // (4 * dimension))
     for start in range(0, count, step):
         part = rows[start : start + step].astype(np.float32)
         cells = scores[:, start : start + step]

@@ -20,7 +20,7 @@ from export.bundle.runtime import input_table
 
 __all__ = ["contents_of", "energy_on", "golden_for", "golden_hashes", "job_for", "memory_on", "npy"]
 
-IDLE_SECONDS = 6.0  # before the model runs
+IDLE_SECONDS = 6.0  # before the program starts, which then opens the model
 SLACK_SECONDS = 30.0  # to open the model
 
 
@@ -113,7 +113,7 @@ def energy_on(
             )
             ran = next((message for message in messages if "ran" in message), None)
             if ran:
-                found[name] = energy(read(messages), ran["begun"], ran["ended"], ran["ran"])
+                found[name] = energy(read(messages), IDLE_SECONDS, ran["begun"], ran["ended"], ran["ran"])
     except Unmeasurable as why:
         raise Failure(f"{session.where}: {why}", "see docs/benchmark.md, Energy") from None
     return found

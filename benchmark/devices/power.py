@@ -32,6 +32,7 @@ __all__ = [
 SUPPLIES = "/sys/class/power_supply"
 PERIOD = 0.5  # seconds from one reading to the next
 SETTLE_SECONDS = 1.0  # ignored at the start of the idle phase: the shell has just been started
+MARGIN_SECONDS = 0.1  # ignored at its end: the first reading may be taken a little after the phase has begun
 PLAUSIBLE = 0.01, 150.0  # watts; outside, the counter does not use the units of Linux
 STEPS = 5  # fewest readings of a counter, or steps of a charge counter
 
@@ -93,7 +94,7 @@ class Energy:
     Attributes:
         method: Counter used: ``power``, ``current`` or ``charge``.
         watts: Mean power of the whole device during the run.
-        idle_watts: Mean power before the run; ``None``: the counter is too coarse for so short a time.
+        idle_watts: Mean power of the idle phase; ``None``: the counter is too coarse for so short a time.
         mj_per_inference: Energy of the whole device, millijoules.
         net_mj_per_inference: The part of it above idle.
         readings: Number of readings during the run.
@@ -211,11 +212,15 @@ def check(readings: Sequence[Reading]) -> None:
         raise Unmeasurable("the battery reports neither current nor charge")
 
 
-def energy(readings: Sequence[Reading], begun: float, ended: float, inferences: int) -> Energy:
+def energy(readings: Sequence[Reading], idle: float, begun: float, ended: float, inferences: int) -> Energy:
     """Compute the energy of a run.
 
+    Readings between the idle phase and the run are left out: the device is starting the program, opening the model and
+    warming up.
+
     Args:
-        readings: Readings before and during the run, in order.
+        readings: Readings before and during the run, in order; the first is taken as the idle phase begins.
+        idle: Length of the idle phase, seconds.
         begun, ended: Start and end of the run, on the clock of the readings.
 
     Raises:
@@ -223,15 +228,15 @@ def energy(readings: Sequence[Reading], begun: float, ended: float, inferences: 
     """
     check(readings)
     running = [reading for reading in readings if begun <= reading.at <= ended]
-    start = readings[0].at + SETTLE_SECONDS
-    idle = [reading for reading in readings if start <= reading.at < begun]
+    start, end = readings[0].at + SETTLE_SECONDS, min(readings[0].at + idle - MARGIN_SECONDS, begun)
+    resting = [reading for reading in readings if start <= reading.at < end]
     found = _mean(running)
     if found is None or inferences < 1:
         raise Unmeasurable(
             f"{len(running)} readings in {ended - begun:.0f} s, too few or too coarse: increase --energy-seconds"
         )
     method, watts = found
-    before = _mean(idle)
+    before = _mean(resting)
     idle_watts = before[1] if before and before[0] == method else None
     if not PLAUSIBLE[0] <= watts <= PLAUSIBLE[1]:
         raise Unmeasurable(

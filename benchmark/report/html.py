@@ -10,7 +10,7 @@ from benchmark.report import charts
 from benchmark.report.neighbours import NeighbourSheet
 from benchmark.result import Result
 from benchmark.table import KS
-from benchmark.text import kilobytes, milliseconds, p_value, percent, points
+from benchmark.text import few_classes, kilobytes, milliseconds, p_value, percent, points
 from distill.page import page as frame
 from distill.page import write_page
 
@@ -22,6 +22,7 @@ HERE = Path(__file__).parent
 def page(template: str, **context: Any) -> str:
     """Render a page of this package; see :func:`distill.page.page`."""
     filters: dict[str, Callable[..., Any]] = {
+        "few_classes": few_classes,
         "percent": percent,
         "kilobytes": kilobytes,
         "ms": milliseconds,

@@ -107,61 +107,75 @@ def neighbour_sheet(evidence: Evidence, candidate: str, seed: int = 0, budget: i
         kinds += [("lost", comparison.lost, PER_GROUP), ("gained", comparison.gained, PER_GROUP // 2)]
     kinds += [("wrong", wrong, PER_GROUP), ("right", right, PER_GROUP)]
 
-    studio = _Studio(evidence, candidate, budget)
+    drawn: list[np.ndarray] = []
+    for _, rows, most in kinds:
+        drawn.append(random.permutation(np.setdiff1d(rows, np.concatenate([*drawn, np.zeros(0, np.int64)])))[:most])
+    studio = _Studio(evidence, candidate, np.concatenate(drawn), budget)
     found = NeighbourSheet(candidate, int(scores.counted.sum()))
-    shown: set[int] = set()
-    for kind, rows, most in kinds:
-        fresh = np.setdiff1d(rows, np.fromiter(shown, np.int64, len(shown)))
-        drawn = random.permutation(fresh)[:most]
-        queries = [query for row in drawn if (query := studio.query(int(row), kind in ("lost", "gained")))]
-        shown.update(int(row) for row in drawn)
-        found.dropped += len(drawn) - len(queries)
+    for (kind, rows, _), chosen in zip(kinds, drawn, strict=True):
+        queries = [query for row in chosen if (query := studio.query(int(row), kind in ("lost", "gained")))]
+        found.dropped += len(chosen) - len(queries)
         if queries:
             found.groups.append(QueryGroup(kind, len(rows), queries))
     return found
 
 
 class _Studio:
-    """Makes thumbnails until the page is full."""
+    """Makes thumbnails until the page is full; keeps those that are shown.
 
-    def __init__(self, evidence: Evidence, candidate: str, budget: int) -> None:
+    Args:
+        rows: int64 [Q], the queries that may be asked for. They are searched at once: each search goes through all
+            embeddings to find equal ones.
+    """
+
+    def __init__(self, evidence: Evidence, candidate: str, rows: np.ndarray, budget: int) -> None:
         self._evidence = evidence
-        self._candidate = candidate
         self._left = budget
-        self._made: dict[int, str] = {}
+        self._shown: dict[int, str] = {}
+        self._place = {int(row): place for place, row in enumerate(rows)}
+        models = [(PYTORCH, evidence.pytorch), (candidate, evidence.candidate)]
+        self._found = {name: _nearest(rows, gallery) for name, gallery in models if gallery is not None}
 
     def query(self, row: int, with_pytorch: bool) -> QueryNeighbours | None:
         """Return one query with its neighbours; ``None`` if it does not fit or can no longer be read."""
-        evidence = self._evidence
-        models = [(self._candidate, evidence.candidate)]
-        if with_pytorch and evidence.pytorch is not None:
-            models.insert(0, (PYTORCH, evidence.pytorch))
+        made: dict[int, str] = {}
         try:
-            found = [NeighbourRow(name, list(self._neighbours(row, rows))) for name, rows in models if rows is not None]
-            query = QueryNeighbours(self._thumbnail(row), found)
+            found = [
+                NeighbourRow(name, list(self._neighbours(row, name, made)))
+                for name in self._found
+                if with_pytorch or name != PYTORCH
+            ]
+            query = QueryNeighbours(self._thumbnail(row, made), found)
         except UnreadableImage:
             return None
         used = len(query.image.src) + sum(len(image.src) for one in found for image in one.images)
         if used > self._left:
             return None
         self._left -= used
+        self._shown |= made
         return query
 
-    def _neighbours(self, row: int, rows: np.ndarray) -> Iterable[Thumbnail]:
-        depth = min(NEIGHBOURS + 1, len(rows))
-        indices, similarities = nearest(rows[row : row + 1], rows, depth, exclude_self=False)
+    def _neighbours(self, row: int, model: str, made: dict[int, str]) -> Iterable[Thumbnail]:
+        indices, similarities = (part[self._place[row]] for part in self._found[model])
         # Remove the query by its index: a copy of it may come first.
-        keep = indices[0] != row
+        keep = indices != row
         labels = self._evidence.subject.images.labels[self._evidence.indices]
-        for index, similarity in list(zip(indices[0][keep], similarities[0][keep], strict=True))[:NEIGHBOURS]:
+        for index, similarity in list(zip(indices[keep], similarities[keep], strict=True))[:NEIGHBOURS]:
             distance = float(np.sqrt(max(0.0, 2.0 - 2.0 * float(similarity))))
-            yield self._thumbnail(int(index), bool(labels[index] == labels[row]), distance)
+            yield self._thumbnail(int(index), made, bool(labels[index] == labels[row]), distance)
 
-    def _thumbnail(self, row: int, right: bool | None = None, distance: float | None = None) -> Thumbnail:
+    def _thumbnail(
+        self, row: int, made: dict[int, str], right: bool | None = None, distance: float | None = None
+    ) -> Thumbnail:
         images = self._evidence.subject.images
         where = int(self._evidence.indices[row])
-        if where not in self._made:
-            self._made[where] = data_uri(images.read(where))
+        source = self._shown.get(where) or made.get(where)
+        if source is None:
+            source = made[where] = data_uri(images.read(where))
         return Thumbnail(
-            self._made[where], plain(images.keys[where]), plain(images.classes[images.labels[where]]), right, distance
+            source, plain(images.keys[where]), plain(images.classes[images.labels[where]]), right, distance
         )
+
+
+def _nearest(queries: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return nearest(rows[queries], rows, min(NEIGHBOURS + 1, len(rows)), exclude_self=False)

@@ -31,10 +31,19 @@ def readings(watts: float, count: int = 61, begin: float = 0.0, **fields) -> lis
 
 
 def test_millijoules_by_current_and_voltage():
-    found = energy(readings(0.5, 21) + readings(2.5, 60, 10.5), 10.5, 40.0, 1000)
+    found = energy(readings(0.5, 21) + readings(2.5, 60, 10.5), 10.5, 10.5, 40.0, 1000)
     assert found.method == "current" and found.watts == pytest.approx(2.5) and found.idle_watts == pytest.approx(0.5)
     assert found.mj_per_inference == pytest.approx(2.5 * 29.5 / 1000 * 1e3)
     assert found.net_mj_per_inference == pytest.approx(2.0 * 29.5 / 1000 * 1e3) and found.readings == 60
+
+
+@pytest.mark.parametrize("busy", [1.0, 1.5, 4.0])
+def test_starting_the_program_is_not_idle(busy):
+    """0.5 W for 6 s of rest, ``busy`` while the model is opened, then 2.5 W for 1 ms each: 2.0 mJ above idle."""
+    told = readings(0.5, 12) + readings(busy, 8, 6.0) + readings(2.5, 61, 10.0)
+    found = energy(told, 6.0, 10.0, 40.0, 30_000)
+    assert found.idle_watts == pytest.approx(0.5)
+    assert found.mj_per_inference == pytest.approx(2.5) and found.net_mj_per_inference == pytest.approx(2.0)
 
 
 def test_power_comes_first_and_is_weighted_by_time():
@@ -42,7 +51,7 @@ def test_power_comes_first_and_is_weighted_by_time():
         Reading(at, "Discharging", 9.0, 4.0, watts)
         for at, watts in ((0, 1.0), (1, 1.0), (2, 1.0), (3, 1.0), (9, 3.0), (10, 3.0))
     ]
-    found = energy(told, 0, 10, 10)
+    found = energy(told, 0, 0, 10, 10)
     assert (
         found.method == "power"
         and found.watts == pytest.approx((3 * 1 + 6 * 2 + 1 * 3) / 10)
@@ -52,11 +61,11 @@ def test_power_comes_first_and_is_weighted_by_time():
 
 def test_a_counter_of_charge():
     told = [Reading(float(n), "Discharging", volts=3.6, charge=3.0 - n * 0.0002) for n in range(40)]  # 0.72 A
-    found = energy(told, 10, 40, 500)
+    found = energy(told, 10, 10, 40, 500)
     assert found.method == "charge" and found.watts == pytest.approx(0.72 * 3.6)
     coarse = [Reading(float(n), "Discharging", volts=3.6, charge=3.0 - n // 10 * 0.002) for n in range(40)]
     with pytest.raises(Unmeasurable, match="too coarse: increase --energy-seconds"):
-        energy(coarse, 10, 40, 500)
+        energy(coarse, 10, 10, 40, 500)
 
 
 @pytest.mark.parametrize(("told", "why"), [
@@ -69,7 +78,7 @@ def test_a_counter_of_charge():
 ])  # fmt: skip
 def test_what_is_refused(told, why):
     with pytest.raises(Unmeasurable, match=why):
-        energy(told, 0, 30, 100)
+        energy(told, 0, 0, 30, 100)
 
 
 @given(

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import benchmark.report.neighbours as neighbours_module
 from benchmark.report import charts
 from benchmark.report.html import render, write_report
 from benchmark.report.neighbours import data_uri, neighbour_sheet
@@ -113,6 +114,39 @@ def test_the_choice_of_queries_depends_on_the_seed(measured):
     _, evidence = measured
     assert neighbour_sheet(evidence, "x", seed=1) == neighbour_sheet(evidence, "x", seed=1)
     assert neighbour_sheet(evidence, "x", seed=1) != neighbour_sheet(evidence, "x", seed=2)
+
+
+def test_all_queries_of_a_model_are_searched_at_once(measured, monkeypatch):
+    """Each search copies all embeddings and looks for equal ones: it was done for every query."""
+    searched = []
+    inner = neighbours_module.nearest
+    monkeypatch.setattr(
+        neighbours_module,
+        "nearest",
+        lambda queries, *rest, **more: (searched.append(len(queries)), inner(queries, *rest, **more))[1],
+    )
+    found = neighbour_sheet(measured[1], "tflite-int8")
+    queries = sum(len(group.queries) for group in found.groups)
+    assert queries > 10 and searched == [queries, queries]  # PyTorch and the candidate
+
+
+def test_only_images_that_are_shown_are_kept(measured, monkeypatch):
+    kept = []
+    inner = neighbours_module._Studio.query
+
+    def query(self, *arguments):
+        found = inner(self, *arguments)
+        shown = {image.src for one in answered for image in [one.image, *(i for row in one.rows for i in row.images)]}
+        if found:
+            answered.append(found)
+        else:
+            kept.append((set(self._shown.values()), shown))
+        return found
+
+    answered: list = []
+    monkeypatch.setattr(neighbours_module._Studio, "query", query)
+    assert neighbour_sheet(measured[1], "tflite-int8", budget=12_000).dropped == len(kept) > 5
+    assert all(held == shown for held, shown in kept)
 
 
 def test_images_stop_at_the_budget_and_the_page_says_so(measured):

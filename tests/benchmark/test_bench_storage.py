@@ -4,10 +4,14 @@ import json
 
 import benchmark_fakes as fakes
 import numpy as np
+import pytest
 
+import benchmark.storage as storage_module
 from benchmark.cli import app
 from benchmark.parity import score
+from benchmark.report.html import render
 from benchmark.storage import asymmetric, storage
+from benchmark.table import print_result
 from distill.console import run_app
 from distill.data.preprocess import Preprocessing
 from distill.metrics import unit_rows
@@ -66,6 +70,70 @@ def test_a_query_is_no_answer_to_itself_among_equal_images():
     labels[1::2] = labels[::2]
     _, int8 = storage(rows, score(rows, labels), labels)
     assert int8.recall[8] == score(rows, labels).recall[8] < 1
+
+
+@pytest.fixture
+def queries_searched(monkeypatch) -> list[int]:
+    """Sizes of the blocks of queries that were searched in galleries."""
+    found: list[int] = []
+    inner = storage_module.search_rows
+    monkeypatch.setattr(
+        storage_module,
+        "search_rows",
+        lambda rows, queries, *rest: (found.append(len(queries)), inner(rows, queries, *rest))[1],
+    )
+    return found
+
+
+def test_among_many_images_as_many_queries_are_drawn(tmp_path, monkeypatch, queries_searched):
+    """Every image queried all others: 50,000 images took four times as long as their search in float32."""
+    rows, labels = clusters(classes=700, each=2, size=16, noise=0.2)
+    labels = np.concatenate([labels[:-10], np.arange(700, 710)])  # ten images without another of their class
+    scores = score(rows, labels)
+    monkeypatch.setattr(storage_module, "QUERIES", 300)
+    found = storage(rows, scores, labels, seed=5)
+    assert sum(queries_searched) == 2 * 300
+    asked = np.sort(np.random.default_rng(5).choice(np.arange(1390), 300, replace=False))
+    assert [s.queries for s in found] == [300] * 3
+    assert found[0].recall[1] == scores.hits[1][asked].mean() and found[0].recall_drop.value == 0
+    assert found[1].recall[1] == searched(rows, labels, tmp_path, bits=False, k=2)[asked].mean()
+    assert found[2].recall[1] == searched(rows, labels, tmp_path, bits=True, k=21)[asked].mean()
+    assert found[1].recall_drop.value == pytest.approx(found[0].recall[1] - found[1].recall[1])
+    (own,) = asymmetric(rows, labels, {"same": (rows, scores)}, seed=5)
+    assert own.queries == 300 and own.recall == found[0].recall and own.recall_drop.value == 0
+    assert own.map_at_r == pytest.approx(scores.average_precision[asked].mean())
+
+
+def test_where_few_of_many_images_count_all_of_these_query(monkeypatch, queries_searched):
+    rows, labels = clusters(classes=700, each=2, size=16, noise=0.2)
+    labels = np.concatenate([np.arange(100).repeat(2), np.arange(100, 1300)])
+    scores = score(rows, labels)
+    all_of_them = [kept.model_dump() for kept in storage(rows, scores, labels)]
+    queries_searched.clear()
+    monkeypatch.setattr(storage_module, "QUERIES", 200)
+    assert [kept.model_dump() for kept in storage(rows, scores, labels)] == all_of_them
+    assert all_of_them[0]["queries"] is None and sum(queries_searched) == 2 * 200
+
+
+def test_a_sample_is_told(result, capsys):
+    int8 = result.variant("tflite-int8")
+    assert all(part.queries is None for part in (*int8.storage, *int8.asymmetric))
+    assert "drawn at random;" not in render(result, None)
+    for part in (*int8.storage, *int8.asymmetric):
+        part.queries = 20_000
+    print_result(result)
+    assert capsys.readouterr().out.count("20,000 queries drawn at random") == 2
+    assert "20,000 queries, drawn at random; they search all 40 images" in render(result, None)
+
+
+def test_galleries_can_be_left_out(bundle_dir, toy_engines, tmp_path, capsys, queries_searched):
+    arguments = [str(bundle_dir), "--seconds", "0", "--no-storage", "--json", str(tmp_path / "r.json")]
+    assert run_app(app, arguments) == 0
+    assert "gallery" not in capsys.readouterr().out and queries_searched == []
+    variants = json.loads((tmp_path / "r.json").read_text())["variants"]
+    assert all(v["storage"] is None and v["asymmetric"] is None and v["recall"] for v in variants)
+    assert run_app(app, [*arguments, "--max-asymmetric-drop", "1"]) == 2
+    assert "leave out --no-storage" in " ".join(capsys.readouterr().err.split())
 
 
 def test_an_image_is_no_answer_to_itself_in_another_models_gallery():

@@ -421,3 +421,33 @@ def test_a_table_whose_paths_leave_its_folder(bundle, photos: Path, tmp_path: Pa
     (tmp_path / "list.csv").write_text("path,class\nphotos/IMG_0000.jpg,a\n")
     build_gallery(bundle, open_images(f"csv:{tmp_path}/list.csv"), tmp_path / "g")
     assert open_gallery(tmp_path / "g").ids() == ["photos/IMG_0000.jpg"]
+
+
+def test_memory_of_an_image_while_indexing(bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python integers and lists took 730 bytes for each image; docs/gallery.md tells what is left."""
+    import tracemalloc
+
+    from distill.data.files import FileImageSet
+    from gallery import build as module
+    from gallery.journal import Record
+
+    def embed_nothing(runner, bundle, images, batch, stamps, options):
+        row = np.zeros(bundle.manifest.embedding_size, np.int8)
+        return [Record(images.keys[i], (int(stamps[i, 0]), int(stamps[i, 1])), row, b"") for i in batch], []
+
+    monkeypatch.setattr(module, "_one_batch", embed_nothing)
+    monkeypatch.setattr(module, "change_stamps", lambda images: np.full((len(images), 2), 2**61, np.uint64))
+    peaks, counts = [], (6_000, 24_000)
+    for count in counts:
+        tracemalloc.start()
+        try:
+            keys = [f"2024/album {i // 1000:03d}/IMG_20240101_{i:06d}.jpg" for i in range(count)]
+            images = FileImageSet("photos", "photos", tmp_path, keys, [""] * count)
+            del keys
+            build_gallery(bundle, images, tmp_path / f"{count}.gallery", IndexOptions(thumbnails=0, workers=1))
+            peaks.append(tracemalloc.get_traced_memory()[1])
+        finally:
+            tracemalloc.stop()
+    each = (peaks[1] - peaks[0]) / (counts[1] - counts[0])
+    print(f"{each:.0f} bytes for each image")
+    assert each < 550

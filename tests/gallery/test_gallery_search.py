@@ -199,15 +199,33 @@ def test_counting_bits_without_numpy_2(tmp_path: Path, monkeypatch: pytest.Monke
     assert search_module._popcount(sign_bits(np.ones((3, 64), np.int8))[:, 0]).tolist() == [64] * 3
 
 
-def test_many_queries_in_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    codes = int8_codes(clustered(200, 48, 20, 0))
+@pytest.mark.parametrize("largest", [1, 127])  # codes of -1, 0 and 1: many equal products, so that ties decide
+@pytest.mark.parametrize("k", [1, 7, 60, 200])
+def test_many_queries_in_parts_of_the_gallery(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, k: int, largest: int
+) -> None:
+    codes = np.random.default_rng(0).integers(-largest, largest + 1, (200, 48)).astype(np.int8)
     gallery = make(tmp_path / "g", codes)
-    whole = search_rows(gallery, codes[:30], 7)
+    rows, products = brute(codes, codes[:30], k)
+    for queries, cells in ((1024, 2**24), (1024, 30 * 150), (1024, 30 * 33), (20, 1000), (7, 7)):
+        monkeypatch.setattr(search_module, "_QUERIES", queries)
+        monkeypatch.setattr(search_module, "_SCORES", cells)
+        monkeypatch.setattr(search_module, "_BLOCK_BYTES", 4096)
+        found = search_rows(gallery, codes[:30], k)
+        assert found.rows.tolist() == rows
+        assert np.allclose(found.scores, np.array(products) / 127**2, rtol=1e-6)
+    assert search_rows(gallery, codes[:0], k).rows.shape == (0, k)
+
+
+def test_every_row_is_read_once_for_a_thousand_queries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading 500,000 rows again for every 33 queries took most of the time."""
+    read: list[int] = []
+    inner = search_module._scores
+    monkeypatch.setattr(search_module, "_scores", lambda rows, *rest: (read.append(len(rows)), inner(rows, *rest))[1])
     monkeypatch.setattr(search_module, "_SCORES", 1000)
-    monkeypatch.setattr(search_module, "_BLOCK_BYTES", 4096)
-    blocks = search_rows(gallery, codes[:30], 7)
-    assert np.array_equal(whole.rows, blocks.rows) and np.array_equal(whole.scores, blocks.scores)
-    assert search_rows(gallery, codes[:0], 7).rows.shape == (0, 7)
+    codes = np.random.default_rng(0).integers(-127, 128, (200, 16)).astype(np.int8)
+    search_rows(make(tmp_path / "g", codes), codes, 5)
+    assert sum(read) == len(codes)
 
 
 def test_what_a_search_refuses(tmp_path: Path) -> None:

@@ -26,7 +26,11 @@ _TYPES = {"tensor(float)": np.float32, "tensor(int8)": np.int8, "tensor(uint8)":
 
 
 class OnnxRunner(VariantRunner):
-    """An ONNX file in onnxruntime: ``threads`` within an operator, operators one after another."""
+    """An ONNX file in onnxruntime: ``threads`` within an operator, operators one after another.
+
+    Threads that wait for work spin, but only during an inference. By default they go on for milliseconds after it, on
+    processors that the next variant of a measurement in turns then lacks (docs/benchmark.md, Latency).
+    """
 
     def __init__(self, path: Path, spec: Any, output: Any, table: np.ndarray, threads: int) -> None:
         super().__init__(spec, output, table)
@@ -39,6 +43,7 @@ class OnnxRunner(VariantRunner):
         options.inter_op_num_threads = 1
         options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
         options.log_severity_level = 3
+        options.add_session_config_entry("session.force_spinning_stop", "1")
         self._session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         facts = [(_shape(t.shape), _TYPES.get(t.type, t.type), (0.0, 0)) for t in (*inputs, *outputs)]
