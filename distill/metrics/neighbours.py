@@ -18,6 +18,7 @@ __all__ = ["nearest", "nearest_chunks"]
 # Similarities in memory at a time: 32 Mi float32 = 128 MiB, in addition to the embeddings.
 _CELLS = 32 * 1024 * 1024
 _TILE = 4096
+_KEPT = 4  # times as many cells as will be returned are kept before they are sorted
 
 
 def nearest(
@@ -113,7 +114,10 @@ def nearest_chunks(
 
 
 def _among_themselves(rows: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Find the neighbours of all rows among all rows; each tile of products serves its rows and its columns."""
+    """Find the neighbours of all rows among all rows; each tile of products serves its rows and its columns.
+
+    A few candidates per row are kept at a time, however many tiles there are.
+    """
     starts = range(0, len(rows), _TILE)
     floors = np.full(len(rows), -np.inf, dtype=np.float32)
     kept: list[list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = [[] for _ in starts]
@@ -124,6 +128,18 @@ def _among_themselves(rows: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]
         row, column, bounds = candidates(scores, k, floors[part])
         floors[part] = bounds
         kept[tile].append((row, column + offset, scores[row, column]))
+        if sum(len(cells[0]) for cells in kept[tile]) > _KEPT * k * len(scores):
+            best, values = picked(tile, len(scores))
+            floors[part] = values[:, -1]
+            kept[tile].append((np.repeat(np.arange(len(scores)), k), best.reshape(-1), values.reshape(-1)))
+
+    def picked(tile: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+        cells = [np.concatenate(parts) for parts in zip(*kept[tile], strict=True)]
+        kept[tile].clear()
+        return pick(count, k, *cells)
+
+    indices = np.empty((len(rows), k), dtype=np.int64)
+    similarities = np.empty((len(rows), k), dtype=np.float32)
 
     # The product alone keeps all cores busy. Two threads then scan its rows and its columns, each
     # updating a different part of the floors.
@@ -142,14 +158,8 @@ def _among_themselves(rows: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]
                 columns = pool.submit(collect, j, scores.T, left, top)
                 collect(i, scores, top, left)
                 columns.result()
-
-    indices = np.empty((len(rows), k), dtype=np.int64)
-    similarities = np.empty((len(rows), k), dtype=np.float32)
-    for tile, top in enumerate(starts):
-        count = min(_TILE, len(rows) - top)
-        row, column, value = (np.concatenate(parts) for parts in zip(*kept[tile], strict=True))
-        kept[tile].clear()
-        indices[top : top + count], similarities[top : top + count] = pick(count, k, row, column, value)
+            # Its rows have met all others: as columns in the turns before, as rows in this one.
+            indices[top : top + len(part)], similarities[top : top + len(part)] = picked(i, len(part))
     return indices, similarities
 
 

@@ -150,6 +150,22 @@ def test_ties_of_unlike_rows_by_index(monkeypatch, tile, dim):
         np.testing.assert_array_equal(nearest(rows, None, k)[0], slow_nearest(rows, rows, k, True))
 
 
+def test_memory_of_a_search_among_themselves(monkeypatch):
+    """Candidates of every tile were kept to the end: their number grew with the number of tiles."""
+    import tracemalloc
+
+    monkeypatch.setattr(neighbours, "_TILE", 512)
+    peaks, counts = [], (4_096, 16_384)
+    for count in counts:
+        rows = unit_rows(np.random.default_rng(0).normal(size=(count, 4)))
+        tracemalloc.start()
+        nearest(rows, None, 2)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    # 200 with at most 4 · 2 candidates of 20 bytes; 470 without the limit, and more the more tiles there are.
+    assert (peaks[1] - peaks[0]) / (counts[1] - counts[0]) < 300
+
+
 def test_nearest_agrees_with_faiss():
     faiss = pytest.importorskip("faiss")
     rows, _ = clusters(500, 5, 64, 1.0)
