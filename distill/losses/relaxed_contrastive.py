@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -9,7 +11,7 @@ from torch.nn import functional
 from distill.losses.pairs import checked_pair, pairwise_distances
 from distill.losses.spec import LossSpec
 
-__all__ = ["RELAXED_CONTRASTIVE", "RelaxedContrastiveLoss"]
+__all__ = ["RELAXED_CONTRASTIVE", "RELAXED_CONTRASTIVE_RAW", "RelaxedContrastiveLoss"]
 
 
 class RelaxedContrastiveLoss(nn.Module):
@@ -70,4 +72,11 @@ RELAXED_CONTRASTIVE = LossSpec(
     source="Kim et al., CVPR 2021",
     build=lambda context: RelaxedContrastiveLoss(),
     views=2,
+)
+
+RELAXED_CONTRASTIVE_RAW = replace(
+    RELAXED_CONTRASTIVE,
+    help="relaxed_contrastive on the student's rows before their norm, as the authors' code computes it",
+    equation="as `relaxed_contrastive`, on rows `s_i` before their norm",
+    student_rows="raw",
 )

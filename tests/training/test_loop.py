@@ -18,9 +18,12 @@ from safetensors.torch import load_file, save_file
 
 from distill.console import Failure, UsageFailure
 from distill.models.checkpoint import load_checkpoint
+from distill.models.embedder import Embedder
 from distill.models.info import read_info
+from distill.models.registry import build_backbone
 from distill.runs import evaluate_run, train_run
 from distill.training.config import StudentConfig, TeacherConfig, make_config
+from distill.training.loop import _StudentPass
 from distill.training.state import RunFolder
 
 DATA = "glyphs:classes=16,faces=6,size=32"
@@ -48,6 +51,25 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
 
 def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize("stages", [False, True])
+def test_a_pass_gives_the_rows_before_and_after_the_norm(stages):
+    model = Embedder(build_backbone("mobilenet_v1_025"), 16).eval()
+    pixels = torch.randn(4, 3, 32, 32)
+    with torch.no_grad():
+        raw, rows, maps = _StudentPass(model)(pixels, stages)
+        assert torch.equal(rows, model(pixels))
+        assert torch.equal(raw, model.project_map(model.backbone(pixels)))
+    assert len(maps) == (4 if stages else 0)
+
+
+def test_the_authors_form_of_a_loss_trains_another_student(tmp_path, teacher_run):
+    for method in ("rkd", "rkd_raw"):
+        options = dict(method=method, teacher=teacher_run, cache_dir=tmp_path / "cache")
+        info = train_run("student", student(**options), tmp_path / method)
+        assert info.training["method"] == method and info.space is None
+    assert not same(weights(tmp_path / "rkd"), weights(tmp_path / "rkd_raw"))
 
 
 def test_a_run_leaves_a_checkpoint_its_options_and_a_log(tmp_path):
