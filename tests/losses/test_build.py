@@ -82,7 +82,13 @@ def test_the_authors_form_sees_rows_before_their_norm(name):
 def test_raw_rows_are_for_losses_on_embeddings():
     with pytest.raises(ValueError, match="raw rows"):
         LossSpec(
-            help="", equation="", source="", build=lambda c: None, stages="maps", default_stages=(2,), student_rows="raw"
+            help="",
+            equation="",
+            source="",
+            build=lambda c: None,
+            stages="maps",
+            default_stages=(2,),
+            student_rows="raw",
         )
 
 
