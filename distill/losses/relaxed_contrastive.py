@@ -23,9 +23,10 @@ class RelaxedContrastiveLoss(nn.Module):
         L = 1/n · Σ_i Σ_{j≠i} w(i,j)·d(i,j)² + (1 − w(i,j))·max(0, δ − d(i,j))²
 
     Kim et al., "Embedding Transfer with Label Relaxation for Improved Metric Learning", CVPR
-    2021. The teacher's embeddings are L2-normalised here. The student's are used as given, as in the
-    paper: dividing by μ makes their scale irrelevant. The paper uses two crops of each image:
-    concatenate the views of the batch.
+    2021. The teacher's embeddings are L2-normalised here. The student's are used as given: dividing by μ makes
+    their common scale irrelevant, but not the length of each row. ``--method relaxed_contrastive`` gives unit rows,
+    which is what a gallery compares; the authors train and evaluate students without a norm, as
+    ``--method relaxed_contrastive_raw`` does. The paper uses two crops of each image: concatenate the views of the batch.
 
     | input | shape | |
     |---|---|---|

@@ -91,6 +91,9 @@ def _cosines(rows: Tensor) -> Tensor:
 class RkdLoss(nn.Module):
     """``rkd_distance + 2 · rkd_angle``, the combination of Park et al., "Relational Knowledge Distillation", CVPR 2019.
 
+    Rows are used as given. ``--method rkd`` gives unit rows, which is what a gallery compares. The authors train and
+    evaluate students without a norm (``--l2normalize false``): ``--method rkd_raw`` gives the rows before it.
+
     | input | shape | |
     |---|---|---|
     | student | [n, d] | embeddings, used as given |
