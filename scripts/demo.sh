@@ -1,10 +1,10 @@
 #!/bin/sh
-# From pictures to a measured int8 model; each line is a command you can run by itself.
+# From images to a measured int8 model. Each line is a command that you can run by itself.
 #   sh scripts/demo.sh runs/demo glyphs "--recipe recipes/glyphs-teacher.yaml" "--recipe recipes/glyphs-student.yaml"
-# Interrupted? Run it again: finished stages are kept, training goes on where it stopped.
+# After an interruption, run it again: finished stages are kept, training resumes.
 set -eu
 out=$1 data=$2 teacher=$3 student=$4
-alone=${5:---method multi_similarity} # what the student without a teacher has otherwise
+alone=${5:---method multi_similarity} # options of the student without a teacher
 began=$(date +%s)
 
 stage() { # stage FOLDER COMMAND...: run the command unless its folder is finished
@@ -18,7 +18,7 @@ stage() { # stage FOLDER COMMAND...: run the command unless its folder is finish
     fi
 }
 
-# shellcheck disable=SC2086  # the option strings are meant to be split into words
+# shellcheck disable=SC2086  # the option strings are split into words on purpose
 stage "$out/teacher" distill-train teacher --data "$data" $teacher --out "$out/teacher"
 # shellcheck disable=SC2086
 stage "$out/student" distill-train student --data "$data" --teacher "$out/teacher" $student --out "$out/student"
@@ -40,4 +40,4 @@ distill-index search "$out/test.gallery" --sample 12 -k 11 --html "$out/neighbou
 
 echo "== done in $(($(date +%s) - began)) s"
 echo "   the figures: $out/report.html"
-echo "   what the int8 model finds, in pictures: $out/neighbours.html"
+echo "   what the int8 model finds: $out/neighbours.html"

@@ -1,12 +1,12 @@
-"""Results tables: the same budget for every method, several seeds, one line of CSV a run.
+"""Build the results tables: the same budget for every method, several seeds, one line of CSV per run.
 
     python scripts/results.py run results/cub200-2010.yaml --data folder:cub200-2010 \\
         --student-weights mobilenet_v1_0.25_224_imagenet.h5 --teacher-weights efficientnet-lite2-9656183e.pth
     python scripts/results.py table results/cub200-2010.yaml
     python scripts/results.py figure results/cub200-2010.yaml --out docs/results-cub200-2010.png
 
-The plan (YAML) names the rows; the CSV lies beside it. ``run`` skips lines that are there and goes
-seed by seed, so that it can be stopped at any time and a table of fewer seeds is complete.
+The plan (YAML) names the rows; the CSV is written beside it. ``run`` skips lines that exist and proceeds seed by seed,
+so it can be stopped at any time, and a table of fewer seeds is complete.
 """
 
 from __future__ import annotations
@@ -49,17 +49,17 @@ GROUPS = {"alone": "#8a8a8a", "paper": "#2a6fbb", "later": "#c8641e", "setting":
 
 
 class Row(BaseModel):
-    """One method; ``measure`` and ``whiten`` name what else than the plain test is measured of its runs."""
+    """One method. ``measure`` and ``whiten`` name the measurements of its runs besides the plain test."""
 
     model_config = ConfigDict(extra="forbid")
     name: str
     group: str
     options: dict[str, Any]
     seeds: list[int] | None = None
-    measured_seeds: list[int] | None = None  # of ``measure``; None: all
+    measured_seeds: list[int] | None = None  # for ``measure``; None: all
     measure: dict[
         str, str
-    ] = {}  # label -> options of `distill-train evaluate`; {teacher} is the reduced teacher's folder
+    ] = {}  # label -> options of `distill-train evaluate`; {teacher}: folder of the reduced teacher
     whiten: dict[str, str] = {}  # label -> options of `distill-train whiten`
 
 
@@ -70,18 +70,18 @@ class Plan(BaseModel):
     title: str
     seeds: list[int]
     teacher: dict[str, Any]
-    reduced: dict[str, Any]  # how the teacher comes to the student's dimension: a student of no epochs
+    reduced: dict[str, Any]  # options that reduce the teacher to the student's dimension: a student of no epochs
     student: dict[str, Any]
-    taught: dict[str, Any]  # options that only runs with a teacher take
+    taught: dict[str, Any]  # options of runs with a teacher only
     rows: list[Row]
 
 
 def read_plan(path: Path) -> Plan:
-    """The plan of a YAML file.
+    """Read the plan in a YAML file.
 
     Raises:
-        Failure: not readable, or not a plan.
-        UsageFailure: a group that has no colour, a seed of a row that is none of the plan's.
+        Failure: The file cannot be read, or is not a plan.
+        UsageFailure: A group has no colour, or a row has a seed that the plan lacks.
     """
     import yaml
 
@@ -94,32 +94,30 @@ def read_plan(path: Path) -> Plan:
     for row in plan.rows:
         if row.group not in GROUPS:
             raise UsageFailure(f"{path}: {row.name}: group {row.group}", suggest(row.group, GROUPS))
-        # ``run`` goes through the plan's seeds: others would never be trained.
+        # ``run`` iterates over the plan's seeds: other seeds would never be trained.
         if more := sorted({*(row.seeds or ()), *(row.measured_seeds or ())} - set(plan.seeds)):
-            raise UsageFailure(
-                f"{path}: {row.name}: seed {more[0]} is none of the plan's", f"add {more[0]} to seeds at its head"
-            )
+            raise UsageFailure(f"{path}: {row.name}: seed {more[0]} is not in the plan", f"add {more[0]} to its seeds")
     return plan
 
 
 def read_lines(path: Path) -> list[dict[str, str]]:
-    """The lines of a CSV that ``run`` wrote; none where there is no file."""
+    """Read the lines of a CSV that ``run`` wrote; empty if there is no file."""
     if not path.exists():
         return []
     with path.open(newline="", encoding="utf-8") as file:
         lines = list(csv.DictReader(file))
     if lines and set(lines[0]) != set(COLUMNS):
-        raise Failure(f"{path}: not the columns of this script", "move it away")
+        raise Failure(f"{path}: not the columns of this script", "move the file away")
     for number, line in enumerate(lines, 2):
         try:
             int(line["seed"]), [float(line[key]) for key in METRICS]
         except (TypeError, ValueError):
-            raise Failure(f"{path}: line {number} is damaged", "delete that line: run measures it again") from None
+            raise Failure(f"{path}: line {number} is damaged", "delete that line; run measures it again") from None
     return lines
 
 
 def add_lines(path: Path, lines: list[dict[str, Any]]) -> None:
-    """Append, whole or not at all."""
+    """Append lines atomically."""
     everything = read_lines(path) + lines
     with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
@@ -127,25 +125,23 @@ def add_lines(path: Path, lines: list[dict[str, Any]]) -> None:
         writer.writerows(everything)
 
 
-PlanArgument = Annotated[Path, typer.Argument(help="YAML plan; the CSV lies beside it.")]
+PlanArgument = Annotated[Path, typer.Argument(help="YAML plan; the CSV is beside it.")]
 
 
 @app.command()
 def run(
     plan_path: PlanArgument,
     data: Annotated[str, typer.Option(help="Data spec.")],
-    student_weights: Annotated[Path, typer.Option(exists=True, help="The student's first weights.")],
-    teacher_weights: Annotated[Path, typer.Option(exists=True, help="The teacher's weights.")],
-    out: Annotated[Path, typer.Option(help="Where the runs and their cache lie.")] = Path("runs/results"),
-    only: Annotated[list[str] | None, typer.Option(help="Rows of this name; may be given again.")] = None,
-    skip: Annotated[
-        list[str] | None, typer.Option(help="Leave rows of this name out for now; may be given again.")
-    ] = None,
-    seeds: Annotated[int, typer.Option(help="The first so many of the plan's seeds; 0 takes all.")] = 0,
-    threads: Annotated[int, typer.Option(help="As in training; 0 takes all cores.")] = 0,
+    student_weights: Annotated[Path, typer.Option(exists=True, help="Initial weights of the student.")],
+    teacher_weights: Annotated[Path, typer.Option(exists=True, help="Weights of the teacher.")],
+    out: Annotated[Path, typer.Option(help="Folder of the runs and their cache.")] = Path("runs/results"),
+    only: Annotated[list[str] | None, typer.Option(help="Only the row of this name. Repeatable.")] = None,
+    skip: Annotated[list[str] | None, typer.Option(help="Skip the row of this name for now. Repeatable.")] = None,
+    seeds: Annotated[int, typer.Option(help="Number of the plan's seeds, from the first; 0 takes all.")] = 0,
+    threads: Annotated[int, typer.Option(help="CPU threads of training; 0 uses all cores.")] = 0,
     debug: DebugOption = False,
 ) -> None:
-    """Train what the CSV lacks, and write a line for each."""
+    """Train the runs that the CSV lacks, and write a line for each."""
     plan, path = read_plan(plan_path), plan_path.with_suffix(".csv")
     names = [row.name for row in plan.rows]
     for name in [*(only or ()), *(skip or ())]:
@@ -216,7 +212,7 @@ def run(
 
 @app.command()
 def table(plan_path: PlanArgument, as_json: JsonOption = False, debug: DebugOption = False) -> None:
-    """Mean over the seeds, and the spread between the lowest and the highest, as Markdown."""
+    """Print the mean over the seeds and the lowest and highest value, as Markdown."""
     found = summary(read_plan(plan_path), read_lines(plan_path.with_suffix(".csv")))
     if as_json:
         print(json.dumps(found, indent=2))
@@ -235,7 +231,7 @@ def figure(
     out: Annotated[Path, typer.Option(help="PNG to write.")],
     debug: DebugOption = False,
 ) -> None:
-    """Recall@1 of every row, a dot a seed, a bar for the mean."""
+    """Draw Recall@1 of every row: a dot per seed, a bar for the mean."""
     check_output(out, [plan_path, plan_path.with_suffix(".csv")])
     import matplotlib
 
@@ -260,7 +256,7 @@ def figure(
 
 
 def summary(plan: Plan, lines: list[dict[str, str]]) -> list[dict[str, Any]]:
-    """Rows in the plan's order, teacher first, each thing measured once."""
+    """Return the rows in the plan's order, teacher first, one for each measurement."""
     order = [
         (TEACHER, "test"),
         (REDUCED, "test"),
@@ -299,13 +295,13 @@ def _command(kind: str, options: dict[str, Any], out: Path) -> list[str]:
 
 
 def _trained(command: list[str], folder: Path) -> tuple[dict[str, float], float]:
-    """Test metrics of a run, trained unless it is there, and the seconds of its epochs."""
+    """Return a run's test metrics and the seconds of its epochs; train it if it does not exist."""
     from distill.models.info import read_info
 
     if not (folder / "model.json").exists():
         _call(command)
     seconds = 0.0
-    if (folder / "log.csv").exists():  # a run of no epochs has none
+    if (folder / "log.csv").exists():  # a run of no epochs has no log
         with (folder / "log.csv").open(newline="") as file:
             seconds = sum(float(row["seconds"]) for row in csv.DictReader(file))
     return read_info(folder).metrics["test"], seconds
@@ -315,7 +311,7 @@ def _call(command: list[str]) -> dict[str, float]:
     note(shlex.join(command))
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
-        raise Failure(f"exit {done.returncode}: {shlex.join(command)}", "its own message stands above")
+        raise Failure(f"exit {done.returncode}: {shlex.join(command)}", "see its message above")
     return json.loads(done.stdout)["metrics"]
 
 

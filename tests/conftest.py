@@ -1,4 +1,4 @@
-"""What all tests share: the fast ones run first, and none reaches for the network."""
+"""Settings of all tests: fast ones run first, and none uses the network."""
 
 from __future__ import annotations
 

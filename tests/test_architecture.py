@@ -1,11 +1,13 @@
-"""The promises of docs/architecture.md: imports go one way, and what must be light is light."""
+"""The promises of docs/architecture.md: imports go one way, light commands stay light, the paths it names exist."""
 
 from __future__ import annotations
 
 import ast
 import os
+import re
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -31,7 +33,7 @@ def imported(path: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("stage", MAY_IMPORT)
-def test_a_stage_knows_only_what_stands_before_it(stage):
+def test_a_stage_imports_only_earlier_stages(stage):
     files = list((ROOT / stage).rglob("*.py"))
     assert files
     for path in files:
@@ -40,20 +42,20 @@ def test_a_stage_knows_only_what_stands_before_it(stage):
 
 
 @pytest.mark.parametrize("stage", ["benchmark", "gallery"])
-def test_bundles_are_read_without_knowing_how_they_are_made(stage):
+def test_gallery_and_benchmark_import_only_bundles_of_export(stage):
     for path in (ROOT / stage).rglob("*.py"):
         assert all(name.startswith("export.bundle") for name in imported(path) if name.partition(".")[0] == "export"), (
             path
         )
 
 
-def test_benchmark_knows_what_a_gallery_keeps_and_how_it_is_searched_nothing_more():
+def test_benchmark_imports_only_codes_and_search_of_gallery():
     for path in (ROOT / "benchmark").rglob("*.py"):
         found = {name for name in imported(path) if name.partition(".")[0] == "gallery"}
         assert found <= {"gallery.codes", "gallery.search"}, path
 
 
-def test_a_gallery_knows_only_images_metrics_and_files_of_distill():
+def test_gallery_imports_only_light_rooms_of_distill():
     allowed = ("distill.data", "distill.metrics", "distill.console", "distill.files", "distill.page")
     for path in (ROOT / "gallery").rglob("*.py"):
         assert all(name.startswith(allowed) for name in imported(path) if name.partition(".")[0] == "distill"), path
@@ -62,6 +64,7 @@ def test_a_gallery_knows_only_images_metrics_and_files_of_distill():
 @pytest.mark.parametrize(
     "modules",
     [
+        "distill, export, benchmark, gallery",
         "distill.cli",
         "export.cli",
         "benchmark.cli",
@@ -99,11 +102,11 @@ print(*[name for name in {heavy!r} if name in sys.modules], file=sys.stderr)
     ],
     ids=lambda value: value if isinstance(value, str) else " ".join(value[:2]).rpartition("/")[2],
 )
-def test_what_only_prints_imports_no_engine_and_no_plots_either(module, words):
+def test_commands_that_only_print_import_no_engine_and_no_plots(module, words):
     code = STARTED.format(
         module=module, heavy=(*HEAVY, "scipy", "matplotlib", "jinja2", "onnx", "onnxruntime", "ai_edge_litert", "jax")
     )
-    # PATH: adb, where it is installed, would start its server.
+    # An empty PATH: adb, if it is installed, would start its server.
     done = subprocess.run(
         [sys.executable, "-c", code, *words], capture_output=True, text=True, cwd=ROOT, check=True, env={**os.environ, "PATH": ""}
     )  # fmt: skip
@@ -118,3 +121,18 @@ def test_few_files_are_long():
         if (lines := path.read_text(encoding="utf-8").count("\n")) > 400
     }
     assert not long
+
+
+def test_the_folders_and_modules_that_the_architecture_names_exist():
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`((?:distill|export|gallery|benchmark|scripts|examples|tests|results)/[\w/.]*)`", text))
+    assert len(named) > 30
+    assert not sorted(name for name in named if not (ROOT / name).exists())
+
+
+@pytest.mark.parametrize("package", ["distill", "export", "benchmark"])
+def test_the_public_names_of_a_package_are_found_when_asked_for(package):
+    module = import_module(package)
+    assert module.__all__ and all(getattr(module, name) for name in module.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        module.nothing  # noqa: B018

@@ -1,7 +1,7 @@
-"""Every command line that documents, help texts and benchmark scripts show is one that the program takes.
+"""Every command line in documents, help texts and benchmark scripts is valid.
 
-They are parsed, not run: options exist, values have their type. A command in running text may be a part of one;
-of it the options are looked up.
+The commands are parsed, not run: options exist, values have their type. A command in running text may be incomplete;
+only its options are checked.
 """
 
 from __future__ import annotations
@@ -20,7 +20,14 @@ import pytest
 import typer
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = sorted([ROOT / "README.md", ROOT / "android_demo" / "README.md", *(ROOT / "docs").glob("*.md")])
+DOCUMENTS = sorted(
+    [
+        *ROOT.glob("*.md"),
+        *(ROOT / "docs").rglob("*.md"),
+        ROOT / "android_demo" / "README.md",
+        ROOT / "examples" / "README.md",
+    ]
+)
 SCRIPTS = sorted(
     path for path in (ROOT / "scripts" / "benchmarks").glob("*.py") if "__main__" in path.read_text(encoding="utf-8")
 )
@@ -35,7 +42,7 @@ COMMAND = re.compile(
 )
 CUT_SHORT = re.compile(r"…|\.\.\.|\[|=FOLDER\b")  # "distill-train student … --method relative"
 
-# In a process of its own: benchmarks set thread counts and search paths as they start.
+# Runs in its own process: benchmarks set thread counts and search paths at start-up.
 PARSE = """
 import importlib.util, json, sys
 from pathlib import Path
@@ -53,7 +60,7 @@ print(json.dumps(found))
 
 
 def shown(text: str) -> Iterator[str]:
-    """Commands that stand in a line of their own, continued lines joined, comments and explanations cut off."""
+    """Yield commands on lines of their own, with continued lines joined and comments and explanations removed."""
     joined = re.sub(r"\\\n\s*", " ", text)
     for line in joined.splitlines():
         line = line.strip().removeprefix("$ ")
@@ -63,7 +70,7 @@ def shown(text: str) -> Iterator[str]:
 
 
 def mentioned(text: str) -> Iterator[str]:
-    """Commands in `backticks`."""
+    """Yield commands in `backticks`."""
     for span in re.findall(r"(?<!`)`([^`\n]+(?:\n[^`\n]+)?)`(?!`)", re.sub(r"```.*?```", "", text, flags=re.DOTALL)):
         words = " ".join(span.split())
         if COMMAND.match(words):
@@ -71,10 +78,10 @@ def mentioned(text: str) -> Iterator[str]:
 
 
 def problem(app: typer.Typer, line: str, partly: bool = False) -> str:
-    """What is wrong with a command line, or nothing.
+    """Return what is wrong with a command line, or an empty string.
 
     Args:
-        partly: it stands in running text: arguments may be missing.
+        partly: The command is in running text, so arguments may be missing.
     """
     words = shlex.split(line)
     words = words[2:] if words[0].endswith("python") else words[1:]
@@ -97,7 +104,7 @@ def problem(app: typer.Typer, line: str, partly: bool = False) -> str:
             _, command, words = command.resolve_command(context, [*context._protected_args, *context.args])
     except typer.TyperException as error:
         if error.format_message().endswith("does not exist."):
-            return ""  # the files of an example are not here; unknown options are found before
+            return ""  # the files of an example do not exist; unknown options are found earlier
         return f"{type(error).__name__}: {error.format_message()}"
     except typer.Exit as stop:  # --help, --version
         return "" if not stop.exit_code else f"exit code {stop.exit_code}"
@@ -108,7 +115,7 @@ def of_program(line: str) -> str:
 
 
 def every_line() -> list[tuple[str, str, bool]]:
-    """Where, what, and whether it may be a part."""
+    """Return each command with its source and whether it may be incomplete."""
     found = []
     for path in DOCUMENTS:
         text = path.read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The shipped recipe, end to end, on a tiny set: the very script that ``make demo`` runs."""
+"""Run the script of ``make demo`` end to end, with the shipped recipes, on a tiny data set."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 
 
 @pytest.mark.slow
-def test_from_pictures_to_a_report(tmp_path):
+def test_from_images_to_a_report(tmp_path):
     out = tmp_path / "demo"
     arguments = [
         str(out),
@@ -33,7 +33,7 @@ def test_from_pictures_to_a_report(tmp_path):
         assert variant["status"] == "ok" and variant["latency_ms"]["p50"] > 0
     assert abs(variants["tflite-float32"]["recall_drop"]["1"]["value"]) < 0.01
     assert variants["tflite-int8"]["size_bytes"] < variants["tflite-float32"]["size_bytes"] / 2
-    # By chance 5 of 119, 0.04. What was trained must have learned something that survives int8.
+    # Chance is 5 of 119, 0.04. The student must have learned something that survives int8.
     assert variants["tflite-int8"]["recall"]["1"] > 0.12
     assert {reference["name"] for reference in result["references"]} == {"teacher", "student trained alone"}
     html = (out / "report.html").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The results tables: plans that training accepts, lines that stay whole, a summary computed by hand."""
+"""The results tables: training accepts the plans, lines stay intact, the summary matches one computed by hand."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_the_commands_know_what_else_a_plan_measures(path, tmp_path, capsys):
         asked += [
             ["whiten", "none", *shlex.split(extra), "--out", str(tmp_path / "o")] for extra in row.whiten.values()
         ]
-        for command in asked:  # understood, but there is no such run
+        for command in asked:  # parsed; but there is no such run
             assert (
                 results.run_app(training, command) == 1 and "none: no such checkpoint folder" in capsys.readouterr().err
             )
@@ -118,7 +118,7 @@ def test_a_plan_or_table_of_another_kind_is_refused_in_a_line(tmp_path, capsys):
     with pytest.raises(UsageFailure, match="group alon"):
         results.read_plan(_plan(tmp_path, "  - {name: a, group: alon, options: {}}\n"))
     for key in ("seeds", "measured_seeds"):
-        with pytest.raises(UsageFailure, match="a: seed 2 is none of the plan's"):
+        with pytest.raises(UsageFailure, match="a: seed 2 is not in the plan"):
             results.read_plan(_plan(tmp_path, f"  - {{name: a, group: alone, options: {{}}, {key}: [1, 2]}}\n"))
     with pytest.raises(Failure, match="p.yaml"):
         results.read_plan(_plan(tmp_path, "  - [1, 2\n"))

@@ -1,14 +1,13 @@
-"""Latency of our exports against Keras' MobileNet-0.25 converted the same way.
+"""Compare the latency of our exports with Keras' MobileNet-0.25, converted by the same converter.
 
     python scripts/benchmarks/export_latency.py --rounds 400
 
-The yardstick is ``keras.applications.MobileNet(alpha=0.25)`` with the same head, given the very
-weights of our student, so that both files compute the same embedding (this is checked). litert-torch's
-default output of the student stands beside them where it is installed (extra generic), and so does the student
-with a patch stem, which is another network and meant to be faster. All
-models sit in one process and take turns in a fresh random order each round, one thread each, so
-that a change of clock or a busy neighbour hits all alike. Weights are random: latency does not
-depend on them. Exit code 1 if our TFLite int8 is slower than ``--limit`` times the yardstick's.
+The yardstick is ``keras.applications.MobileNet(alpha=0.25)`` with the same head and the weights of our student, so that
+both files compute the same embedding (this is checked). If litert-torch is installed (extra generic), its default
+conversion of the student is measured too, and so is the student with a patch stem, a different network that is meant to
+be faster. All models run in one process, one thread each, in a new random order every round, so that a change of clock
+speed or a busy neighbour affects all alike. Weights are random: latency does not depend on them. The exit code is 1 if
+our TFLite int8 is slower than ``--limit`` times the yardstick.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ from export.targets import TARGETS, Target
 
 app = make_app(__doc__ or "", default_command="run")
 CALIBRATION_IMAGES = 32
-LEAST_COSINE = 0.9  # to float32: int8 of random weights has 0.94 at 64 pixels, another network about 0
+LEAST_COSINE = 0.9  # to float32; int8 of random weights has 0.94 at 64 pixels, a different network about 0
 # name -> our row whose file has the same borders
 PATCH = "patch-stem"  # mobilenet_v1_025_patch
 YARDSTICKS = {"keras-float32": "tflite-float32", "keras-dynamic-range": "tflite-float32", "keras-int8": "tflite-int8"}
@@ -44,15 +43,15 @@ YARDSTICKS = {"keras-float32": "tflite-float32", "keras-dynamic-range": "tflite-
 
 @app.command()
 def run(
-    rounds: Annotated[int, typer.Option(min=10, help="Measurements of each model.")] = 400,
-    side: Annotated[int, typer.Option(min=32, help="Input size, pixels.")] = 224,
+    rounds: Annotated[int, typer.Option(min=10, help="Measurements per model.")] = 400,
+    side: Annotated[int, typer.Option(min=32, help="Input size in pixels.")] = 224,
     threads: Annotated[int, typer.Option(min=1)] = 1,
-    limit: Annotated[float, typer.Option(help="Highest ratio allowed for TFLite int8.")] = 1.03,
+    limit: Annotated[float, typer.Option(help="Highest allowed ratio of TFLite int8 to the yardstick.")] = 1.03,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Build all variants and the yardsticks, time them in turn."""
+    """Build all variants and yardsticks, and time them in turns."""
     with tempfile.TemporaryDirectory() as scratch:
         runners, files = _build(Path(scratch), side, threads, seed, debug)
     cosine = _agreement(runners, side, seed)
@@ -87,7 +86,7 @@ def _build(
         }
 
     for name, target in TARGETS.items():
-        # int16x8 takes about 60 times int8's time and would be all that is measured; executorch needs an extra.
+        # int16x8 takes about 60 times as long as int8 and would dominate the run; executorch needs an extra.
         if target.scheme.activations == "int16" or target.optional:
             continue
         note(f"building {name}")
@@ -112,12 +111,12 @@ def _build(
         path.write_bytes(_litert_torch(job, side, debug))
         add("litert-torch-float32", TARGETS["tflite-float32"], path, describe_tflite(path))
     else:
-        note("left out, not installed: litert-torch")
+        note("litert-torch is not installed: skipped")
     return runners, files
 
 
 def _litert_torch(job: Job, side: int, debug: bool) -> bytes:
-    """What litert-torch makes of the student when it is asked for nothing but channels last."""
+    """Convert the student with litert-torch's defaults, except for channels-last input."""
     with silent(debug):
         import litert_torch
         import torch
@@ -127,7 +126,7 @@ def _litert_torch(job: Job, side: int, debug: bool) -> bytes:
 
 
 def _keras(job: Job, side: int, scheme: str, debug: bool) -> bytes:
-    """The yardstick: Keras' network, our weights, TFLiteConverter on the Keras model itself."""
+    """Convert the yardstick: Keras' network with our weights, by TFLiteConverter from the Keras model."""
     with silent(debug):
         keras = keras_embedder("MobileNet", 0.25, side)
         for layer in job.model.backbone.layers():
@@ -142,7 +141,7 @@ def _keras(job: Job, side: int, scheme: str, debug: bool) -> bytes:
 
 
 def _agreement(runners: dict[str, VariantRunner], side: int, seed: int) -> dict[str, float]:
-    """Smallest cosine of each model to our float32 TFLite: all but the faster student are the same network."""
+    """Return each model's smallest cosine to our float32 TFLite; all but the patch-stem student must be the same network."""
     pixels = np.random.default_rng(seed + 1).integers(0, 256, (4, side, side, 3), dtype=np.uint8)
     reference = runners["tflite-float32"].embed(pixels)
     cosines = {name: float((runner.embed(pixels) * reference).sum(1).min()) for name, runner in runners.items()}

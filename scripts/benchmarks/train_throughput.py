@@ -1,14 +1,13 @@
-"""Images per second of a student's epoch: ours beside a plain loop, in one process.
+"""Measure images per second of one epoch of student training, against a plain PyTorch loop.
 
     python scripts/benchmarks/train_throughput.py
     python scripts/benchmarks/train_throughput.py --data folder:photos --size 128 --teacher-arch timm:tf_efficientnet_lite2
 
-The plain loop is what one writes first: torch's DataLoader over image files, torchvision's random
-resized crop, the teacher at every step, pytorch-metric-learning's loss. Ours reads decoded images and
-stored teacher embeddings (both made before the clock starts, as in every epoch but the first few).
-The other rows change one choice of ours: bfloat16, a process that cuts crops, the teacher live, hints on
-the teacher's stage maps as well, from the store and live; and one process a core under torchrun, each with its share of
-a batch (of which batch norm takes its statistics), as `torchrun -m distill student` trains.
+The plain loop is the obvious implementation: torch's DataLoader over image files, torchvision's random resized crop,
+the teacher at every step, pytorch-metric-learning's loss. Ours reads decoded images and cached teacher embeddings (both
+are computed before the clock starts, as in every epoch but the first few). Each other row changes one of our choices:
+bfloat16, one data-loader worker, a live teacher, hints on stage maps (cached and live), and one process per core under
+torchrun, each with its share of a batch (from which batch norm takes its statistics), like `torchrun -m distill student`.
 """
 
 from __future__ import annotations
@@ -31,25 +30,27 @@ from distill.console import DebugOption, Failure, JsonOption, make_app, note, ru
 
 app = make_app(__doc__ or "", default_command="run")
 OURS, PLAIN = "ours", "plain loop"
-# Images of an epoch, and its seconds where it has a clock of its own.
+# Number of images in an epoch, and its seconds if it measures them itself.
 Epoch = Callable[[], tuple[int, float | None]]
 
 
 @app.command()
 def run(
-    data: Annotated[str, typer.Option(help="Data spec; its train part is used.")] = "glyphs:classes=200",
-    size: Annotated[int, typer.Option(min=32, help="The student's and the teacher's input, pixels.")] = 64,
-    teacher_arch: Annotated[str, typer.Option(help="Random weights: only its speed matters.")] = "resnet18",
+    data: Annotated[str, typer.Option(help="Data spec; the train part is used.")] = "glyphs:classes=200",
+    size: Annotated[int, typer.Option(min=32, help="Input size of student and teacher, in pixels.")] = 64,
+    teacher_arch: Annotated[
+        str, typer.Option(help="Teacher backbone, with random weights: only its speed matters.")
+    ] = "resnet18",
     batch_size: Annotated[int, typer.Option(min=8)] = 64,
-    turns: Annotated[int, typer.Option(min=1, help="Epochs of each, in turn; the median counts.")] = 3,
+    turns: Annotated[int, typer.Option(min=1, help="Epochs per row, taken in turns; the median counts.")] = 3,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Time an epoch of each in turn."""
+    """Time one epoch of each row in turns."""
     with tempfile.TemporaryDirectory() as scratch:
         epochs = _epochs(Path(scratch), data, size, teacher_arch, batch_size)
         times: dict[str, list[float]] = {name: [] for name in epochs}
-        for turn in range(turns + 1):  # the first warms up: stores, caches, kernels
+        for turn in range(turns + 1):  # the first one warms up caches and kernels
             for name, epoch in epochs.items():
                 note(f"turn {turn}: {name} …")
                 began = time.perf_counter()
@@ -61,7 +62,7 @@ def run(
         print(json.dumps({"images_per_second": speed, "ratio": speed[OURS] / speed[PLAIN], "turns": times}, indent=2))
         return
     for name, value in speed.items():
-        print(f"{name:32} {value:8.0f} images/s   ours / it {speed[OURS] / value:6.2f}")
+        print(f"{name:32} {value:8.0f} images/s   ours / row {speed[OURS] / value:6.2f}")
 
 
 def _epochs(scratch: Path, data: str, size: int, teacher_arch: str, batch_size: int) -> dict[str, Epoch]:
@@ -86,7 +87,7 @@ def _epochs(scratch: Path, data: str, size: int, teacher_arch: str, batch_size: 
         return lambda: (len(loop.setup.images), None) if loop._epoch(0, _NoBar()) else (0, None)
 
     def together(processes: int) -> Epoch:
-        """Two epochs of a run of several processes; its log has the seconds of the second."""
+        """Train two epochs in several processes; the log gives the seconds of the second."""
         run = scratch / "together"
         flags = {
             **common,
@@ -106,7 +107,7 @@ def _epochs(scratch: Path, data: str, size: int, teacher_arch: str, batch_size: 
             if done.returncode:
                 raise Failure(
                     f"{processes} processes: {done.stderr.strip().splitlines()[-1]}",
-                    "run it by hand to see more: " + " ".join(command),
+                    "run it yourself to see the full output: " + " ".join(command),
                 )
             with (run / "log.csv").open() as file:
                 return images, float(list(csv.DictReader(file))[-1]["seconds"])
@@ -121,7 +122,7 @@ def _epochs(scratch: Path, data: str, size: int, teacher_arch: str, batch_size: 
         **several,
         PLAIN: _plain(data, size, batch_size, teacher),
         "ours, student in bfloat16": ours(precision="bfloat16"),
-        "ours, 1 process cuts crops": ours(workers=1),
+        "ours, 1 data-loader worker": ours(workers=1),
         "ours, teacher live": ours(teacher_crops=0),
         "hints, maps stored": ours(method="hint+absolute"),
         "hints, teacher live": ours(method="hint+absolute", teacher_crops=0),

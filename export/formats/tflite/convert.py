@@ -91,7 +91,10 @@ def to_tflite(
 def to_function(graph: FoldedGraph, tf: Any) -> Any:
     """Return the network as a ``tf.function`` of one float32 image ``[1, side, side, 3]``."""
 
-    @tf.function(input_signature=[tf.TensorSpec([1, graph.side, graph.side, 3], tf.float32, name="image")])
+    # AutoGraph does not know match statements, and there is no control flow on tensors.
+    @tf.function(
+        input_signature=[tf.TensorSpec([1, graph.side, graph.side, 3], tf.float32, name="image")], autograph=False
+    )
     def embedding(image: Any) -> Any:
         return graph.flow(image, lambda layer, inputs: _layer(tf, layer, *inputs))
 

@@ -1,0 +1,125 @@
+"""The wheel holds the four packages and nothing else, and runs where only the ``run`` extra is installed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import venv
+import zipfile
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).parents[1]
+sys.path.append(str(Path(__file__).parent / "benchmark"))  # the tiny models and the bundle around them
+
+from benchmark_fakes import SIDE, make_bundle
+from tiny_models import onnx_model, tflite_model
+
+PACKAGES = ("distill", "export", "gallery", "benchmark")
+NOT_CODE = {".git", ".venv", ".venv-run", "android_demo", "build", "dist", "runs"}
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory) -> Path:
+    """Built from a copy: a build folder left in the repository would add stale modules."""
+    source, out = tmp_path_factory.mktemp("source") / "repository", tmp_path_factory.mktemp("wheel")
+    leave_out = shutil.ignore_patterns("__pycache__", "*.egg-info", ".*_cache")
+    shutil.copytree(ROOT, source, ignore=lambda folder, names: NOT_CODE & {*names} | leave_out(folder, names))
+    words = ["wheel", source, "--no-deps", "--no-build-isolation", "--no-index", "--quiet", "--wheel-dir", out]
+    done = subprocess.run([sys.executable, "-m", "pip", *words], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (found,) = out.glob("*.whl")
+    return found
+
+
+def test_the_wheel_holds_the_four_packages_and_nothing_else(wheel):
+    names = zipfile.ZipFile(wheel).namelist()
+    code = {name for name in names if ".dist-info/" not in name}
+    wanted = {
+        str(path.relative_to(ROOT))
+        for package in PACKAGES
+        for path in (ROOT / package).rglob("*")
+        if path.suffix in (".py", ".html", ".css") or path.name == "py.typed"
+    }
+    assert code == wanted
+    assert {f"{package}/py.typed" for package in PACKAGES} <= code
+    assert any(name.endswith(".html") for name in code) and any(name.endswith(".css") for name in code)
+
+
+def distributions(requires: list[str] | None, extras: set[str], found: set[str]) -> set[str]:
+    """Names of all distributions that these requirements bring along, by their installed metadata."""
+    for requirement in map(Requirement, requires or []):
+        marker = requirement.marker
+        wanted = marker is None or any(marker.evaluate({"extra": extra}) for extra in extras or {""})
+        if wanted and requirement.name not in found:
+            found.add(requirement.name)
+            distributions(metadata.requires(requirement.name), requirement.extras, found)
+    return found
+
+
+@pytest.fixture(scope="module")
+def installed(wheel, tmp_path_factory) -> Path:
+    """An empty environment with the wheel and, linked from this one, what its ``run`` extra requires."""
+    folder = tmp_path_factory.mktemp("environment") / "venv"
+    venv.create(folder, with_pip=False, symlinks=True)
+    (site,) = folder.glob("lib/python*/site-packages")
+    words = ["--python", folder / "bin" / "python", "install", wheel, "--no-deps", "--no-index", "--quiet"]
+    done = subprocess.run([sys.executable, "-m", "pip", *words], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (record,) = site.glob("distill_to_phone-*.dist-info")
+    for name in distributions(metadata.Distribution.at(record).requires, {"run"}, set()):
+        distribution = metadata.distribution(name)
+        for top in {file.parts[0] for file in distribution.files or [] if file.parts[0] != ".."}:
+            if not (site / top).exists() and top != "__pycache__":
+                (site / top).symlink_to(Path(str(distribution.locate_file(top))))
+    assert not any((site / name).exists() for name in ("torch", "tensorflow", "onnx", "sklearn", "timm"))
+    return folder
+
+
+def run(installed: Path, folder: Path, *words: object) -> str:
+    environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "VIRTUAL_ENV")}
+    command = [str(installed / "bin" / str(words[0])), *map(str, words[1:])]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment, timeout=120)
+    assert done.returncode == 0, f"{command}: {done.stderr}"
+    return done.stdout
+
+
+@pytest.mark.parametrize("command", ["distill-train", "distill-export", "distill-bench", "distill-index"])
+def test_every_command_answers_help(installed, tmp_path, command):
+    assert "--help" in run(installed, tmp_path, command, "--help")
+
+
+def test_a_bundle_is_verified_indexed_searched_and_measured(installed, tmp_path):
+    from PIL import Image
+
+    for number in range(8):
+        path = tmp_path / "photos" / f"class{number % 2}" / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.linear_gradient("L").rotate(40 * number).convert("RGB").save(path)
+    models = {"onnx": onnx_model(SIDE), "tflite": tflite_model(SIDE)}
+    make_bundle(tmp_path / "bundle", variants=("tflite-float32", "onnx-float32"), models=models)
+
+    run(installed, tmp_path, "distill-export", "inspect", "bundle")
+    run(installed, tmp_path, "distill-index", "bundle", "photos", "--out", "g.gallery", "--json")
+    found = run(installed, tmp_path, "distill-index", "search", "g.gallery", "photos/class0/2.png", "--json")
+    assert json.loads(found)["queries"][0]["neighbours"][0]["id"] == "class0/2.png"
+    sheet = ("search", "g.gallery", "photos/class0/2.png", "--html", "sheet.html")  # templates are packed
+    run(installed, tmp_path, "distill-index", *sheet)
+    measure = ("bundle", "--data", "folder:photos", "--part", "all", "--seconds", "0", "--html", "report.html")
+    run(installed, tmp_path, "distill-bench", *measure, "--json", "result.json")
+    assert (tmp_path / "report.html").read_text(encoding="utf-8").count("onnx-float32")
+    assert json.loads((tmp_path / "result.json").read_text())["verdict"]["pass"] is True
+
+
+def test_the_program_for_remote_devices_is_packed_from_installed_files(installed, tmp_path):
+    code = "from benchmark.devices.parcel import parcel; open('parcel.zip', 'wb').write(parcel())"
+    run(installed, tmp_path, "python", "-c", code)
+    assert "benchmark/devices/runner.py" in zipfile.ZipFile(tmp_path / "parcel.zip").namelist()
