@@ -32,6 +32,7 @@ from benchmark.text import plain
 from benchmark.timing import Plan, interleave
 from distill.console import Failure, UsageFailure, note
 from distill.data.imageset import UnreadableImage
+from distill.data.known import reopened
 from distill.data.preprocess import Preprocessing
 from distill.metrics import RetrievalScores
 from export.bundle import Bundle, load_bundle
@@ -224,7 +225,7 @@ def _some_pixels(subject: Subject, preprocessing: Preprocessing) -> np.ndarray:
 def _embed(job: _Job, device: Device, subject: Subject, warnings: list[str]) -> EmbeddedImages:
     options, bundle = job.options, job.bundle
     models = [TorchModel(name, folder) for name, folder in job.checkpoints]
-    trained = None
+    trained = _trained_classes(bundle, subject)
     if options.checkpoint:
         trained = models[0].info.data.get("classes")
         if geometry(models[0].preprocessing) != geometry(bundle.manifest.preprocessing):
@@ -237,6 +238,14 @@ def _embed(job: _Job, device: Device, subject: Subject, warnings: list[str]) -> 
     keys = [subject.images.keys[index] for index in found.indices]
     labels, compared = subject.images.labels[found.indices], options.checkpoint is not None
     return EmbeddedImages(found, labels, keys, models, compared, options.plan.seed)
+
+
+def _trained_classes(bundle: Bundle, subject: Subject) -> list[str] | None:
+    """Return the training classes of a bundle measured on other data than its own; its record holds only their number."""
+    record = bundle.manifest.provenance.source.data
+    if (subject.spec, subject.split) == (record.get("spec"), str(record.get("split"))):
+        return None
+    return sorted(reopened(record).trained) or None
 
 
 # ---- score

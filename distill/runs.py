@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from distill.console import Failure, UsageFailure, warn
+from distill.data.imageset import ImageSet
+from distill.data.known import Known, part_for, warn_of_trained
 from distill.data.spec import open_data
 from distill.data.split import Part, split
 from distill.evaluation import embed_images, score
@@ -15,11 +17,10 @@ from distill.models.info import CheckpointInfo, read_info
 from distill.training.config import RunConfig
 from distill.training.loop import TrainingResult, train_model
 from distill.training.reduction import REDUCED_FOLDER
-from distill.training.setup import data_record
 from distill.training.state import RunFolder
 from distill.versions import versions
 
-__all__ = ["data_of", "evaluate_run", "train_run"]
+__all__ = ["evaluate_run", "open_for", "train_run"]
 
 
 def train_run(
@@ -80,34 +81,29 @@ def _describe(kind: Literal["teacher", "student"], config: RunConfig, result: Tr
         embedding_size=setup.model.embedding_size,
         preprocessing=setup.preprocessing,
         training=training,
-        data=data_record(config, setup.train_set, setup.images),
+        data=setup.record,
         space=teacher.id if teacher is not None and setup.losses.space == "teacher" else None,
         metrics=result.metrics,
         versions=versions(),
     )
 
 
-def data_of(run: Path, info: CheckpointInfo, data: str | None, split_rule: str | None) -> tuple[str, str, float]:
-    """Return data spec, split rule and validation fraction, by default those of the run.
+def open_for(run: Path, info: CheckpointInfo, data: str | None) -> ImageSet:
+    """Open an image set for a run, by default its own.
 
     Args:
         run: folder of the run, for error messages.
         info: its ``model.json``.
         data: data spec; None for the one of the run.
-        split_rule: None for the one of the run.
 
     Raises:
         UsageFailure: the run does not record its data and ``data`` is None.
+        Failure: the images cannot be opened.
     """
     spec = data or info.data.get("spec")
     if not spec:
         raise UsageFailure(f"{run} does not record its training data", "add --data")
-    same_data = spec == info.data.get("spec")
-    return (
-        spec,
-        split_rule or (info.data.get("split", "half") if same_data else "half"),
-        float(info.data.get("validation", 0.0)),
-    )
+    return open_data(spec)
 
 
 def evaluate_run(
@@ -121,10 +117,13 @@ def evaluate_run(
 ) -> dict[str, float]:
     """Score a checkpoint on a part of an image set.
 
+    A warning says if classes that the run, or the gallery's, was trained on are measured as unseen ones.
+
     Args:
         run: folder of the checkpoint.
         data: data spec; None for the one it was trained on.
-        split_rule: None for the one it was trained with.
+        split_rule: None for the one it was trained with, if these are its classes, see
+            :func:`distill.data.known.part_for`.
         part: ``test``, ``train``, ``validation`` or ``all``.
         gallery_run: checkpoint that indexes the gallery; its embedding size must be the same. The
             gallery holds the same images; each query is excluded from its own search.
@@ -143,9 +142,9 @@ def evaluate_run(
     keep_memory()
     worse = degrade_rows(degrade)
     model, info = load_checkpoint(run)
-    spec, rule, held_out = data_of(run, info, data, split_rule)
-    validation = held_out if part in ("train", "validation") else 0.0
-    images = split(open_data(spec), rule, cast(Part, part), validation)  # split refuses an unknown part
+    images, _ = part_for(open_for(run, info, data), info.data, cast(Part, part), split_rule)
+    if part in ("test", "validation") and info.training.get("epochs") != 0:
+        warn_of_trained(images, Known.of(info.data), str(run), f"the {part} part")
     queries = embed_images(model, info.preprocessing, images, degrade=worse)
     if gallery_run is None:
         return score(queries, with_nmi=with_nmi)
@@ -159,5 +158,7 @@ def evaluate_run(
         )
     if info.space != gallery_info.id:
         warn(f"{run} was not trained into the space of {gallery_run}: expect poor asymmetric Recall@K")
+    if part in ("test", "validation") and gallery_info.training.get("epochs") != 0:
+        warn_of_trained(images, Known.of(gallery_info.data), str(gallery_run), f"the {part} part")
     gallery = embed_images(gallery_model, gallery_info.preprocessing, images, label="indexing the gallery")
     return score(queries, gallery, with_nmi=with_nmi)

@@ -9,13 +9,13 @@ from typing import Literal
 import numpy as np
 
 from distill.console import UsageFailure, warn
-from distill.data.spec import open_data
-from distill.data.split import split
+from distill.data.imageset import ImageSet
+from distill.data.known import Known, of_classes, part_for, warn_of_trained
 from distill.evaluation import embed_images, score
 from distill.models.allocator import keep_memory
 from distill.models.checkpoint import load_checkpoint, save_checkpoint
 from distill.models.info import CheckpointInfo
-from distill.runs import data_of
+from distill.runs import open_for
 from distill.training.data import labels_used
 from distill.training.reduction import composed
 from distill.training.state import RunFolder
@@ -59,14 +59,13 @@ def whiten_run(
         raise UsageFailure(f"{out} holds an unfinished run", "choose another --out, or --overwrite it")
     keep_memory()
     model, info = load_checkpoint(run)
-    spec, rule, validation = data_of(run, info, data, split_rule)
-    same_data = spec == info.data.get("spec")
-    images = open_data(spec)
-    seen = split(images, rule, "train", validation if same_data else 0.0)
+    images = open_for(run, info, data)
+    known = Known.of(info.data)
+    seen, _ = part_for(images, info.data, "train", split_rule)
+    test, _ = part_for(images, info.data, "test", split_rule)
+    warn_of_trained(test, known, str(run), "the test part")
     if by == "classes":
-        # A semi-supervised run must not see the labels of its other classes here either.
-        used = labels_used(info.training.get("labelled_classes", 1.0) if same_data else 1.0, len(seen.classes))
-        seen = seen.select(np.flatnonzero(seen.labels < used))
+        seen = _with_labels(seen, info)
     found = embed_images(model, info.preprocessing, seen, label="embedding the training images")
     moment = within_class_covariance(found.rows, found.labels) if by == "classes" else second_moment(found.rows)
     if len(found.rows) < 10 * found.rows.shape[1]:
@@ -74,14 +73,20 @@ def whiten_run(
             f"{len(found.rows)} images are few for {found.rows.shape[1]} directions: compare both models with `distill-train evaluate`"
         )
     model = composed(model, whitening_matrix(moment, strength), np.zeros(model.embedding_size))
-    metrics = {
-        "test": score(
-            embed_images(model, info.preprocessing, split(images, rule, "test"), label="evaluating on test classes")
-        )
-    }
-    record = {"by": by, "strength": strength, "images": len(found.rows), "data": spec, "of": info.id}
+    metrics = {"test": score(embed_images(model, info.preprocessing, test, label="evaluating on test classes"))}
+    record = {"by": by, "strength": strength, "images": len(found.rows), "data": images.spec, "of": info.id}
     if overwrite:
         shutil.rmtree(out, ignore_errors=True)  # the log of another run must not remain with the new checkpoint
     # The space changes: a gallery indexed by the teacher can no longer be searched.
     update = {"space": None, "metrics": metrics, "training": info.training | {"whitened": record}}
     return save_checkpoint(out, model, info.model_copy(update=update))
+
+
+def _with_labels(images: ImageSet, info: CheckpointInfo) -> ImageSet:
+    """Leave out the classes whose labels a semi-supervised run did not use: they must not be seen here either."""
+    share = float(info.training.get("labelled_classes", 1.0))
+    if share == 1.0:
+        return images
+    trained = sorted(Known.of(info.data).trained) or (images.classes if images.spec == info.data.get("spec") else ())
+    unused = set(trained[labels_used(share, len(trained)) :])
+    return of_classes(images, [name for name in images.classes if name not in unused])

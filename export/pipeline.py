@@ -274,10 +274,12 @@ def _write(folder: Path, name: str, content: bytes) -> dict[str, Any]:
 
 def _provenance(info: CheckpointInfo, samples: ExportSamples, options: ExportOptions) -> Provenance:
     versions = _versions()
-    data = {key: value for key, value in info.data.items() if key != "classes"}
-    if "classes" in info.data:  # thousands of names tell an app nothing
-        classes = info.data["classes"]
-        data["classes"] = len(classes) if isinstance(classes, (list, tuple, dict)) else classes
+    # Thousands of names tell an app nothing: of each list, its length.
+    data = {
+        key: len(value) if isinstance(value, (list, tuple, dict)) else value
+        for key, value in info.data.items()
+        if key != "image_sample"
+    }
     return Provenance(
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         tool=f"distill-export {metadata.version('distill-to-phone')}",

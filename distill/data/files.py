@@ -14,7 +14,7 @@ import PIL.Image
 
 from distill.console.progress import progress
 from distill.data.decode import decode
-from distill.data.imageset import ImageSet, UnreadableImage
+from distill.data.imageset import MISSING, ImageSet, UnreadableImage
 
 __all__ = ["IMAGE_SUFFIXES", "FileImageSet", "walk_images"]
 
@@ -86,7 +86,7 @@ def _file_digest(path: Path) -> bytes:
                     digest.update(file.read(_BLOCK))
             return digest.digest()
     except OSError:
-        return hashlib.sha256(b"missing").digest()
+        return MISSING
 
 
 def walk_images(folder: Path) -> Iterator[str]:

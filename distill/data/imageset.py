@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import heapq
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import PIL.Image
 
-__all__ = ["ImageSet", "UnreadableImage"]
+__all__ = ["MISSING", "ImageSet", "UnreadableImage"]
+
+MISSING = hashlib.sha256(b"missing").digest()  # content of an image whose file cannot be read
+_SAMPLE = 256
 
 
 class UnreadableImage(Exception):
@@ -75,6 +79,7 @@ class ImageSet(ABC):
         self.flip = flip
         self.official = official
         self._fingerprint: str | None = None
+        self._sample: tuple[str, ...] = ()
         if len(set(self.keys)) != len(self.keys):
             raise ValueError("keys are not unique")
 
@@ -138,13 +143,29 @@ class ImageSet(ABC):
         """
         if self._fingerprint is None:
             digest = hashlib.sha256()
+            smallest: set[bytes] = set()
             for text in (self.kind, *self.classes):
                 digest.update(text.encode("utf-8", "surrogateescape") + b"\0")
             for key, label, content in zip(self.keys, self.labels, self._content(), strict=True):
                 # Keys are paths at most and never contain a NUL, so the fields cannot run together.
                 digest.update(key.encode("utf-8", "surrogateescape") + b"\0%d\0" % label + content)
+                smallest.add(content)
+                if len(smallest) > 8 * _SAMPLE:
+                    smallest = set(heapq.nsmallest(_SAMPLE, smallest))
             self._fingerprint = digest.hexdigest()
+            # Content that all images share, as with glyphs, tells none apart.
+            told_apart = len(smallest) > 1
+            self._sample = tuple(c.hex()[:16] for c in heapq.nsmallest(_SAMPLE, smallest - {MISSING}) if told_apart)
         return self._fingerprint
+
+    def sample(self) -> tuple[str, ...]:
+        """Return the 256 smallest digests of the images' content, 16 hex digits each, in ascending order.
+
+        A set that shares a part of its images with another has about that part of the other's sample, whatever
+        the images and classes are called. Empty if content does not tell images apart.
+        """
+        self.fingerprint()
+        return self._sample
 
     def digests(self) -> Iterable[bytes]:
         """Return a digest of each image's content, in order; it changes when the image changes.

@@ -11,7 +11,7 @@ from distill.console.errors import Failure, UsageFailure, suggest
 from distill.console.progress import warn
 from distill.data.imageset import ImageSet
 
-__all__ = ["Part", "split"]
+__all__ = ["Part", "part_labels", "split"]
 
 Part = Literal["train", "validation", "test", "all"]
 
@@ -44,6 +44,14 @@ def split(images: ImageSet, rule: str = "half", part: Part = "train", validation
         raise UsageFailure("no validation classes were set aside", "give a validation share such as 0.1")
     if part == "all":
         return images
+    chosen = part_labels(images, rule, validation)[part]
+    if len(chosen) == 1:
+        warn(f"{images.spec}: the {part} part has one class only: metric losses and Recall@K are meaningless")
+    return images.select(np.isin(images.labels, chosen))
+
+
+def part_labels(images: ImageSet, rule: str, validation: float = 0.0) -> dict[Part, np.ndarray]:
+    """Return the labels of the train, validation and test classes, each ascending; arguments as for :func:`split`."""
     train, test = _train_and_test(images, rule)
     held_out = max(1, math.floor(validation * len(train) + 0.5)) if validation else 0
     if held_out >= len(train):
@@ -51,14 +59,11 @@ def split(images: ImageSet, rule: str = "half", part: Part = "train", validation
             f"{images.spec}: validation takes {held_out} of {len(train)} train classes and leaves none",
             "set fewer aside, or train on more classes",
         )
-    chosen = {
+    return {
         "train": train[: len(train) - held_out],
         "validation": train[len(train) - held_out :],
         "test": test,
-    }[part]
-    if len(chosen) == 1:
-        warn(f"{images.spec}: the {part} part has one class only: metric losses and Recall@K are meaningless")
-    return images.select(np.isin(images.labels, chosen))
+    }
 
 
 def _train_and_test(images: ImageSet, rule: str) -> tuple[np.ndarray, np.ndarray]:

@@ -8,6 +8,7 @@ fingerprint of the image set and the size.
 from __future__ import annotations
 
 import errno
+import shutil
 import time
 import zlib
 from collections.abc import Sequence
@@ -19,7 +20,7 @@ import PIL
 import PIL.Image
 
 from distill.console.errors import Failure
-from distill.console.progress import progress
+from distill.console.progress import note, progress
 from distill.data.batches import read_ahead, warn_unreadable
 from distill.data.imageset import ImageSet, UnreadableImage
 from distill.data.preprocess import resize_exactly
@@ -32,6 +33,11 @@ FORMAT_VERSION = 1
 _PROBES = 64
 _PROBE_BYTES = 4096
 _STALE_SECONDS = 3600
+
+_ESTIMATED_IMAGES = 64
+_ROOM = 1e9  # bytes to leave free for others on a disk that a store of that size or more goes to
+_CHECK_EVERY = 1024  # images between two looks at the disk
+_LESS = "free some space, choose another cache folder (--cache-dir), or store smaller images (--stored-size)"
 
 
 class PixelStore:
@@ -59,6 +65,8 @@ class PixelStore:
         is built again. Several processes may do so at once: each writes its own file, and the
         last one to be renamed remains. One warning counts the unreadable images.
 
+        Before it is built, one line says how large it will be, estimated from 64 images.
+
         Args:
             images: Images to decode.
             size: Images whose shorter side is larger are reduced to it (Pillow's antialiased
@@ -67,7 +75,7 @@ class PixelStore:
             workers: Number of decoding threads.
 
         Raises:
-            Failure: no image can be read, or the cache cannot be written (disk full, no permission).
+            Failure: no image can be read, the store does not fit on the disk, or cannot be written (no permission).
             ValueError: size below 1.
         """
         if size < 1:
@@ -79,10 +87,11 @@ class PixelStore:
         if index is None:
             try:
                 _remove_stale(cache_dir, stem)
+                _check_room(images, size, cache_dir)
                 index = _build(images, size, index_path, pixel_path, workers)
             except OSError as error:
                 full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-                cure = "free some space, or choose another cache folder" if full else "choose another cache folder"
+                cure = _LESS if full else "choose another cache folder (--cache-dir)"
                 raise Failure(f"{cache_dir}: cannot write decoded images: {error.strerror or error}", cure) from None
         warn_unreadable(images, [UnreadableImage(key, reason) for key, reason in index["unreadable"]])
         return cls(pixel_path, size, np.array(index["shapes"], np.int64).reshape(-1, 2))
@@ -110,6 +119,34 @@ class PixelStore:
         return type(self), (self.path, self.size, self.shapes)
 
 
+def _estimate(images: ImageSet, size: int) -> int:
+    """Return about how many bytes the store of ``images`` takes, by some of them, spread over the set."""
+    count = min(_ESTIMATED_IMAGES, len(images))
+    total = 0
+    for i in range(count):
+        try:
+            width, height = _reduced_size(*images.read(i * len(images) // count).size, size)
+        except UnreadableImage:
+            continue
+        total += 3 * width * height
+    return total * len(images) // max(1, count)
+
+
+def _check_room(images: ImageSet, size: int, cache_dir: Path) -> None:
+    """Say how large the store will be, and refuse one that would fill the disk."""
+    wanted = _estimate(images, size)
+    cache_dir.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(cache_dir).free
+    text = f"{images.spec}: {len(images):,} decoded images take about {_gigabytes(wanted)}"
+    if wanted + min(wanted, _ROOM) > free:
+        raise Failure(f"{text}, and {cache_dir} has {_gigabytes(free)} free", _LESS)
+    note(f"{text}, stored once in {cache_dir}")
+
+
+def _gigabytes(count: float) -> str:
+    return f"{count / 1e9:.3g} GB" if count >= 1e8 else f"{count / 1e6:.2g} MB"
+
+
 def _build(images: ImageSet, size: int, index_path: Path, pixel_path: Path, workers: int) -> dict[str, Any]:
     def load(i: int) -> np.ndarray | UnreadableImage:
         try:
@@ -119,17 +156,20 @@ def _build(images: ImageSet, size: int, index_path: Path, pixel_path: Path, work
 
     shapes: list[tuple[int, int]] = []
     problems: list[UnreadableImage] = []
+    total = 0
     with atomic_path(pixel_path) as temporary, progress("decoding", len(images)) as bar:
         with open(temporary, "wb") as file:
-            for result in read_ahead(load, range(len(images)), workers, 16 * workers):
+            for done, result in enumerate(read_ahead(load, range(len(images)), workers, 16 * workers)):
                 bar.advance()
+                if done % _CHECK_EVERY == 0 and shutil.disk_usage(temporary.parent).free < min(_ROOM, total):
+                    raise OSError(errno.ENOSPC, "the disk is nearly full")
                 if isinstance(result, UnreadableImage):
                     problems.append(result)
                     shapes.append((0, 0))
                 else:
                     shapes.append(result.shape[:2])
                     file.write(np.ascontiguousarray(result).data)
-            total = file.tell()
+                    total += result.nbytes
         if not total:
             warn_unreadable(images, problems)
         index = {
@@ -149,12 +189,14 @@ def _build(images: ImageSet, size: int, index_path: Path, pixel_path: Path, work
 
 
 def _reduced(image: PIL.Image.Image, size: int) -> PIL.Image.Image:
-    width, height = image.size
+    scaled = _reduced_size(*image.size, size)
+    return image if scaled == image.size else resize_exactly(image, scaled)
+
+
+def _reduced_size(width: int, height: int, size: int) -> tuple[int, int]:
+    """Return width and height in the store."""
     shorter = min(width, height)
-    if shorter <= size:
-        return image
-    scaled = (width * size // shorter, height * size // shorter)
-    return resize_exactly(image, scaled)
+    return (width, height) if shorter <= size else (width * size // shorter, height * size // shorter)
 
 
 def _valid_index(index_path: Path, pixel_path: Path, images: ImageSet, size: int) -> dict[str, Any] | None:

@@ -32,7 +32,8 @@ class AttentionLoss(nn.Module):
     average-pooled to the smaller first.
 
     Zagoruyko and Komodakis, "Paying More Attention to Attention", ICLR 2017, equation 2 with
-    p = 2, without its β/2; used on blocks 2 to 4 in Yu et al., CVPR 2019.
+    p = 2, without its β/2, with the norm as in that equation: the authors' code takes the mean of the squared
+    difference instead, whose slope vanishes as the maps agree. Used on blocks 2 to 4 in Yu et al., CVPR 2019.
 
     | input | shape | |
     |---|---|---|

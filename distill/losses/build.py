@@ -77,7 +77,7 @@ class DistillationLoss(nn.Module):
 
     Attributes:
         method: the method that this module computes.
-        needs_teacher, needs_labels, needs_stages: which inputs ``forward`` needs. Unless it needs
+        needs_teacher, needs_labels, needs_stages, needs_raw: which inputs ``forward`` needs. Unless it needs
             stages, the teacher's stored embeddings suffice.
         space: ``"teacher"`` if the student learns the teacher's space, else ``"own"``.
         views: crops of each image that a batch should hold.
@@ -89,6 +89,7 @@ class DistillationLoss(nn.Module):
         self.needs_teacher = method.needs_teacher
         self.needs_labels = method.needs_labels
         self.needs_stages = method.needs_stages
+        self.needs_raw = method.needs_raw
         self.space = method.space
         self.views = method.views
         self.terms = nn.ModuleDict(modules)
@@ -101,6 +102,7 @@ class DistillationLoss(nn.Module):
         student_stages: Sequence[Tensor] | None = None,
         teacher_stages: Sequence[Tensor | None] | None = None,
         labelled_mask: Tensor | None = None,
+        student_raw: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Loss of one batch, in float32 or wider even under autocast.
 
@@ -112,6 +114,7 @@ class DistillationLoss(nn.Module):
                 teacher's is None at a stage that no term uses, and may be reduced to what the terms
                 need (``Method.teacher_maps``).
             labelled_mask: bool ``[n]``, True where the label counts. None: everywhere.
+            student_raw: ``[n, d]``, the student's embeddings before their L2 norm.
 
         Returns:
             ``"loss"``: the scalar to minimise; each term's name: its unweighted value, detached.
@@ -122,6 +125,7 @@ class DistillationLoss(nn.Module):
         given = {
             "teacher embeddings": teacher,
             "labels": labels,
+            "student embeddings before their norm": student_raw,
             "student maps": student_stages,
             "teacher maps": teacher_stages,
         }
@@ -133,7 +137,8 @@ class DistillationLoss(nn.Module):
                     raise Failure(f"{self.method}: no {need} for '{term.name}'", f"pass {need}, or drop the term")
         with torch.autocast(student.device.type, enabled=False):
             for term in self.method.terms:
-                inputs: list[Any] = [_chosen(term, student_stages) if term.stages else student]
+                rows = student_raw if term.spec.student_rows == "raw" else student
+                inputs: list[Any] = [_chosen(term, student_stages) if term.stages else rows]
                 if term.spec.teacher:
                     inputs.append(_chosen(term, teacher_stages) if term.stages else teacher)
                 if term.spec.labels:
@@ -157,6 +162,8 @@ class DistillationLoss(nn.Module):
 def _needs(term: Term) -> list[str]:
     """Names of the inputs that a term needs besides the student's embeddings."""
     needs = ["student maps"] if term.stages else []
+    if term.spec.student_rows == "raw":
+        needs.append("student embeddings before their norm")
     if term.spec.teacher:
         needs.append("teacher maps" if term.stages else "teacher embeddings")
     if term.spec.labels:

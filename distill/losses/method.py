@@ -72,6 +72,11 @@ class Method:
         return any(term.stages for term in self.terms)
 
     @property
+    def needs_raw(self) -> bool:
+        """Whether any term works on the student's embeddings before their L2 norm."""
+        return any(term.spec.student_rows == "raw" for term in self.terms)
+
+    @property
     def teacher_maps(self) -> dict[int, TeacherMap]:
         """Stage → the reduction of the teacher's map that suffices for all terms (``LossSpec.teacher_map``)."""
         found: dict[int, TeacherMap] = {}

@@ -136,6 +136,7 @@ def multi_similarity() -> MetricLoss:
 
 
 def _contrastive(context: LossContext) -> MetricLoss:
+    """Build the contrastive loss of pytorch-metric-learning: on distances, where Hadsell et al. take half their squares."""
     from pytorch_metric_learning import losses
 
     return MetricLoss("contrastive", losses.ContrastiveLoss(pos_margin=0, neg_margin=1))

@@ -21,7 +21,8 @@ class PktLoss(nn.Module):
 
     Passalis and Tefas, "Learning Deep Representations with Probabilistic Knowledge Transfer",
     ECCV 2018, with the cosine kernel. Their sum over i is a mean here, so that the weight does not
-    depend on the batch size.
+    depend on the batch size. The authors' code differs from their equation and from this loss: it keeps the diagonal,
+    j = i with k(i,i) = 1, in the probabilities and divides the sum by n², so its values are more than n times smaller.
 
     | input | shape | |
     |---|---|---|

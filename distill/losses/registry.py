@@ -15,11 +15,13 @@ _TEACHER_LOSSES = {
     "hint_relative": "distill.losses.hints:HINT_RELATIVE",
     "attention": "distill.losses.attention:ATTENTION",
     "rkd": "distill.losses.rkd:RKD",
+    "rkd_raw": "distill.losses.rkd:RKD_RAW",
     "rkd_distance": "distill.losses.rkd:RKD_DISTANCE",
     "rkd_angle": "distill.losses.rkd:RKD_ANGLE",
     "pkt": "distill.losses.pkt:PKT",
     "similarity_preserving": "distill.losses.similarity_preserving:SIMILARITY_PRESERVING",
     "relaxed_contrastive": "distill.losses.relaxed_contrastive:RELAXED_CONTRASTIVE",
+    "relaxed_contrastive_raw": "distill.losses.relaxed_contrastive:RELAXED_CONTRASTIVE_RAW",
     "raml": "distill.losses.raml:RAML",
 }
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -9,7 +11,7 @@ from torch.nn import functional
 from distill.losses.pairs import checked_pair, pairwise_distances
 from distill.losses.spec import LossSpec
 
-__all__ = ["RELAXED_CONTRASTIVE", "RelaxedContrastiveLoss"]
+__all__ = ["RELAXED_CONTRASTIVE", "RELAXED_CONTRASTIVE_RAW", "RelaxedContrastiveLoss"]
 
 
 class RelaxedContrastiveLoss(nn.Module):
@@ -21,9 +23,10 @@ class RelaxedContrastiveLoss(nn.Module):
         L = 1/n · Σ_i Σ_{j≠i} w(i,j)·d(i,j)² + (1 − w(i,j))·max(0, δ − d(i,j))²
 
     Kim et al., "Embedding Transfer with Label Relaxation for Improved Metric Learning", CVPR
-    2021. The teacher's embeddings are L2-normalised here. The student's are used as given, as in the
-    paper: dividing by μ makes their scale irrelevant. The paper uses two crops of each image:
-    concatenate the views of the batch.
+    2021. The teacher's embeddings are L2-normalised here. The student's are used as given: dividing by μ makes
+    their common scale irrelevant, but not the length of each row. ``--method relaxed_contrastive`` gives unit rows,
+    which is what a gallery compares; the authors train and evaluate students without a norm, as
+    ``--method relaxed_contrastive_raw`` does. The paper uses two crops of each image: concatenate the views of the batch.
 
     | input | shape | |
     |---|---|---|
@@ -70,4 +73,11 @@ RELAXED_CONTRASTIVE = LossSpec(
     source="Kim et al., CVPR 2021",
     build=lambda context: RelaxedContrastiveLoss(),
     views=2,
+)
+
+RELAXED_CONTRASTIVE_RAW = replace(
+    RELAXED_CONTRASTIVE,
+    help="relaxed_contrastive on the student's rows before their norm, as the authors' code computes it",
+    equation="as `relaxed_contrastive`, on rows `s_i` before their norm",
+    student_rows="raw",
 )

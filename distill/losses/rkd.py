@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -9,7 +11,7 @@ from torch.nn import functional
 from distill.losses.pairs import checked_pair, pairwise_distances, safe_sqrt
 from distill.losses.spec import LossSpec
 
-__all__ = ["RKD", "RKD_ANGLE", "RKD_DISTANCE", "RkdAngleLoss", "RkdDistanceLoss", "RkdLoss"]
+__all__ = ["RKD", "RKD_ANGLE", "RKD_DISTANCE", "RKD_RAW", "RkdAngleLoss", "RkdDistanceLoss", "RkdLoss"]
 
 
 class RkdDistanceLoss(nn.Module):
@@ -89,6 +91,9 @@ def _cosines(rows: Tensor) -> Tensor:
 class RkdLoss(nn.Module):
     """``rkd_distance + 2 · rkd_angle``, the combination of Park et al., "Relational Knowledge Distillation", CVPR 2019.
 
+    Rows are used as given. ``--method rkd`` gives unit rows, which is what a gallery compares. The authors train and
+    evaluate students without a norm (``--l2normalize false``): ``--method rkd_raw`` gives the rows before it.
+
     | input | shape | |
     |---|---|---|
     | student | [n, d] | embeddings, used as given |
@@ -116,6 +121,12 @@ RKD = LossSpec(
     equation="`rkd_distance + 2 · rkd_angle`",
     source="Park et al., CVPR 2019",
     build=lambda context: RkdLoss(),
+)
+RKD_RAW = replace(
+    RKD,
+    help="rkd on the student's rows before their norm, as the authors' code computes it",
+    equation="`rkd_distance + 2 · rkd_angle`, on rows `s_i` before their norm",
+    student_rows="raw",
 )
 RKD_DISTANCE = LossSpec(
     help="match the teacher's distances up to scale",

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["LossContext", "LossSpec", "TeacherMap"]
+__all__ = ["LossContext", "LossSpec", "StudentRows", "TeacherMap"]
 
+StudentRows = Literal["unit", "raw"]
 TeacherMap = Literal["attention", "grid", "whole"]
 
 
@@ -60,10 +61,13 @@ class LossSpec:
         space: ``"teacher"`` if the loss ties the student's embedding space to the teacher's, so that
             student queries can search a gallery indexed by the teacher. Dimensions must then be equal.
         views: crops of each image that a batch should hold.
+        student_rows: ``"unit"``, the student's embeddings as they are deployed; ``"raw"``, the rows before
+            their L2 norm. For losses on embeddings; the teacher's embeddings are of unit length either way.
         lr_factor: factor on the learning rate of the loss's own parameters.
 
     Raises:
-        ValueError: ``default_stages`` is missing for a loss on maps, or given for a loss on embeddings.
+        ValueError: ``default_stages`` is missing for a loss on maps, or given for a loss on embeddings, or a loss on
+            maps asks for raw rows.
     """
 
     help: str
@@ -78,6 +82,7 @@ class LossSpec:
     teacher_map: TeacherMap = "whole"
     space: Literal["teacher", "own"] = "own"
     views: int = 1
+    student_rows: StudentRows = "unit"
     lr_factor: float = 1.0
 
     def __post_init__(self) -> None:
@@ -85,3 +90,5 @@ class LossSpec:
             raise ValueError("a loss on stage maps needs default_stages")
         if self.stages == "none" and self.default_stages:
             raise ValueError("default_stages are given, but the loss works on embeddings: set stages")
+        if self.stages != "none" and self.student_rows != "unit":
+            raise ValueError("raw rows are for a loss on embeddings, but the spec sets stages")

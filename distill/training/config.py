@@ -101,7 +101,9 @@ class RunConfig(BaseModel):
     )
 
     precision: Literal["auto", "float32", "bfloat16"] = _option(
-        "auto", "Compute type; auto uses bfloat16 where the hardware supports it and it is faster.", RUN
+        "auto",
+        "Compute type; auto uses bfloat16 where it is faster: on GPUs and on CPUs with AMX. float32 and bfloat16 do not ask the hardware.",
+        RUN,
     )
     seed: int = _option(0, "Random seed.", RUN, ge=0, lt=2**32)
     crop_seed: int | None = _option(

@@ -12,6 +12,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from distill.console import Failure, note, progress
@@ -51,14 +52,16 @@ class TrainingResult:
 
 
 class _StudentPass(nn.Module):
-    """Embeddings and stage maps in one ``forward``, the method that DistributedDataParallel hooks."""
+    """Raw rows, embeddings and stage maps in one ``forward``, the method that DistributedDataParallel hooks."""
 
     def __init__(self, model: Embedder) -> None:
         super().__init__()
         self.model = model
 
-    def forward(self, x: Tensor, stages: bool) -> tuple[Tensor, list[Tensor]]:
-        return self.model.forward_stages(x) if stages else (self.model(x), [])
+    def forward(self, x: Tensor, stages: bool) -> tuple[Tensor, Tensor, list[Tensor]]:
+        maps = self.model.backbone.stages(x) if stages else []
+        raw = self.model.project_map(maps[-1] if stages else self.model.backbone(x))
+        return raw, functional.normalize(raw, dim=1), maps
 
 
 def train_model(config: RunConfig, run: RunFolder, overwrite: bool = False) -> TrainingResult:
@@ -226,7 +229,7 @@ class _Loop:
             group["lr"] = group["peak_lr"] * factor
         scaled = to_input(batch.student, setup.preprocessing, self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=setup.autocast):
-            embeddings, maps = self.step_model(scaled, losses.needs_stages)
+            raw, embeddings, maps = self.step_model(scaled, losses.needs_stages)
         targets, target_maps = self.teacher(batch, losses.needs_stages) if self.teacher else (None, None)
         labels = torch.from_numpy(setup.images.labels[batch.indices]).repeat(self.views).to(self.device)
         joint_labels = self._joint(labels)
@@ -239,6 +242,7 @@ class _Loop:
             if target_maps
             else None,
             labelled_mask=joint_labels >= 0,
+            student_raw=self._joint(raw.float()) if losses.needs_raw else None,
         )
         self.optimizer.zero_grad(set_to_none=True)
         parts["loss"].backward()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -19,11 +20,14 @@ class ClassBatches:
 
     Args:
         labels: int64 [N]; -1 marks an unlabelled image.
-        batch_size: number of images in a batch, labelled and unlabelled.
+        batch_size: number of images in a batch, labelled and unlabelled; a multiple of ``images_per_class``, or a
+            group is cut at the end of a batch.
         images_per_class: K; 1 gives plain shuffling.
         seed: seed of the order.
-        unlabelled_ratio: fraction of unlabelled images in a batch, if there are any. They cycle in
-            shuffled order; the labelled images determine the length of an epoch.
+        unlabelled_ratio: fraction of unlabelled images in a batch, if there are any, rounded so that the
+            labelled ones are whole groups, at least two: a group cut in two would leave images without a
+            positive, and one class no negative. They cycle in shuffled order; the labelled images determine
+            the length of an epoch.
     """
 
     def __init__(
@@ -36,10 +40,12 @@ class ClassBatches:
         labelled = np.flatnonzero(self._labels >= 0)
         order = labelled[np.argsort(self._labels[labelled], kind="stable")]
         self._by_class = np.split(order, np.flatnonzero(np.diff(self._labels[order])) + 1) if len(order) else []
-        self._n_unlabelled = round(batch_size * unlabelled_ratio) if len(self._unlabelled) else 0
+        self._n_labelled = batch_size
         if not self._by_class:
-            self._n_unlabelled = batch_size
-        self._n_labelled = batch_size - self._n_unlabelled
+            self._n_labelled = 0
+        elif len(self._unlabelled):
+            self._n_labelled = _whole_groups(batch_size, images_per_class, unlabelled_ratio)
+        self._n_unlabelled = batch_size - self._n_labelled
         self._n_groups = sum(-(-len(images) // images_per_class) for images in self._by_class)
 
     def __len__(self) -> int:
@@ -89,3 +95,10 @@ class ClassBatches:
             here = positions // n == lap
             out[here] = order[positions[here] % n]
         return out
+
+
+def _whole_groups(batch_size: int, group: int, unlabelled_ratio: float) -> int:
+    """Return the number of labelled images in a batch that also has unlabelled ones."""
+    wanted = batch_size - round(batch_size * unlabelled_ratio)
+    groups = min(max(2, math.floor(wanted / group + 0.5)), (batch_size - 1) // group)
+    return groups * group or wanted  # a batch without room for a group beside unlabelled images

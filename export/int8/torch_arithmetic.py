@@ -1,7 +1,9 @@
 """The int8 arithmetic of ``export.int8.arithmetic`` on PyTorch tensors, with gradients for training.
 
 Rounding passes gradients straight through (Bengio et al., arXiv 1308.3432). The gradient of an activation's scale is
-that of LSQ (Esser et al., "Learned Step Size Quantization", arXiv 1902.08153, equation 3).
+that of LSQ (Esser et al., "Learned Step Size Quantization", arXiv 1902.08153, equation 3), with two differences: values
+up to half a step beyond the range count as inside, because they round to its last level without being cut (LSQ ends at
+that level), and the gradient is not divided by LSQ's √(N·Q), as the scale is learned by its logarithm.
 """
 
 from __future__ import annotations

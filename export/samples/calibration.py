@@ -1,7 +1,7 @@
 """Draws the images of an export: calibration images set the int8 ranges, check images test the result.
 
 By default both come from the train part of the checkpoint's own data, because Recall@K is later measured on the test
-classes. The two sets are disjoint.
+classes. For the same reason the test classes are left out of another data set that holds them. The two sets are disjoint.
 """
 
 from __future__ import annotations
@@ -93,20 +93,21 @@ def choose_samples(
 
     Args:
         preprocessing: preprocessing of the checkpoint.
-        data: the checkpoint's record of its training data (``spec``, ``split``, ``validation``).
-        spec: another data set, of which everything is used; ``None``: the train part of the checkpoint's own data.
+        data: the checkpoint's record of its training data, see :class:`distill.data.known.Known`.
+        spec: another data set; ``None``: the train part of the checkpoint's own data. If it holds classes of the
+            checkpoint's data, only those that were trained on are used, else everything.
         count: number of calibration images, fewer if the data set is small; 0 for none.
         seed: seed of the draw.
         check_images: number of check images.
 
     Raises:
-        Failure: no data set is known, or it has too few readable images.
+        Failure: no data set is known, it has too few readable images, or only ones of test classes.
     """
     own = data.get("spec")
     source = spec or own
     if not source:
         raise Failure("the checkpoint does not say what it was trained on", "give --calibration-data SPEC")
-    images, split_rule, part = _open(str(source), data if source == own else {})
+    images, split_rule, part = _open(str(source), data)
     fingerprint = images.fingerprint()
     if source == own and data.get("fingerprint") not in (None, fingerprint):
         warn(f"{source}: not the images that the checkpoint was trained on (the fingerprints differ)")
@@ -149,15 +150,47 @@ def choose_samples(
 
 
 def _open(source: str, data: dict[str, Any]) -> tuple[ImageSet, str, str]:
+    """Open what may calibrate: the images, the split rule and the part."""
+    from distill.data.known import Known, named, of_classes, part_for, reopened
     from distill.data.spec import open_data
-    from distill.data.split import split
 
     images = open_data(source)
-    rule = str(data.get("split") or "")
-    if not rule:
-        return images, "", "all"
-    validation = float(data.get("validation") or 0.0)
-    return split(images, rule=rule, part="train", validation=validation), rule, "train"
+    known = Known.of(data)
+    if source == data.get("spec"):
+        if not data.get("split"):
+            return images, "", "all"
+        train, rule = part_for(images, data, "train")
+        return train, rule, "train"
+    if not known.trained.isdisjoint(images.classes):
+        train, rule = part_for(images, data, "train")
+        _say_left_out(images, train)
+        return train, rule, "train"
+    # An older checkpoint does not name its test classes, but its data may still be there.
+    tested = (known.tested or reopened(data).tested).intersection(images.classes)
+    if tested:
+        rest = of_classes(images, set(images.classes) - tested)
+        if not len(rest):
+            raise Failure(
+                f"{source}: all its classes are test classes of the checkpoint ({named(tested)}), on which Recall@K is measured",
+                "leave out --calibration-data, or give other images",
+            )
+        _say_left_out(images, rest)
+        return rest, "without the test classes", "train"
+    renamed = known.classes_with_known_images(images)
+    if renamed:
+        warn(
+            f"{source}: holds images that the checkpoint was trained on, under other class names ({named(renamed)}): "
+            "leave its test classes out of --calibration-data"
+        )
+    return images, "", "all"
+
+
+def _say_left_out(images: ImageSet, kept: ImageSet) -> None:
+    if len(kept) < len(images):
+        warn(
+            f"{images.spec}: {len(images) - len(kept)} of {len(images)} images do not calibrate: the checkpoint was not trained "
+            f"on their {len(images.classes) - len(kept.classes)} classes, on which Recall@K is measured"
+        )
 
 
 def _read(images: ImageSet, preprocessing: Preprocessing) -> tuple[np.ndarray, list[int], tuple[str, ...]]:

@@ -102,6 +102,10 @@ def test_trained_classes_cause_a_warning(bundle_dir, toy_engines, tmp_path, monk
     assert "trained on" not in capsys.readouterr().out
     assert bench(bundle_dir, *FAST, "--checkpoint", tmp_path, "--split", "2") == 0
     assert "2 of 6 classes were trained on" in capsys.readouterr().out
+    assert bench(bundle_dir, *FAST, "--split", "2") == 0  # the bundle holds no names: its data is opened
+    assert "2 of 6 classes were trained on" in capsys.readouterr().out
+    assert bench(bundle_dir, *FAST) == 0
+    assert "trained on" not in capsys.readouterr().out
     assert bench(bundle_dir, *FAST, "--part", "all") == 0
     assert "all part, which holds classes that the model was trained on" in capsys.readouterr().out
 

@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import os
 import pickle
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -255,3 +256,57 @@ def test_builders_at_the_same_time(folders: Path, cache: Path) -> None:
     expected = [int(p.sum()) for p in PixelStore.open(open_folder("s", folders), 16, cache)]
     assert sums == [expected] * 3
     assert sorted(p.suffix for p in cache.iterdir()) == [".bin", ".json"]
+
+
+def test_a_store_says_its_size_before_it_is_written(
+    folders: Path, cache: Path, save_image: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """300 images of 60 x 40, reduced to 30 x 20: 540 kB."""
+    for number in range(300):
+        save_image(folders / "even" / f"{number}.png", seed=3, size=(60, 40))
+    images = open_folder("folder:mine", folders)
+    images = images.select([i for i, key in enumerate(images.keys) if key.startswith("even/")])
+    pixels = PixelStore.open(images, 20, cache)
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"folder:mine: 300 decoded images take about 0.54 MB, stored once in {cache}" in said
+    assert pixels.path.stat().st_size == 540_000
+    PixelStore.open(images, 20, cache)
+    assert "take about" not in capsys.readouterr().err  # nothing is written
+
+
+@pytest.mark.parametrize(("free", "fits"), [(1_080_000, True), (1_000_000, False), (500_000, False), (0, False)])
+def test_a_store_that_would_fill_the_disk_is_not_begun(
+    folders: Path, cache: Path, save_image: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, free: int, fits: bool
+) -> None:
+    for number in range(300):
+        save_image(folders / "even" / f"{number}.png", seed=3, size=(60, 40))
+    images = open_folder("folder:mine", folders)
+    images = images.select([i for i, key in enumerate(images.keys) if key.startswith("even/")])
+    monkeypatch.setattr(store.shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(0, 0, free))
+    if fits:
+        PixelStore.open(images, 20, cache)
+        return
+    with pytest.raises(Failure, match=r"take about 0.54 MB, and .* has .* MB free.*--cache-dir.*--stored-size"):
+        PixelStore.open(images, 20, cache)
+    assert not list(cache.iterdir())
+
+
+def test_a_disk_that_fills_meanwhile_ends_the_store(
+    folders: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = open_folder("s", folders)
+    free = iter([10**12, 10**12] + [0] * 20)
+    monkeypatch.setattr(store, "_CHECK_EVERY", 2)
+    monkeypatch.setattr(store.shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(0, 0, next(free)))
+    with pytest.raises(Failure, match="nearly full.*free some space"):
+        PixelStore.open(images, 16, cache)
+    assert not list(cache.iterdir())
+
+
+def test_a_million_photos_are_estimated_in_no_time() -> None:
+    class Photos(open_folder.__globals__["FileImageSet"]):
+        def read(self, index: int) -> PIL.Image.Image:
+            return PIL.Image.new("RGB", (400, 300))
+
+    images = Photos("folder:million", "folder", Path("/nowhere"), [f"a/{i}" for i in range(10**6)], ["a"] * 10**6)
+    assert store._estimate(images, 256) == 10**6 * 341 * 256 * 3  # 262 GB

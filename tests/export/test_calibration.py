@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 from export_helpers import SIDE, picture_folder
 
 from distill.console import Failure, UsageFailure
 from distill.data.preprocess import Preprocessing
+from distill.data.spec import open_data
+from distill.data.split import split
 from export.samples.calibration import CalibrationImages, choose_samples
 
 PRE = Preprocessing(input_size=SIDE, resize_size=SIDE)
@@ -46,10 +50,47 @@ def test_hashes_are_of_the_pixels_as_read(data):
 
 
 def test_another_data_set_is_taken_whole(data, tmp_path):
-    other = picture_folder(tmp_path / "other", classes=2, each=3)
+    other = picture_folder(tmp_path / "pictures", classes=2, each=3)
+    for folder in sorted(other.iterdir()):
+        folder.rename(other / f"other_{folder.name}")
     samples = choose_samples(PRE, data, f"folder:{other}", 200, seed=0)
     assert samples.record.part == "all"
     assert samples.record.count + len(samples.check_keys) == 6
+
+
+def test_test_classes_do_not_calibrate_under_another_spec(capfd):
+    """Trained on 48 of 60 classes; by its text, the other spec was another data set, of which everything was used."""
+    train = split(open_data("glyphs:classes=60"), "0.8", "train")
+    data = {"spec": "glyphs:classes=60", "split": "0.8", "validation": 0.0, "classes": list(train.classes)}
+    samples = choose_samples(PRE, data, "glyphs:size=64,classes=60", 200, seed=0)
+    drawn = {key.split("/")[0] for key in (*samples.record.keys, *samples.check_keys)}
+    assert len(samples.record.keys) == 200 and drawn <= set(train.classes)
+    assert (samples.record.split, samples.record.part) == ("0.8", "train")
+    assert "144 of 720 images do not calibrate" in " ".join(capfd.readouterr().err.split())
+    # It draws the very images that the run's own spec gives.
+    assert samples.record.keys == choose_samples(PRE, data, None, 200, seed=0).record.keys
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_images_of_test_classes_alone_cannot_calibrate(data, pictures, tmp_path, named):
+    names = {"classes": ["class_0", "class_1"], "test_classes": ["class_2", "class_3"]}
+    data = data | (names if named else {})  # an older checkpoint names none: its data is opened
+    for name in ("class_2", "class_3"):
+        shutil.copytree(pictures / name, tmp_path / "tests" / name)
+    with pytest.raises(Failure, match=r"all its classes are test classes .*class_2, class_3"):
+        choose_samples(PRE, data, f"folder:{tmp_path / 'tests'}", 200, seed=0)
+    shutil.copytree(pictures / "class_0", tmp_path / "tests" / "new")
+    samples = choose_samples(PRE, data, f"folder:{tmp_path / 'tests'}", 200, seed=0)
+    assert {key.split("/")[0] for key in samples.record.keys} == {"new"}
+
+
+def test_training_images_under_other_names_are_reported(data, pictures, tmp_path, capfd):
+    train = split(open_data(data["spec"]), "half", "train")
+    data = data | {"classes": list(train.classes), "image_sample": list(train.sample())}
+    shutil.copytree(pictures / "class_0", tmp_path / "renamed" / "sparrow")
+    samples = choose_samples(PRE, data, f"folder:{tmp_path / 'renamed'}", 200, seed=0)
+    assert samples.record.part == "all"
+    assert "under other class names (sparrow)" in " ".join(capfd.readouterr().err.split())
 
 
 def test_float_exports_draw_check_images_only(data):

@@ -39,8 +39,10 @@ def inputs(n=8, teacher_size=6, seed=0):
     def maps(channels, side):
         return [random(n, c, side // 2**i, side // 2**i) for i, c in enumerate(channels)]
 
+    raw = random(n, 6)
     return {
-        "student": torch.nn.functional.normalize(random(n, 6)).requires_grad_(),
+        "student": torch.nn.functional.normalize(raw).requires_grad_(),
+        "student_raw": raw.clone().requires_grad_(),
         "teacher": torch.nn.functional.normalize(random(n, teacher_size)),
         "labels": torch.arange(n) // 2 % 4,
         "student_stages": [m.requires_grad_() for m in maps(STUDENT, 16)],
@@ -57,8 +59,37 @@ def test_every_method_builds_and_trains(name):
     assert torch.isfinite(parts["loss"]) and parts["loss"].item() > 0
     assert parts["loss"].item() == pytest.approx(LOSSES[name].weight * parts[name].item())
     assert not parts[name].requires_grad
-    reached = given["student_stages"][2] if losses.needs_stages else given["student"]
+    rows = given["student_raw"] if losses.needs_raw else given["student"]
+    reached = given["student_stages"][2] if losses.needs_stages else rows
     assert reached.grad is not None and reached.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("name", ["rkd", "relaxed_contrastive"])
+def test_the_authors_form_sees_rows_before_their_norm(name):
+    """The same loss on other rows: lengths count in the one, not in the other."""
+    given = inputs()
+    losses = build(f"{name}_raw")
+    value = losses(**given)[f"{name}_raw"]
+    direct = LOSSES[name].build(LossContext(6, 6, 4))(given["student_raw"], given["teacher"])
+    assert value.item() == pytest.approx(direct.item())
+    assert value.item() != pytest.approx(build(name)(**given)[name].item(), rel=1e-3)
+    (slope,) = torch.autograd.grad(direct, given["student_raw"])
+    losses(**given)["loss"].backward()
+    torch.testing.assert_close(given["student_raw"].grad, slope)
+    assert given["student"].grad is None
+
+
+def test_raw_rows_are_for_losses_on_embeddings():
+    with pytest.raises(ValueError, match="raw rows"):
+        LossSpec(
+            help="",
+            equation="",
+            source="",
+            build=lambda c: None,
+            stages="maps",
+            default_stages=(2,),
+            student_rows="raw",
+        )
 
 
 def test_the_sum_is_weighted_and_the_parts_are_not():
@@ -158,6 +189,7 @@ def test_only_what_is_needed_must_be_given():
         ("relative", "teacher", "no teacher embeddings for 'relative'"),
         ("relative+triplet", "labels", "no labels for 'triplet'"),
         ("hint", "student_stages", "no student maps for 'hint'"),
+        ("rkd_raw", "student_raw", "no student embeddings before their norm for 'rkd_raw'"),
         ("attention", "teacher_stages", "no teacher maps for 'attention'"),
     ],
 )

@@ -17,10 +17,14 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from distill.console import Failure, UsageFailure
+from distill.data.spec import open_data
 from distill.models.checkpoint import load_checkpoint
+from distill.models.embedder import Embedder
 from distill.models.info import read_info
+from distill.models.registry import build_backbone
 from distill.runs import evaluate_run, train_run
 from distill.training.config import StudentConfig, TeacherConfig, make_config
+from distill.training.loop import _StudentPass
 from distill.training.state import RunFolder
 
 DATA = "glyphs:classes=16,faces=6,size=32"
@@ -48,6 +52,25 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
 
 def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize("stages", [False, True])
+def test_a_pass_gives_the_rows_before_and_after_the_norm(stages):
+    model = Embedder(build_backbone("mobilenet_v1_025"), 16).eval()
+    pixels = torch.randn(4, 3, 32, 32)
+    with torch.no_grad():
+        raw, rows, maps = _StudentPass(model)(pixels, stages)
+        assert torch.equal(rows, model(pixels))
+        assert torch.equal(raw, model.project_map(model.backbone(pixels)))
+    assert len(maps) == (4 if stages else 0)
+
+
+def test_the_authors_form_of_a_loss_trains_another_student(tmp_path, teacher_run):
+    for method in ("rkd", "rkd_raw"):
+        options = dict(method=method, teacher=teacher_run, cache_dir=tmp_path / "cache")
+        info = train_run("student", student(**options), tmp_path / method)
+        assert info.training["method"] == method and info.space is None
+    assert not same(weights(tmp_path / "rkd"), weights(tmp_path / "rkd_raw"))
 
 
 def test_a_run_leaves_a_checkpoint_its_options_and_a_log(tmp_path):
@@ -228,6 +251,54 @@ def test_unlabelled_images_and_unused_labels_join_the_teachers_loss(tmp_path, te
     train_run("student", student(**options, unlabelled="glyphs:classes=10,faces=3,size=32"), tmp_path / "more")
     assert len({weights(tmp_path / n)["linear.weight"].sum().item() for n in ("all", "half", "more")}) == 3
     assert read_info(tmp_path / "more").data["images"] == 8 * 6 + 30
+
+
+def test_evaluate_knows_the_classes_of_the_run_under_another_spec(tmp_path, capsys):
+    """The run trained on 12 of 16 classes; half of them are 8."""
+    train_run("student", student(split="0.75"), tmp_path / "run")
+
+    def measured(data, split=None, gallery=None):
+        capsys.readouterr()
+        found = evaluate_run(tmp_path / "run", data, split, "test", gallery, False)
+        return found, " ".join(capsys.readouterr().err.split())
+
+    own, said = measured(None)
+    assert own == read_info(tmp_path / "run").metrics["test"] and "trained" not in said
+    again, said = measured("glyphs:size=32,faces=6,classes=16")
+    assert again == own and "trained" not in said
+    _, said = measured("glyphs:size=32,faces=6,classes=16", "half")
+    assert "4 of the 8 classes of the test part are classes that" in said
+    # A teacher that indexes the gallery must not have seen them either.
+    shutil.copytree(tmp_path / "run", tmp_path / "blank")
+    info = json.loads((tmp_path / "blank" / "model.json").read_text())
+    info["data"] |= {"classes": [], "test_classes": [], "split": "half"}
+    (tmp_path / "blank" / "model.json").write_text(json.dumps(info))
+    capsys.readouterr()
+    evaluate_run(tmp_path / "blank", None, None, "test", tmp_path / "run", False)
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"4 of the 8 classes of the test part are classes that {tmp_path / 'run'} was trained on" in said
+
+
+def test_test_classes_among_the_unlabelled_images_are_reported(tmp_path, teacher_run, capsys):
+    options = dict(method="relative+triplet", teacher=teacher_run, epochs=1)
+    info = train_run("student", student(**options, unlabelled="glyphs:classes=32,faces=3,size=32"), tmp_path / "leak")
+    said = " ".join(capsys.readouterr().err.split())
+    assert "--unlabelled glyphs:classes=32,faces=3,size=32: holds images of 8 of the 8 test classes" in said
+    assert info.data["unlabelled_test_classes"] == info.data["test_classes"] and len(info.data["test_classes"]) == 8
+    evaluate_run(tmp_path / "leak", None, None, "test", None, False)
+    assert "was trained on images of 8 of the 8 classes" in " ".join(capsys.readouterr().err.split())
+    info = train_run("student", student(**options, unlabelled="glyphs:classes=7,faces=3,size=32"), tmp_path / "clean")
+    shared = set(open_data("glyphs:classes=7").classes) & set(info.data["test_classes"])
+    assert info.data.get("unlabelled_test_classes", []) == sorted(shared)
+
+
+def test_a_teacher_that_saw_the_test_classes_is_reported(tmp_path, teacher_run, capsys):
+    options = dict(method="relative", teacher=teacher_run, epochs=1, cache_dir=tmp_path / "cache")
+    train_run("student", student(**options), tmp_path / "same")
+    assert "is not that of unseen classes" not in " ".join(capsys.readouterr().err.split())
+    train_run("student", student(**options, split="4"), tmp_path / "other")
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"{teacher_run} was trained on 4 of the 12 test classes of this run" in said
 
 
 def test_degrading_the_student_keeps_the_teachers_view(tmp_path, teacher_run):

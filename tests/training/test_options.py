@@ -4,14 +4,18 @@ import shlex
 from pathlib import Path
 
 import pytest
+import torch
 import typer
 from typer.testing import CliRunner
 
 from distill.cli import app
 from distill.console import Failure, UsageFailure, run_app
 from distill.data.spec import KINDS
+from distill.models.embedder import Embedder
+from distill.models.registry import build_backbone
 from distill.options import read_recipe
 from distill.training.config import StudentConfig, TeacherConfig, make_config
+from distill.training.setup import in_bfloat16
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.yaml"))
 
@@ -143,3 +147,23 @@ def test_the_commands_above_a_recipe_are_valid(recipe, monkeypatch):
 
 def data_kind(spec):
     return spec.partition(":")[0]
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "native"),
+    [
+        ({"amx_bf16": True, "avx512_bf16": True}, True),
+        ({"avx512_bf16": True}, False),
+        ({"avx2": True}, False),
+        ({}, False),
+    ],
+)
+def test_auto_takes_bfloat16_on_a_cpu_with_amx_only(monkeypatch, capabilities, native):
+    """With AVX512-BF16 alone it is slower than float32."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    device = torch.device("cpu")
+    plain, depthwise = (Embedder(build_backbone(name), 8) for name in ("resnet18", "mobilenet_v1_025"))
+    assert in_bfloat16(plain, "auto", device) == native
+    assert not in_bfloat16(depthwise, "auto", device)
+    assert in_bfloat16(depthwise, "bfloat16", device) and not in_bfloat16(plain, "float32", device)

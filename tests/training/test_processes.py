@@ -49,7 +49,7 @@ def wide_teacher(tmp_path_factory) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["relative+triplet", "hint@2,3+absolute+proxy_anchor"])
+@pytest.mark.parametrize("method", ["relative+triplet", "hint@2,3+absolute+proxy_anchor", "rkd_raw"])
 def test_loss_and_gradients_are_those_of_the_joint_batch(tmp_path, teacher_run, wide_teacher, method):
     teacher = wide_teacher if "absolute" in method else teacher_run  # reduced, by the one and by the two
     one = step(1, tmp_path / "one", teacher, method)

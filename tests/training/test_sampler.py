@@ -55,3 +55,37 @@ def test_unlabelled_images_fill_their_share_and_come_round():
 def test_only_unlabelled_images_still_make_epochs():
     batches = list(ClassBatches(np.full(10, -1), 4, 2, seed=0, unlabelled_ratio=0.5).epoch(0))
     assert [len(batch) for batch in batches] == [4, 4]
+
+
+@given(
+    batch_size=st.integers(4, 70),
+    group=st.integers(1, 8),
+    ratio=st.floats(0.05, 0.95),
+    sizes=st.lists(st.integers(1, 9), min_size=3, max_size=9),
+)
+def test_labelled_images_stay_whole_groups_beside_unlabelled_ones(batch_size, group, ratio, sizes):
+    labels = np.concatenate([np.repeat(np.arange(len(sizes)), sizes), np.full(10, -1)])
+    sampler = ClassBatches(labels, batch_size, group, seed=0, unlabelled_ratio=ratio)
+    for batch in sampler.epoch(0):
+        labelled = labels[batch][labels[batch] >= 0]
+        if len(batch) < batch_size:  # fewer labelled images than one batch takes
+            continue
+        assert (labels[batch] < 0).any()
+        if batch_size > group:
+            assert len(labelled) % group == 0
+            for start in range(0, len(labelled), group):
+                assert len(set(labelled[start : start + group])) == 1
+        if batch_size > 2 * group:
+            assert len(labelled) >= 2 * group
+        assert abs(len(labelled) - batch_size * (1 - ratio)) <= 2 * group
+
+
+def test_a_tenth_of_64_images_is_two_groups_of_four():
+    """It was six images: every second group of four was cut in two."""
+    labels = np.concatenate([np.repeat(np.arange(10), 12), np.full(1000, -1)])
+    batches = list(ClassBatches(labels, 64, 4, seed=0, unlabelled_ratio=0.9).epoch(0))
+    assert len(batches) == 120 // 8
+    for batch in batches:
+        assert len(batch) == 64
+        _, counts = np.unique(labels[batch[:8]], return_counts=True)
+        assert set(counts) <= {4, 8} and (labels[batch[8:]] < 0).all()

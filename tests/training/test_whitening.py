@@ -153,6 +153,24 @@ def test_pictures_need_no_labels_and_strength_nought_changes_nothing(run, capsys
         assert same(pixels).numpy() == pytest.approx(model(pixels).numpy(), abs=1e-6)
 
 
+def test_the_same_images_under_another_spec_are_split_as_the_run_split_them(run, tmp_path, capsys):
+    model, info = load_checkpoint(run)
+    train = split(open_data(DATA), "0.75", "train")
+    named = {"spec": DATA, "split": "0.75", "classes": list(train.classes)}
+    save_checkpoint(tmp_path / "run", model, info.model_copy(update={"data": named}))
+    other = "glyphs:size=32,faces=4,classes=12"
+    for name, options in (("own", []), ("other", ["--data", other]), ("half", ["--data", other, "--split", "half"])):
+        capsys.readouterr()
+        assert run_app(app, ["whiten", str(tmp_path / "run"), *options, "--out", str(tmp_path / name), "--json"]) == 0
+        said = " ".join(capsys.readouterr().err.split())
+        assert ("3 of the 6 classes of the test part are classes that" in said) == (name == "half")
+    # Nine train classes, of which the labels of the first four were used (round of 4.5).
+    seen = split(open_data(DATA), "4", "train")
+    own, again = read_info(tmp_path / "own"), read_info(tmp_path / "other")
+    assert own.training["whitened"]["images"] == again.training["whitened"]["images"] == len(seen)
+    assert own.metrics == again.metrics
+
+
 def test_what_is_refused(run, tmp_path, capsys):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "notes.txt").write_text("mine")

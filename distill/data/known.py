@@ -1,0 +1,190 @@
+"""What a run knows of its images, and whether another image set holds them, whatever their data specs say.
+
+Two specs may open the same images: another order of options, another path, another kind. Classes are therefore compared
+by name and, where no name agrees, images by content.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from distill.console.errors import Failure, UsageFailure
+from distill.console.progress import note, warn
+from distill.data.imageset import MISSING, ImageSet
+from distill.data.spec import open_data
+from distill.data.split import Part, part_labels, split
+
+__all__ = ["Known", "named", "of_classes", "part_for", "reopened", "unlabelled_tests", "warn_of_trained"]
+
+DEFAULT_RULE = "half"
+_PARTS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Known:
+    """The images of a run as ``model.json`` records them.
+
+    Attributes:
+        trained: names of the classes trained on.
+        validation, tested: names of the classes held out; empty in older records.
+        seen_unlabelled: names of test classes whose images were among ``--unlabelled``.
+        sample: digests of some images trained on, 16 hex digits each; empty where content does not tell
+            images apart, as with ``glyphs``.
+    """
+
+    trained: frozenset[str] = frozenset()
+    validation: frozenset[str] = frozenset()
+    tested: frozenset[str] = frozenset()
+    seen_unlabelled: frozenset[str] = frozenset()
+    sample: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> Known:
+        """Read a record of data. Bundles hold numbers where ``model.json`` holds names: these count as unknown."""
+
+        def names(field: str) -> frozenset[str]:
+            value = record.get(field)
+            return frozenset(map(str, value)) if isinstance(value, list | tuple) else frozenset()
+
+        return cls(
+            names("classes"),
+            names("validation_classes"),
+            names("test_classes"),
+            names("unlabelled_test_classes"),
+            names("image_sample"),
+        )
+
+    def shares_classes(self, images: ImageSet) -> bool:
+        """Whether a class of ``images`` has the name of a class of the run."""
+        return not (self.trained | self.validation | self.tested).isdisjoint(images.classes)
+
+    def classes_with_known_images(self, images: ImageSet) -> list[str]:
+        """Return the classes of ``images`` that hold a sampled image of the run. Reads all files."""
+        if not self.sample:
+            return []
+        found = [
+            label
+            for label, digest in zip(images.labels, images.digests(), strict=True)
+            if digest.hex()[:16] in self.sample
+        ]
+        return [images.classes[label] for label in np.unique(found)] if found else []
+
+
+def reopened(record: Mapping[str, Any]) -> Known:
+    """Return the classes of a record that does not name them, from its data set if that still opens; else nothing."""
+    spec, rule, validation = (record.get(field) for field in ("spec", "split", "validation"))
+    if not isinstance(spec, str) or not rule:
+        return Known()
+    try:
+        images = open_data(spec)
+        labels = part_labels(images, str(rule), float(validation or 0.0))
+    except (Failure, UsageFailure, TypeError, ValueError):
+        return Known()
+    names = {part: frozenset(images.classes[label] for label in found) for part, found in labels.items()}
+    return Known(names["train"], names["validation"], names["test"])
+
+
+def of_classes(images: ImageSet, names: Iterable[str]) -> ImageSet:
+    """Return the images of the classes with these names."""
+    wanted = set(names)
+    return images.select(np.isin(images.labels, [i for i, name in enumerate(images.classes) if name in wanted]))
+
+
+def named(names: Iterable[str], limit: int = 3) -> str:
+    """Return the first names of a sorted list, for a message."""
+    given = sorted(names)
+    return ", ".join(given[:limit]) + (", …" if len(given) > limit else "")
+
+
+def part_for(images: ImageSet, record: Mapping[str, Any], part: Part, rule: str | None = None) -> tuple[ImageSet, str]:
+    """Return one part of ``images`` as the run of ``record`` would split them, and the rule in words.
+
+    Without ``rule``, images of the run's classes are split as the run split them: by its rule, or by the names of its
+    classes if the rule cuts these images elsewhere (a subset, for example). Other images are split in half.
+
+    Args:
+        images: the whole data set.
+        record: ``data`` of ``model.json``.
+        part: ``train``, ``validation``, ``test`` or ``all``.
+        rule: split rule that the user asked for.
+
+    Raises:
+        UsageFailure, Failure: as :func:`distill.data.split.split`.
+    """
+    known = Known.of(record)
+    same = images.spec == record.get("spec") or known.shares_classes(images)
+    # Other images have no validation classes, unless they are asked for.
+    held_out = part == "validation" or (part == "train" and same)
+    validation = float(record.get("validation") or 0.0) if held_out else 0.0
+    chosen = rule or (str(record.get("split") or DEFAULT_RULE) if same else DEFAULT_RULE)
+    if rule or part not in _PARTS or not (same and known.trained) or _agrees(images, known, chosen, record):
+        return split(images, chosen, part, validation), chosen
+    unseen = known.validation - known.trained
+    names = {
+        "train": known.trained.intersection(images.classes),
+        "validation": unseen.intersection(images.classes),
+        "test": set(images.classes) - known.trained - unseen,
+    }[part]
+    if not names:
+        raise Failure(
+            f"{images.spec}: none of its classes is in the {part} part of the run", "give --split, or other --data"
+        )
+    note(f"{images.spec}: split as the run was, by the names of its classes: {len(names)} {part} classes")
+    return of_classes(images, names), "classes of the run"
+
+
+def _agrees(images: ImageSet, known: Known, rule: str, record: Mapping[str, Any]) -> bool:
+    """Whether ``rule`` puts only classes trained on into the train part, and none of them into the test part."""
+    try:
+        parts = part_labels(images, rule, float(record.get("validation") or 0.0))
+    except (Failure, UsageFailure):
+        return False
+    train, test = ({images.classes[label] for label in parts[part]} for part in ("train", "test"))
+    return train <= known.trained and test.isdisjoint(known.trained | known.validation)
+
+
+def unlabelled_tests(unlabelled: ImageSet, tests: ImageSet) -> tuple[str, ...]:
+    """Return the names of the classes of ``tests`` of which ``unlabelled`` holds images: by name, or the same files."""
+    found = set(tests.classes).intersection(unlabelled.classes)
+    if tests.sample():  # content tells images apart
+        there = set(unlabelled.digests()) - {MISSING}
+        labels = {label for label, digest in zip(tests.labels, tests.digests(), strict=True) if digest in there}
+        found |= {tests.classes[label] for label in labels}
+    return tuple(sorted(found))
+
+
+def warn_of_trained(images: ImageSet, known: Known, run: str, what: str) -> None:
+    """Warn if ``images``, measured as unseen classes, are of classes that ``run`` was trained on.
+
+    Args:
+        images: the part that is measured.
+        known: what the run was trained on.
+        run: its folder, for the message.
+        what: which images these are, e.g. ``"the test part"``.
+    """
+    count = len(images.classes)
+    trained = known.trained.intersection(images.classes)
+    if trained:
+        warn(
+            f"{images.spec}: {len(trained)} of the {count} classes of {what} are classes that {run} was trained on "
+            f"({named(trained)}): Recall@K is higher than on new ones. Measure without --data and --split, or on other classes"
+        )
+        return
+    if not known.shares_classes(images):
+        renamed = known.classes_with_known_images(images)
+        if renamed:
+            warn(
+                f"{images.spec}: {len(renamed)} or more of the {count} classes of {what} hold images that {run} was "
+                f"trained on, under other class names ({named(renamed)}): Recall@K is higher than on new ones"
+            )
+            return
+    unlabelled = known.seen_unlabelled.intersection(images.classes)
+    if unlabelled:
+        warn(
+            f"{images.spec}: {run} was trained on images of {len(unlabelled)} of the {count} classes of {what}, without "
+            f"their labels ({named(unlabelled)}): Recall@K may be higher than on new ones"
+        )
