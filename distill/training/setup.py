@@ -166,8 +166,9 @@ def crop_workers(config: RunConfig) -> int:
 def in_bfloat16(model: Embedder, precision: str, device: torch.device) -> bool:
     """Whether ``model`` runs in bfloat16 under ``--precision``.
 
-    ``auto`` depends on the processor, and so does the result of a run; ``float32`` and ``bfloat16`` do not. It keeps networks with depthwise convolutions in float32 on a CPU: they are bound by memory and by the
-    casts, and slower in bfloat16 (``scripts/benchmarks/train_throughput.py``).
+    ``auto`` depends on the processor, and so does the result of a run; ``float32`` and ``bfloat16`` do not. ``auto`` keeps
+    networks with depthwise convolutions in float32 on a CPU: they are bound by memory and by the casts, and slower in
+    bfloat16 (``scripts/benchmarks/train_throughput.py``).
     """
     if precision != "auto":
         return precision == "bfloat16"
