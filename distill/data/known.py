@@ -121,7 +121,8 @@ def part_for(images: ImageSet, record: Mapping[str, Any], part: Part, rule: str 
     held_out = part == "validation" or (part == "train" and same)
     validation = float(record.get("validation") or 0.0) if held_out else 0.0
     chosen = rule or (str(record.get("split") or DEFAULT_RULE) if same else DEFAULT_RULE)
-    if rule or part not in _PARTS or not (same and known.trained) or _agrees(images, known, chosen, record):
+    by_rule = not (known.trained and known.shares_classes(images))  # also where all folders were renamed
+    if rule or part not in _PARTS or by_rule or _agrees(images, known, chosen, record):
         return split(images, chosen, part, validation), chosen
     unseen = known.validation - known.trained
     names = {
