@@ -56,7 +56,9 @@ def contents_of(bundle: Bundle, variants: Sequence[str]) -> dict[str, Content]:
 def golden_hashes(bundle: Bundle, variants: Sequence[str]) -> dict[str, list[str]]:
     """Return the SHA-256 of the input tensor of each golden image, by variant; without variants that have none."""
     expected = bundle.manifest.golden.expected
-    return {name: list(expected[name].input_sha256) for name in variants if expected[name].input_sha256}
+    return {
+        name: list(expected[name].input_sha256) for name in variants if name in expected and expected[name].input_sha256
+    }
 
 
 def golden_for(bundle: Bundle, variants: Sequence[str]) -> tuple[Message, dict[str, Content]]:
