@@ -357,7 +357,9 @@ def _trained(command: list[str], folder: Path) -> tuple[dict[str, float], float]
 
 def _call(command: list[str]) -> dict[str, float]:
     note(shlex.join(command))
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    # This interpreter's own package, whether or not its commands are on the PATH.
+    words = [sys.executable, "-m", "distill", *command[1:]]
+    done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
         raise Failure(f"exit {done.returncode}: {shlex.join(command)}", "see its message above")
     return json.loads(done.stdout)["metrics"]
