@@ -99,6 +99,6 @@ class ClassBatches:
 
 def _whole_groups(batch_size: int, group: int, unlabelled_ratio: float) -> int:
     """Return the number of labelled images in a batch that also has unlabelled ones."""
-    wanted = batch_size - max(1, round(batch_size * unlabelled_ratio))
+    wanted = batch_size - min(max(1, round(batch_size * unlabelled_ratio)), batch_size - 1)  # at least one of each
     groups = min(max(2, math.floor(wanted / group + 0.5)), (batch_size - 1) // group)
     return groups * group or wanted  # a batch without room for a group beside unlabelled images

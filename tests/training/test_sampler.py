@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from distill.training.sampler import ClassBatches
@@ -57,6 +57,8 @@ def test_only_unlabelled_images_still_make_epochs():
     assert [len(batch) for batch in batches] == [4, 4]
 
 
+@example(batch_size=4, group=4, ratio=0.875, sizes=[1, 1, 1])
+@example(batch_size=4, group=4, ratio=0.05, sizes=[9, 9, 9])
 @given(
     batch_size=st.integers(4, 70),
     group=st.integers(1, 8),
