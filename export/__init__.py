@@ -5,8 +5,9 @@ The names below are the public Python interface (``docs/api``). They are importe
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from distill.lazy import lazy_names
 
 if TYPE_CHECKING:
     from export.attempt import ExportOptions
@@ -25,8 +26,4 @@ _HOMES = {
 }
 
 if not TYPE_CHECKING:  # a type checker reads the imports above
-
-    def __getattr__(name):
-        if name in _HOMES:
-            return getattr(import_module(_HOMES[name]), name)
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    __getattr__ = lazy_names(__name__, _HOMES)
