@@ -33,19 +33,26 @@ from distill.versions import versions
 
 app = make_app(__doc__ or "")
 PlanArgument = Annotated[Path, typer.Argument(help="YAML plan; the CSV is beside it.")]
+DataOption = Annotated[str, typer.Option(help="Data spec.")]
+StudentWeightsOption = Annotated[Path, typer.Option(exists=True, help="Initial weights of the student.")]
+TeacherWeightsOption = Annotated[Path, typer.Option(exists=True, help="Weights of the teacher.")]
+OutOption = Annotated[Path, typer.Option(help="Folder of the runs and their cache.")]
+OnlyOption = Annotated[list[str] | None, typer.Option(help="Only the row of this name. Repeatable.")]
+SkipOption = Annotated[list[str] | None, typer.Option(help="Skip the row of this name for now. Repeatable.")]
+ThreadsOption = Annotated[int, typer.Option(help="CPU threads of training; 0 uses all cores.")]
 
 
 @app.command()
 def run(
     plan_path: PlanArgument,
-    data: Annotated[str, typer.Option(help="Data spec.")],
-    student_weights: Annotated[Path, typer.Option(exists=True, help="Initial weights of the student.")],
-    teacher_weights: Annotated[Path, typer.Option(exists=True, help="Weights of the teacher.")],
-    out: Annotated[Path, typer.Option(help="Folder of the runs and their cache.")] = Path("runs/results"),
-    only: Annotated[list[str] | None, typer.Option(help="Only the row of this name. Repeatable.")] = None,
-    skip: Annotated[list[str] | None, typer.Option(help="Skip the row of this name for now. Repeatable.")] = None,
+    data: DataOption,
+    student_weights: StudentWeightsOption,
+    teacher_weights: TeacherWeightsOption,
+    out: OutOption = Path("runs/results"),
+    only: OnlyOption = None,
+    skip: SkipOption = None,
     seeds: Annotated[int, typer.Option(help="Number of the plan's seeds, from the first; 0 takes all.")] = 0,
-    threads: Annotated[int, typer.Option(help="CPU threads of training; 0 uses all cores.")] = 0,
+    threads: ThreadsOption = 0,
     debug: DebugOption = False,
 ) -> None:
     """Train the runs that the CSV lacks, and write a line for each."""
@@ -64,13 +71,13 @@ def run(
 @app.command()
 def tune(
     plan_path: PlanArgument,
-    data: Annotated[str, typer.Option(help="Data spec.")],
-    student_weights: Annotated[Path, typer.Option(exists=True, help="Initial weights of the student.")],
-    teacher_weights: Annotated[Path, typer.Option(exists=True, help="Weights of the teacher.")],
-    out: Annotated[Path, typer.Option(help="Folder of the runs and their cache.")] = Path("runs/results"),
-    only: Annotated[list[str] | None, typer.Option(help="Only the row of this name. Repeatable.")] = None,
-    skip: Annotated[list[str] | None, typer.Option(help="Skip the row of this name for now. Repeatable.")] = None,
-    threads: Annotated[int, typer.Option(help="CPU threads of training; 0 uses all cores.")] = 0,
+    data: DataOption,
+    student_weights: StudentWeightsOption,
+    teacher_weights: TeacherWeightsOption,
+    out: OutOption = Path("runs/results"),
+    only: OnlyOption = None,
+    skip: SkipOption = None,
+    threads: ThreadsOption = 0,
     debug: DebugOption = False,
 ) -> None:
     """Search the learning rate and weight decay of every row on held-out train classes.
