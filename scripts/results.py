@@ -344,6 +344,8 @@ def _has_teacher(method: str) -> bool:
 def _command(kind: str, options: dict[str, Any], out: Path) -> list[str]:
     words = ["distill-train", kind]
     for name, value in options.items():
+        if value is None:  # a row takes an option of the plan back
+            continue
         flag = name.replace("_", "-")
         words += [f"--{flag}" if value else f"--no-{flag}"] if isinstance(value, bool) else [f"--{flag}", str(value)]
     return [*words, "--json", "--out", str(out)]
