@@ -1,4 +1,4 @@
-"""The command ``distill-train``: teacher, student, evaluate, whiten."""
+"""The command ``distill-train``: teacher, student, evaluate, whiten, recipes."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import typer
 from distill.console import DebugOption, JsonOption, UsageFailure, make_app, run_app
 from distill.files import check_output_folder
 from distill.options import read_recipe, with_flags
+from distill.recipe_files import find_recipe
 from distill.training.config import RunConfig, StudentConfig, TeacherConfig, make_config
 
 __all__ = ["app", "main"]
@@ -29,7 +30,14 @@ app = make_app(
 )
 
 OutOption = Annotated[Path, typer.Option("--out", "-o", help="Folder of the run.")]
-RecipeOption = Annotated[Path | None, typer.Option("--recipe", help="YAML file of options; flags override it.")]
+RecipeOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--recipe",
+        metavar="NAME|FILE",
+        help="Options from a recipe: a name that `distill-train recipes` lists, or a YAML file. Flags override it.",
+    ),
+]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")]
 
 
@@ -169,6 +177,37 @@ def whiten(
     _print(str(out), whiten_run(run, out, by, chosen, data, split, overwrite).metrics["test"], as_json)
 
 
+@app.command()
+def recipes(
+    name: Annotated[str | None, typer.Argument(help="Print this recipe instead of the list.")] = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """List the recipes that come with the project, or print one.
+
+    - Use one: `distill-train student --recipe photos-student --data folder:photos --teacher runs/teacher --out runs/student`
+    - Change one: `distill-train recipes photos-student > mine.yaml`, edit it, then `--recipe mine.yaml`
+    """
+    from distill.recipe_files import recipe_summary, shipped_recipes
+
+    if name is not None:
+        path = find_recipe(Path(name))
+        values = read_recipe(path)
+        print(json.dumps({"recipe": name, "options": values}) if as_json else path.read_text(encoding="utf-8").rstrip())
+        return
+    summaries = {found: recipe_summary(path) for found, path in shipped_recipes().items()}
+    if as_json:
+        print(json.dumps([{"recipe": found, "summary": summary} for found, summary in summaries.items()]))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("recipe", "what it trains")
+    for found, summary in summaries.items():
+        table.add_row(found, summary)
+    Console().print(table)
+
+
 def _verify(
     run: Path, data: str | None, pairs: Path, threshold_pairs: Path | None, degrade: str | None
 ) -> dict[str, float]:
@@ -189,7 +228,7 @@ def _train(
     overwrite: bool,
     as_json: bool,
 ) -> None:
-    values = read_recipe(recipe) if recipe else {}
+    values = read_recipe(find_recipe(recipe)) if recipe else {}
     make_config(config_type, values, str(recipe))
     config = make_config(config_type, values | given)
     check_output_folder(out)

@@ -88,9 +88,13 @@ def read_recipe(path: Path) -> dict[str, Any]:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise Failure(f"{path}: {error.strerror}", "check the path of --recipe") from None
+        raise Failure(f"{path}: {error.strerror}", "check --recipe, or see `distill-train recipes`") from None
     except (yaml.YAMLError, RecursionError, UnicodeDecodeError) as error:
-        raise Failure(f"{path}: not YAML: {' '.join(str(error).split())}", "see recipes/ for examples") from None
+        raise Failure(
+            f"{path}: not YAML: {' '.join(str(error).split())}", "`distill-train recipes NAME` prints an example"
+        ) from None
     if not isinstance(values, dict) or any(not isinstance(key, str) for key in values):
-        raise UsageFailure(f"{path}: a recipe is a list of 'option: value' lines", "see recipes/ for examples")
+        raise UsageFailure(
+            f"{path}: a recipe is a list of 'option: value' lines", "`distill-train recipes NAME` prints an example"
+        )
     return {key.replace("-", "_"): value for key, value in values.items()}

@@ -1,4 +1,8 @@
-"""The wheel holds the four packages and nothing else, and runs where only the ``run`` extra is installed."""
+"""The wheel holds the four packages and the recipes, and runs outside the repository.
+
+It is built and installed without the network. The environments hold the wheel and, linked from this one, what an extra
+requires: ``run`` measures a bundle, ``train`` trains with the recipes.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ import subprocess
 import sys
 import venv
 import zipfile
+from email.parser import Parser
 from importlib import metadata
 from pathlib import Path
 
@@ -40,18 +45,18 @@ def wheel(tmp_path_factory) -> Path:
     return found
 
 
-def test_the_wheel_holds_the_four_packages_and_nothing_else(wheel):
+def test_the_wheel_holds_the_four_packages_the_recipes_and_nothing_else(wheel):
     names = zipfile.ZipFile(wheel).namelist()
-    code = {name for name in names if ".dist-info/" not in name}
+    packed = {name for name in names if ".dist-info/" not in name}
     wanted = {
         str(path.relative_to(ROOT))
         for package in PACKAGES
         for path in (ROOT / package).rglob("*")
-        if path.suffix in (".py", ".html", ".css") or path.name == "py.typed"
+        if path.is_file() and "__pycache__" not in path.parts
     }
-    assert code == wanted
-    assert {f"{package}/py.typed" for package in PACKAGES} <= code
-    assert any(name.endswith(".html") for name in code) and any(name.endswith(".css") for name in code)
+    assert packed == wanted | {f"distill/recipes/{path.name}" for path in (ROOT / "recipes").iterdir()}
+    assert {f"{package}/py.typed" for package in PACKAGES} <= packed
+    assert all(any(name.endswith(suffix) for name in packed) for suffix in (".html", ".css", ".yaml"))
 
 
 def distributions(requires: list[str] | None, extras: set[str], found: set[str]) -> set[str]:
@@ -65,23 +70,39 @@ def distributions(requires: list[str] | None, extras: set[str], found: set[str])
     return found
 
 
-@pytest.fixture(scope="module")
-def installed(wheel, tmp_path_factory) -> Path:
-    """An empty environment with the wheel and, linked from this one, what its ``run`` extra requires."""
-    folder = tmp_path_factory.mktemp("environment") / "venv"
+def install(wheel: Path, folder: Path, extra: str) -> Path:
+    """Create an environment with the wheel and one extra, by the name that README shows: ``FILE.whl[EXTRA]``.
+
+    What the extra requires is linked from this environment. pip resolves it without the network and checks its versions.
+    """
     venv.create(folder, with_pip=False, symlinks=True)
     (site,) = folder.glob("lib/python*/site-packages")
-    words = ["--python", folder / "bin" / "python", "install", wheel, "--no-deps", "--no-index", "--quiet"]
-    done = subprocess.run([sys.executable, "-m", "pip", *words], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    (record,) = site.glob("distill_to_phone-*.dist-info")
-    for name in distributions(metadata.Distribution.at(record).requires, {"run"}, set()):
+    metadata_file = next(name for name in zipfile.ZipFile(wheel).namelist() if name.endswith(".dist-info/METADATA"))
+    requires = Parser().parsestr(zipfile.ZipFile(wheel).read(metadata_file).decode()).get_all("Requires-Dist")
+    # train requires distill-to-phone[run], which is the wheel itself.
+    extras = {"run", extra}
+    for name in distributions(requires, extras, {"distill-to-phone"}) - {"distill-to-phone"}:
         distribution = metadata.distribution(name)
         for top in {file.parts[0] for file in distribution.files or [] if file.parts[0] != ".."}:
             if not (site / top).exists() and top != "__pycache__":
                 (site / top).symlink_to(Path(str(distribution.locate_file(top))))
+    words = ["--python", folder / "bin" / "python", "install", f"{wheel}[{extra}]", "--no-index", "--quiet"]
+    done = subprocess.run([sys.executable, "-m", "pip", *words], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def installed(wheel, tmp_path_factory) -> Path:
+    folder = install(wheel, tmp_path_factory.mktemp("environment") / "venv", "run")
+    (site,) = folder.glob("lib/python*/site-packages")
     assert not any((site / name).exists() for name in ("torch", "tensorflow", "onnx", "sklearn", "timm"))
     return folder
+
+
+@pytest.fixture(scope="module")
+def trainer(wheel, tmp_path_factory) -> Path:
+    return install(wheel, tmp_path_factory.mktemp("environment") / "venv", "train")
 
 
 def run(installed: Path, folder: Path, *words: object) -> str:
@@ -117,6 +138,45 @@ def test_a_bundle_is_verified_indexed_searched_and_measured(installed, tmp_path)
     run(installed, tmp_path, "distill-bench", *measure, "--json", "result.json")
     assert (tmp_path / "report.html").read_text(encoding="utf-8").count("onnx-float32")
     assert json.loads((tmp_path / "result.json").read_text())["verdict"]["pass"] is True
+
+
+def weights_file(arch: str, path: Path) -> Path:
+    """Random weights under the names of the backbone: what ``--weights imagenet`` would download."""
+    from safetensors.torch import save_file
+
+    from distill.models.registry import build_backbone
+
+    save_file(build_backbone(arch).state_dict(), path)
+    return path
+
+
+def test_the_recipes_are_listed_and_train_outside_the_repository(trainer, tmp_path):
+    names = {path.stem for path in (ROOT / "recipes").glob("*.yaml")}
+    listed = json.loads(run(trainer, tmp_path, "distill-train", "recipes", "--json"))
+    assert {row["recipe"] for row in listed} == names
+
+    few = ("--data", "glyphs:classes=12,faces=4,size=32", "--epochs", "1", "--batch-size", "8", "--input-size", "32")
+    few = (*few, "--threads", "1", "--json")
+    weights = weights_file("resnet18", tmp_path / "resnet18.safetensors")
+    teacher = ("teacher", "--recipe", "photos-teacher", "--arch", "resnet18", "--weights", weights, "--out", "teacher")
+    run(trainer, tmp_path, "distill-train", *teacher, *few)
+    assert json.loads((tmp_path / "teacher" / "model.json").read_text())["training"]["batch_norm"] == "frozen"
+    weights = weights_file("mobilenet_v1_025", tmp_path / "mobilenet.safetensors")
+    student = (
+        "student",
+        "--recipe",
+        "photos-student",
+        "--teacher",
+        "teacher",
+        "--weights",
+        weights,
+        "--out",
+        "student",
+    )
+    student = (*student, "--teacher-crops", "1")
+    run(trainer, tmp_path, "distill-train", *student, *few)
+    trained = json.loads((tmp_path / "student" / "model.json").read_text())
+    assert trained["arch"] == "mobilenet_v1_025_patch" and trained["training"]["lr"] == 0.004
 
 
 def test_the_program_for_remote_devices_is_packed_from_installed_files(installed, tmp_path):

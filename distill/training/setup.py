@@ -146,7 +146,7 @@ def native_bfloat16() -> bool:
     On a CPU with AVX512-BF16 alone a step of ResNet-50 takes 1.1 to 1.25 times as long as in float32, with AMX half as long.
     """
     if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported()
+        return torch.cuda.is_bf16_supported(including_emulation=False)  # a T4, say, emulates it, slowly
     return bool(torch.cpu.get_capabilities().get("amx_bf16"))
 
 

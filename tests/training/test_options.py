@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -115,7 +116,9 @@ def test_shipped_recipes_hold_known_options_and_open_with_their_command(recipe):
     kind = TeacherConfig if "teacher" in recipe.stem else StudentConfig
     make_config(kind, read_recipe(recipe), recipe.name)
     first = recipe.read_text().splitlines()[0]
-    assert first.startswith("# distill-train ") and f"recipes/{recipe.name}" in first
+    assert first.startswith("# distill-train ") and f" --recipe {recipe.stem} " in first.replace(
+        f"recipes/{recipe.name}", recipe.stem
+    )
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
@@ -167,3 +170,14 @@ def test_auto_takes_bfloat16_on_a_cpu_with_amx_only(monkeypatch, capabilities, n
     assert in_bfloat16(plain, "auto", device) == native
     assert not in_bfloat16(depthwise, "auto", device)
     assert in_bfloat16(depthwise, "bfloat16", device) and not in_bfloat16(plain, "float32", device)
+
+
+@pytest.mark.parametrize(("major", "native"), [(7, False), (8, True), (9, True)])
+def test_auto_takes_bfloat16_on_a_gpu_that_computes_it(monkeypatch, major, native):
+    """A T4 (7.5), which Colab and Kaggle lend, emulates it: torch counts that as support unless asked not to."""
+    monkeypatch.setattr(torch.version, "hip", None)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "_check_bf16_tensor_supported", lambda device: True)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(major=major))
+    assert in_bfloat16(Embedder(build_backbone("resnet18"), 8), "auto", torch.device("cuda")) == native
