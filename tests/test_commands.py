@@ -1,7 +1,7 @@
 """Every command line in documents, help texts and benchmark scripts is valid.
 
-The commands are parsed, not run: options exist, values have their type. A command in running text may be incomplete;
-only its options are checked.
+The commands are parsed, not run: options exist, values have their type and are ones that the command takes
+(``command_values.py``). A command in running text may be incomplete; only its options are checked.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 import typer
+from command_values import bad_value
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted(
@@ -63,7 +64,7 @@ def shown(text: str) -> Iterator[str]:
     """Yield commands on lines of their own, with continued lines joined and comments and explanations removed."""
     joined = re.sub(r"\\\n\s*", " ", text)
     for line in joined.splitlines():
-        line = line.strip().removeprefix("$ ")
+        line = re.sub(r"^(\$ |!)", "", line.strip())  # of a shell, of a cell in a notebook
         if COMMAND.match(line):
             # "command      what it does" in two columns, or "command   # what it does"
             yield re.split(r"\s{3,}|\s+# ", line)[0].strip()
@@ -100,7 +101,7 @@ def problem(app: typer.Typer, line: str, partly: bool = False) -> str:
                 return f"no such option: {sorted(unknown)}" if unknown else ""
             context = command.make_context("command", list(words), parent=context)
             if not hasattr(command, "commands"):
-                return ""
+                return bad_value(command.name or "", context.params)
             _, command, words = command.resolve_command(context, [*context._protected_args, *context.args])
     except typer.TyperException as error:
         if error.format_message().endswith("does not exist."):
@@ -169,3 +170,46 @@ def test_a_wrong_option_is_found():
     assert "integer" in problem(app, "distill-bench runs/a --limit many")
     assert "--sekonds" in problem(app, "distill-bench run … --sekonds 3")
     assert problem(app, "distill-bench runs/a --seconds 3") == ""
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("distill-train student --out o --recipe photo-student", "photos-student"),
+        ("distill-train student --out o --recipe recipes/photos-studnet.yaml", "no such recipe"),
+        ("distill-train student --out o --method absolut", "absolute"),
+        ("distill-train student --out o --arch mobilenet_v1_25", "mobilenet_v1_025"),
+        ("distill-train student --out o --optimizer adm", "adam"),
+        ("distill-train student --out o --data photos:mine", "photos"),
+        ("distill-train studnet --out o", "studnet"),
+        ("distill-export runs/a --out o --target tflight", "tflite"),
+        ("distill-export runs/a --out o --repair cle-bias", "no such repair"),
+        ("distill-bench runs/a --device usb", "no such device"),
+        ("distill-bench runs/a --data folder:photos?flip=perhaps", "flip"),
+    ],
+)
+def test_a_wrong_value_is_found(line, says):
+    assert says in problem(import_module(APPS[of_program(line)]).app, line)
+
+
+def test_lines_of_shells_and_notebook_cells_are_found():
+    text = "$ distill-train a\\\n    --b c   # why\n!distill-bench x\n    distill-index y   what it does\nnot distill-train z\n"
+    assert list(shown(text)) == ["distill-train a --b c", "distill-bench x", "distill-index y"]
+
+
+def test_make_lines_name_targets_and_variables_of_the_makefile():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z][\w-]*):(?!=)", makefile, re.MULTILINE))
+    variables = set(re.findall(r"^([A-Z]\w*)\s*[?:]?=", makefile, re.MULTILINE))
+    wrong, found = [], 0
+    for path in DOCUMENTS:
+        text = path.read_text(encoding="utf-8").replace("\\\n", " ")
+        lines = re.findall(r"^(?:\$ |!)?make [^\n]*", text, re.MULTILINE) + re.findall(r"`(make [^`]*)`", text)
+        for line in lines:
+            found += 1
+            words = shlex.split(line.removeprefix("!").removeprefix("$ "), comments=True)[1:]
+            names = {word.partition("=")[0] for word in words if "=" in word}
+            wanted = {word for word in words if "=" not in word and not word.startswith((".", "-"))}
+            if names - variables or wanted - targets:
+                wrong.append(f"{path.name}: {line}: {sorted(names - variables | wanted - targets)}")
+    assert found > 10 and not wrong, "\n".join(wrong)
