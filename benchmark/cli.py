@@ -18,6 +18,7 @@ from benchmark.devices import DEVICES, all_device_options
 from benchmark.devices.spec import DEFAULT_DELEGATE, DELEGATES, EXPERIMENTAL
 from benchmark.gates import Limits, make_limits
 from benchmark.operators.command import operators
+from benchmark.pairs_command import pairs
 from distill.console import DebugOption, JsonOption, UsageFailure, make_app, note, run_app, suggest
 from distill.files import check_output
 from distill.options import with_flags
@@ -45,6 +46,8 @@ Examples:
     distill-bench history results/ --html trend.html
 
     distill-bench pareto results/ --html pareto.html
+
+    distill-bench pairs BUNDLE --data lfw:lfw --pairs lfw/pairs.txt
 
     distill-bench operators BUNDLE
 
@@ -336,7 +339,7 @@ def devices(as_json: JsonOption = False, debug: DebugOption = False) -> None:
     Console(highlight=False).print(table)
 
 
-for command in (compare, history_of_results, pareto, operators):
+for command in (compare, history_of_results, pairs, pareto, operators):
     app.command(command.__name__)(command)
 
 

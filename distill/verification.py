@@ -7,14 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from distill.console import Failure, UsageFailure, warn
-from distill.data.imageset import ImageSet
-from distill.data.lfw import Pairs, read_pairs
+from distill.console import UsageFailure
 from distill.data.spec import open_data
 from distill.evaluation import embed_images
-from distill.metrics import Verification, accuracy_at, best_threshold, pair_similarities, verification_accuracy
+from distill.metrics import Verification
 from distill.models.checkpoint import load_checkpoint
-from distill.models.info import CheckpointInfo
+from distill.pair_protocol import open_protocol, warn_of_known_people
 
 __all__ = ["verify_run"]
 
@@ -31,9 +29,7 @@ def verify_run(
     Args:
         run: folder of the checkpoint.
         data: data spec of the images; None for the one it was trained on.
-        pairs_file: ``pairs.txt`` with ten sets, where the threshold of each is chosen on the others; or a
-            list of one set, with ``threshold_file``.
-        threshold_file: pairs on which the threshold is chosen instead (``pairsDevTrain.txt``).
+        pairs_file, threshold_file: as in :func:`distill.pair_protocol.open_protocol`.
         degrade: applied to the pixels of every image, uint8 [H, W, 3].
 
     Raises:
@@ -44,38 +40,8 @@ def verify_run(
     spec = data or info.data.get("spec")
     if not spec:
         raise UsageFailure(f"{run} does not record its training data", "add --data lfw:PATH")
-    images = open_data(spec)
-    asked = read_pairs(pairs_file, images)
-    chosen = read_pairs(threshold_file, images) if threshold_file else None
-    if chosen is None and len(np.unique(asked.fold)) < 2:
-        raise UsageFailure(
-            f"{pairs_file} has one set of pairs, and none to choose the threshold on",
-            "add --threshold-pairs FILE (pairsDevTrain.txt), or use pairs.txt",
-        )
-    _warn_of_known_people(info, images, asked, str(pairs_file))
-    lists = [asked] if chosen is None else [asked, chosen]
-    needed = np.unique(np.concatenate([side for pairs in lists for side in (pairs.left, pairs.right)]))
-    found = embed_images(model, info.preprocessing, images.select(needed), degrade=degrade)
-    if len(found.indices) != len(needed):
-        missing = images.keys[needed[np.setdiff1d(np.arange(len(needed)), found.indices)[0]]]
-        raise Failure(
-            f"{spec}: {missing}, an image of the pairs, cannot be read",
-            "copy the data set again: the accuracy needs all pairs",
-        )
-
-    def similarities(pairs: Pairs) -> np.ndarray:
-        return pair_similarities(found.rows, np.searchsorted(needed, pairs.left), np.searchsorted(needed, pairs.right))
-
-    if chosen is None:
-        return verification_accuracy(similarities(asked), asked.same, asked.fold)
-    return accuracy_at(similarities(asked), asked.same, best_threshold(similarities(chosen), chosen.same))
-
-
-def _warn_of_known_people(info: CheckpointInfo, images: ImageSet, pairs: Pairs, name: str) -> None:
-    asked = {images.classes[label] for label in images.labels[np.concatenate([pairs.left, pairs.right])]}
-    known = asked & set(info.data.get("classes", ()))
-    if known:
-        warn(
-            f"{name}: {len(known)} of its {len(asked)} people are in the training data, e.g. {min(known)}: "
-            "the accuracy does not hold for other people"
-        )
+    protocol = open_protocol(open_data(spec), pairs_file, threshold_file)
+    warn_of_known_people(info, protocol, str(pairs_file))
+    found = embed_images(model, info.preprocessing, protocol.subset, degrade=degrade)
+    protocol.require_all(found.indices)
+    return protocol.judge(found.rows)[0]

@@ -31,6 +31,8 @@ class Backbone(nn.Module):
         mean, std: Per-channel scaling that the weights were trained with, in 0..255 units:
             ``scaled = (pixel - mean) / std``.
         fixed_input_size: The only input side it accepts, ``None`` if it accepts any.
+        head_norm: Whether the network was trained with a normalisation between the average pool and its last
+            layer (ConvNeXt, EdgeNeXt), which :meth:`after_pool` then applies.
         weights: Origin of the initial weights (``source``, ``sha256``, ``layout``, ...);
             empty for random ones.
     """
@@ -42,6 +44,7 @@ class Backbone(nn.Module):
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     fixed_input_size: int | None = None
+    head_norm: bool = False
 
     def __init__(self) -> None:
         super().__init__()
@@ -54,6 +57,10 @@ class Backbone(nn.Module):
     def stages(self, x: Tensor) -> list[Tensor]:
         """Four maps [N, C_i, h_i, w_i], from fine to coarse; the last is ``forward(x)``."""
         raise NotImplementedError
+
+    def after_pool(self, pooled: Tensor) -> Tensor:
+        """Apply what the network has between its average pool and its last layer: [N, C] to [N, C]."""
+        return pooled
 
     def steps(self) -> list[Step | Residual] | None:
         """Every step from the image to the last map, in order; ``None`` if the network is not made of such steps.

@@ -25,7 +25,7 @@ def save_checkpoint(folder: str | Path, model: Embedder, info: CheckpointInfo) -
     Args:
         folder: Created if missing; other files in it stay.
         model: Its weights are saved as float32, contiguous.
-        info: ``arch``, ``embedding_size``, ``weights`` and ``weights_sha256`` are taken from the model.
+        info: ``arch``, ``embedding_size``, ``weights``, ``head_norm`` and ``weights_sha256`` are taken from the model.
 
     Returns:
         ``info`` as written, including the hash from which ``.id`` is derived.
@@ -52,6 +52,7 @@ def save_checkpoint(folder: str | Path, model: Embedder, info: CheckpointInfo) -
             "arch": model.backbone.arch,
             "embedding_size": model.embedding_size,
             "weights": info.weights or model.backbone.weights,
+            "head_norm": model.backbone.head_norm,
             "weights_sha256": digest,
         }
     )
@@ -76,6 +77,12 @@ def load_checkpoint(folder: str | Path, device: str | torch.device = "cpu") -> t
     except UsageFailure as error:  # the file is wrong, not the command
         raise Failure(f"{Path(folder) / INFO_FILE}: {error.what}", error.cure) from None
     backbone.weights = dict(info.weights)
+    if info.head_norm and not backbone.head_norm:
+        raise Failure(
+            f"{Path(folder) / INFO_FILE}: head_norm is true, but {info.arch} has no norm in its head",
+            "the folder was edited: copy it again",
+        )
+    backbone.head_norm = info.head_norm
     backbone.mean, backbone.std = info.preprocessing.mean, info.preprocessing.std
     head = "linear.weight" in state
     size = state["linear.weight"].shape[0] if head else backbone.feature_size

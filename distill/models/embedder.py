@@ -37,7 +37,7 @@ class Embedder(nn.Module):
 
     def pool_map(self, features: Tensor) -> Tensor:
         """Pool a feature map [N, C, h, w] to the input of the linear layer, [N, C]."""
-        return features.mean(dim=(2, 3))
+        return self.backbone.after_pool(features.mean(dim=(2, 3)))
 
     def project_map(self, features: Tensor) -> Tensor:
         """Pool and project a feature map [N, C, h, w] to rows [N, D], float32, not normalised."""

@@ -38,6 +38,8 @@ class CheckpointInfo(BaseModel):
         versions: Versions of the programs that wrote it.
         weights: Origin of the initial weights of the backbone (file name, hash, layout).
         licence: Licence of data and weights, as far as known.
+        head_norm: Whether pooled features pass through the normalisation of the backbone's own head; False in
+            checkpoints of versions before 0.3, which left it out.
         weights_sha256: SHA-256 of ``model.safetensors``, 64 hex digits; set by ``save_checkpoint``.
     """
 
@@ -55,6 +57,7 @@ class CheckpointInfo(BaseModel):
     versions: dict[str, str] = {}
     weights: dict[str, str] = {}
     licence: str | None = None
+    head_norm: bool = False
     weights_sha256: str = Field(default="", pattern="^([0-9a-f]{64})?$")
 
     @property
@@ -70,6 +73,8 @@ class CheckpointInfo(BaseModel):
         if not self.weights_sha256:
             raise ValueError("a checkpoint has an id only once it is saved")
         parts = [self.arch, self.embedding_size, self.preprocessing.model_dump(mode="json"), self.weights_sha256]
+        if self.head_norm:  # added only where it applies: ids of other checkpoints stay
+            parts.append("head_norm")
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 

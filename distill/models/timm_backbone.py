@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import timm
+from timm.layers.classifier import NormMlpClassifierHead
 from torch import Tensor, nn
 
 from distill.console import Failure, UsageFailure, suggest
@@ -56,6 +57,7 @@ class TimmBackbone(Backbone):
         self.stage_strides = (a["reduction"], b["reduction"], c["reduction"], d["reduction"])
         config = self.net.pretrained_cfg
         self.mean, self.std = _pixel_units(config["mean"]), _pixel_units(config["std"])
+        self.head_norm = isinstance(getattr(self.net, "head", None), NormMlpClassifierHead)
         if config.get("fixed_input_size"):
             self.fixed_input_size = config["input_size"][-1]
 
@@ -65,6 +67,9 @@ class TimmBackbone(Backbone):
     def stages(self, x: Tensor) -> list[Tensor]:
         last, maps = self.net.forward_intermediates(x, indices=self._stages[:-1], output_fmt="NCHW")
         return [*maps, self._as_map(last)]
+
+    def after_pool(self, pooled: Tensor) -> Tensor:
+        return self.net.head.norm(pooled[:, :, None, None])[:, :, 0, 0] if self.head_norm else pooled
 
     def load_weights(self, path: Path) -> None:
         """Load weights under timm's names, or under those of another package that ``foreign_weights`` supports.

@@ -68,6 +68,20 @@ class RunConfig(BaseModel):
     weights: str | None = _option(
         None, "Initial weights: a file (.h5, .safetensors, .pth) or imagenet. Default: random.", MODEL
     )
+    keep_head: bool = _option(
+        False,
+        "Take the embedding layer from the last linear layer of --weights too; --embedding-size has to be its size. "
+        "For networks trained to embed, such as a face recogniser.",
+        MODEL,
+    )
+    pixel_mean: str | None = _option(
+        None,
+        "Mean of the pixels that --weights expect, 0 to 255: one number, or three (R,G,B). Default: that of the network.",
+        MODEL,
+    )
+    pixel_std: str | None = _option(
+        None, "Standard deviation of the pixels that --weights expect, like --pixel-mean.", MODEL
+    )
     batch_norm: Literal["train", "frozen"] = _option(
         "train", "Batch norm: train uses batch statistics, frozen the stored ones (for small batches).", MODEL
     )

@@ -149,7 +149,7 @@ class _Loop:
     def _start_head(self) -> None:
         """Initialise the embedding layer from the features of the first batches, equally in every process."""
         setup, model = self.setup, self.model
-        if model.linear is None:
+        if model.linear is None or self.config.keep_head:
             return
         # Features of random weights predict nothing, and a layer fitted to them by chance is hard to unlearn.
         fitted = (

@@ -23,6 +23,7 @@ from distill.losses.method import Method, parse_method
 from distill.models.checkpoint import load_checkpoint
 from distill.models.embedder import Embedder, freeze_batch_norm
 from distill.models.info import CheckpointInfo
+from distill.models.pretrained_head import keep_head, pixel_triple
 from distill.models.registry import build_backbone
 from distill.training.config import RunConfig, StudentConfig
 from distill.training.crops import CropRule
@@ -251,9 +252,13 @@ def _build_student(config: RunConfig, data: _Data) -> tuple[Embedder, Preprocess
     """Build the network to train, with its initial weights, and its preprocessing."""
     input_size = config.input_size or data.native_size or 224
     backbone = build_backbone(config.arch, config.weights)
+    backbone.mean = pixel_triple(config.pixel_mean, "--pixel-mean", backbone.mean)
+    backbone.std = pixel_triple(config.pixel_std, "--pixel-std", backbone.std, above_zero=True)
     # Images drawn to fill their frame have no margin that a centre crop could cut off.
     preprocessing = backbone.default_preprocessing(input_size, input_size if data.native_size else None)
     model = Embedder(backbone, config.embedding_size)
+    if config.keep_head:
+        keep_head(model, config.weights)
     if config.batch_norm == "frozen":
         freeze_batch_norm(model)
     return model, preprocessing

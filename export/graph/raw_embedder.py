@@ -22,7 +22,7 @@ def without_norm(model: Embedder) -> torch.nn.Module:
             self.backbone, self.linear = model.backbone, model.linear
 
         def forward(self, image: torch.Tensor) -> torch.Tensor:
-            pooled = self.backbone(image).mean(dim=(2, 3))
+            pooled = self.backbone.after_pool(self.backbone(image).mean(dim=(2, 3)))
             return pooled if self.linear is None else self.linear(pooled)
 
     return Raw().eval()

@@ -204,6 +204,7 @@ def replace_torch(monkeypatch, preprocessing: dict | None = None, trained: list[
                 data={"classes": trained},
                 id=name,
                 space="teacher" if name == "PyTorch" else None,
+                training={},
             )
             self.rows: list[np.ndarray] = []
 
@@ -221,3 +222,4 @@ def replace_torch(monkeypatch, preprocessing: dict | None = None, trained: list[
             pass
 
     monkeypatch.setattr("benchmark.run.TorchModel", ToyModel)
+    monkeypatch.setattr("benchmark.pairs.TorchModel", ToyModel)

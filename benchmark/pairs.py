@@ -1,0 +1,139 @@
+"""Verification accuracy of every variant of a bundle, compared with PyTorch pair by pair."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmark.devices import open_device
+from benchmark.devices.spec import DEFAULT_DELEGATE
+from benchmark.parity import embed_all
+from benchmark.pytorch import TorchModel, parse_reference
+from benchmark.scoring import PYTORCH
+from distill.console import Failure, UsageFailure
+from distill.data.spec import open_data
+from distill.metrics import Verification, bootstrap_ci, mcnemar_exact
+from distill.pair_protocol import PairProtocol, open_protocol, warn_of_known_people
+from distill.versions import versions
+from export.bundle import load_bundle
+
+__all__ = ["PairOptions", "measure_pairs"]
+
+
+@dataclass(frozen=True)
+class PairOptions:
+    """What to measure; see ``distill-bench pairs --help``."""
+
+    bundle: Path
+    pairs: Path
+    threshold_pairs: Path | None = None
+    data: str | None = None
+    checkpoint: Path | None = None
+    references: Sequence[str] = ()
+    variants: Sequence[str] = ()
+    device: str = "host"
+    device_options: Mapping[str, Any] = field(default_factory=dict)
+    delegate: str = DEFAULT_DELEGATE
+    threads: int = 1
+    seed: int = 0
+
+
+def measure_pairs(options: PairOptions) -> dict[str, Any]:
+    """Judge the pairs of a protocol with every variant on the device, and with PyTorch.
+
+    Every model has a threshold of its own, chosen by the protocol on its own similarities. The drop is PyTorch's share of
+    correct pairs minus the variant's on the same pairs; its 95 % interval resamples people (the person of a pair's first
+    image), because the pairs of one person tend to succeed and fail together.
+
+    Returns:
+        JSON-ready: ``bundle``, ``data``, ``pairs``, ``threshold_pairs``, ``count``, ``people``, ``device``, ``models``
+        (the variants, ``PyTorch`` and references: ``name``, ``kind``, ``status``, ``error``, ``accuracy`` 0..1, ``ci95``,
+        ``thresholds``, ``drop`` with ``value``, ``ci95``, ``lost``, ``gained`` and ``mcnemar_p``) and ``versions``.
+
+    Raises:
+        UsageFailure: no data, an unknown variant, or no pairs to choose the threshold on.
+        Failure: bundle, checkpoint, data or lists cannot be read, or an image of the pairs is missing.
+    """
+    bundle = load_bundle(options.bundle)
+    names = [bundle.variant(name).name for name in options.variants] or [v.name for v in bundle.manifest.variants]
+    spec = options.data or bundle.manifest.provenance.source.data.get("spec")
+    if not spec:
+        raise UsageFailure(f"{bundle.directory}: the bundle records no data", "give --data lfw:PATH")
+    named = [(PYTORCH, options.checkpoint)] if options.checkpoint else []
+    named += [parse_reference(text) for text in options.references]
+    for _, folder in named:
+        TorchModel.check(folder)
+    protocol = open_protocol(open_data(str(spec)), options.pairs, options.threshold_pairs)
+    device = open_device(options.device, options.delegate, **options.device_options)
+    done = False
+    try:
+        described = device.describe()
+        models = [TorchModel(name, folder) for name, folder in named]
+        found = embed_all(device, bundle, names, protocol.subset, models, options.threads)
+        done = True
+    finally:
+        device.close(done)
+    protocol.require_all(found.indices)
+    for model in models:
+        warn_of_known_people(model.info, protocol, f"{options.pairs} ({model.name})")
+    torch_rows = {name: protocol.judge(rows) for name, rows in found.models.items()}
+    rows: list[dict[str, Any]] = []
+    for name in names:
+        embedded = found.variants[name]
+        if embedded.error is not None or embedded.embeddings is None:
+            rows.append({"name": name, "kind": "variant", "status": "failed", "error": embedded.error})
+            continue
+        judged = protocol.judge(embedded.embeddings)
+        rows.append(_row(name, "variant", judged, torch_rows.get(PYTORCH), protocol, options.seed))
+    for name, judged in torch_rows.items():
+        rows.append(_row(name, "checkpoint", judged, None, protocol, options.seed))
+    if all(row["status"] == "failed" for row in rows):
+        raise Failure("no variant could be measured", str(rows[0]["error"]))
+    return {
+        "bundle": str(bundle.directory),
+        "data": str(spec),
+        "pairs": options.pairs.name,
+        "threshold_pairs": options.threshold_pairs.name if options.threshold_pairs else None,
+        "count": len(protocol.asked),
+        "people": len(protocol.people),
+        "device": {"name": described.device, "cpu": described.cpu, "emulated": described.emulated},
+        "models": rows,
+        "versions": versions(),
+    }
+
+
+def _row(
+    name: str,
+    kind: str,
+    judged: tuple[Verification, np.ndarray],
+    reference: tuple[Verification, np.ndarray] | None,
+    protocol: PairProtocol,
+    seed: int,
+) -> dict[str, Any]:
+    found, hits = judged
+    row: dict[str, Any] = {
+        "name": name,
+        "kind": kind,
+        "status": "ok",
+        "error": None,
+        "accuracy": found.accuracy,
+        "ci95": list(found.ci95),
+        "thresholds": list(found.thresholds),
+        "drop": None,
+    }
+    if reference is not None:
+        before = reference[1]
+        difference = before.astype(float) - hits
+        person = protocol.images.labels[protocol.asked.left]
+        row["drop"] = {
+            "value": float(difference.mean()),
+            "ci95": list(bootstrap_ci(difference, person, seed=seed)),
+            "lost": int((before & ~hits).sum()),
+            "gained": int((hits & ~before).sum()),
+            "mcnemar_p": mcnemar_exact(before, hits).p_value,
+        }
+    return row

@@ -1,0 +1,126 @@
+"""``distill-bench pairs``: verification accuracy of a bundle, such as that of a face recogniser."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from benchmark.devices import DEVICES, all_device_options
+from benchmark.devices.spec import DEFAULT_DELEGATE
+from distill.console import DebugOption, JsonOption, note
+from distill.files import check_output, write_json
+from distill.options import with_flags
+
+__all__ = ["pairs"]
+
+
+@with_flags(all_device_options())
+def pairs(
+    bundle: Annotated[Path, typer.Argument(help="Folder made by distill-export.", show_default=False)],
+    given: dict[str, Any],
+    pairs: Annotated[
+        Path,
+        typer.Option("--pairs", help="Pairs to judge: ten sets (LFW's pairs.txt), or one with --threshold-pairs."),
+    ],
+    threshold_pairs: Annotated[
+        Path | None,
+        typer.Option(help="Pairs on which the threshold is chosen (pairsDevTrain.txt).", show_default=False),
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Images, such as lfw:lfw. Default: the training data.", show_default=False)
+    ] = None,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(help="PyTorch checkpoint that the bundle was made from, to measure the drop.", show_default=False),
+    ] = None,
+    reference: Annotated[
+        list[str] | None,
+        typer.Option(help="Another checkpoint for comparison, DIR or NAME=DIR. Repeatable.", show_default=False),
+    ] = None,
+    variant: Annotated[
+        list[str] | None, typer.Option(help="Only this variant. Repeatable. Default: all.", show_default=False)
+    ] = None,
+    device: Annotated[
+        str, typer.Option(help=f"Where to run: {', '.join(DEVICES.names())}; see: distill-bench devices.")
+    ] = "host",
+    delegate: Annotated[str, typer.Option(help="What computes TFLite variants.")] = DEFAULT_DELEGATE,
+    threads: Annotated[int, typer.Option(min=1, max=256, help="CPU threads of each variant.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap.")] = 0,
+    json_out: Annotated[Path | None, typer.Option(help="Write the result as JSON.", show_default=False)] = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Measure how often pairs of images are correctly judged as the same or different.
+
+    The protocol is that of Labeled Faces in the Wild: every variant has its own threshold, chosen on other pairs. With
+    --checkpoint, the drop of each variant against PyTorch on the same pairs is shown with its 95 % interval.
+
+    Examples:
+
+        distill-bench pairs BUNDLE --data lfw:lfw --pairs lfw/pairsDevTest.txt --threshold-pairs lfw/pairsDevTrain.txt
+
+        distill-bench pairs BUNDLE --data lfw:lfw --pairs lfw/pairs.txt --checkpoint runs/student --json
+    """
+    from benchmark.pairs import PairOptions, measure_pairs
+
+    check_output(json_out, [bundle])
+    found = measure_pairs(
+        PairOptions(
+            bundle=bundle,
+            pairs=pairs,
+            threshold_pairs=threshold_pairs,
+            data=data,
+            checkpoint=checkpoint,
+            references=reference or (),
+            variants=variant or (),
+            device=device,
+            device_options=given,
+            delegate=delegate,
+            threads=threads,
+            seed=seed,
+        )
+    )
+    if json_out:
+        write_json(json_out, found)
+        note(f"result: {json_out}")
+    if as_json:
+        print(json.dumps(found, indent=2))
+    else:
+        _print(found)
+
+
+def _print(found: dict[str, Any]) -> None:
+    from benchmark.terminal import plain_table, result_console
+    from benchmark.text import percent, points
+
+    table = plain_table()
+    for heading in ("model", "accuracy [95 %]", "drop [95 %], points", "lost", "gained"):
+        table.add_column(heading, justify="left" if heading == "model" else "right")
+    for row in found["models"]:
+        if row["status"] == "failed":
+            table.add_row(row["name"], "failed", row["error"] or "")
+            continue
+        low, high = row["ci95"]
+        cells = [row["name"], f"{percent(row['accuracy'])} [{percent(low)}, {percent(high)}]"]
+        if drop := row["drop"]:
+            low, high = drop["ci95"]
+            cells += [
+                f"{points(drop['value'], True)} [{points(low, True)}, {points(high, True)}]",
+                str(drop["lost"]),
+                str(drop["gained"]),
+            ]
+        table.add_row(*cells)
+    console = result_console()
+    console.print(table)
+    threshold = f", threshold from {found['threshold_pairs']}" if found["threshold_pairs"] else ""
+    emulated = " (emulated)" if found["device"]["emulated"] else ""
+    console.print(
+        f"{found['count']:,} pairs of {found['pairs']}{threshold}, {found['people']:,} people of {found['data']}; "
+        f"{found['device']['name']}: {found['device']['cpu']}{emulated}",
+        style="dim",
+        markup=False,
+        soft_wrap=True,
+    )
