@@ -11,16 +11,17 @@ from distill.lazy import lazy_names
 
 if TYPE_CHECKING:
     from benchmark.gates import Limits
+    from benchmark.options import BenchmarkOptions
+    from benchmark.plan import Plan
     from benchmark.result import Result, read_result, write_result
-    from benchmark.run import BenchmarkOptions, measure
-    from benchmark.timing import Plan
+    from benchmark.run import measure
 
 __all__ = ["BenchmarkOptions", "Limits", "Plan", "Result", "measure", "read_result", "write_result"]
 
 _HOMES = {
-    "BenchmarkOptions": "benchmark.run",
+    "BenchmarkOptions": "benchmark.options",
     "Limits": "benchmark.gates",
-    "Plan": "benchmark.timing",
+    "Plan": "benchmark.plan",
     "Result": "benchmark.result",
     "measure": "benchmark.run",
     "read_result": "benchmark.result",

@@ -10,18 +10,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from pydantic import create_model
+from pydantic import BaseModel
 
 from benchmark.commands import compare, pareto
 from benchmark.commands import history as history_of_results
-from benchmark.devices import DEVICES, all_device_options
-from benchmark.devices.spec import DEFAULT_DELEGATE, DELEGATES, EXPERIMENTAL
+from benchmark.devices import all_device_options
 from benchmark.gates import Limits, make_limits
 from benchmark.operators.command import operators
+from benchmark.options import BenchmarkOptions, PlanOptions
 from benchmark.pairs_command import pairs
-from distill.console import DebugOption, JsonOption, UsageFailure, make_app, note, run_app, suggest
+from distill.console import DebugOption, JsonOption, make_app, note, run_app
 from distill.files import check_output
-from distill.options import with_flags
+from distill.options import Recipe, RecipeOption, make_options, open_recipe, with_flags
 
 if TYPE_CHECKING:
     from benchmark.result import Result
@@ -75,137 +75,35 @@ Examples:
 
 app = make_app(HELP, default_command="run")
 
-DATA, COMPARE, LATENCY, GATES, OUTPUT = "Images", "Comparison", "Latency", "Limits", "Output"
-SOURCES = ("pixels", "files")
-# The options of all devices and the limits, one flag for each field.
-DEVICE_FLAGS = all_device_options()
-FLAGS = create_model("Flags", __base__=(DEVICE_FLAGS, Limits))
-
-
-def _option(help_text: str, panel: str, *names: str, **settings: Any) -> Any:
-    """Return an option without a visible default, unless ``show_default`` is set."""
-    return typer.Option(*names, help=help_text, rich_help_panel=panel, **{"show_default": False, **settings})
-
-
-def _delegate_help() -> str:
-    each = ", ".join(f"{name} ({remark})" if remark else name for name, remark in DELEGATES.items())
-    return f"What computes TFLite variants: {each}. If the device or model lacks it, the result is an error."
+# Settings of typer's options that are not made from a model.
+GATES: dict[str, Any] = {"rich_help_panel": "Limits", "show_default": False}
+OUTPUT: dict[str, Any] = {"rich_help_panel": "Output", "show_default": False}
+DeviceFlags = all_device_options()
+# Each field is a flag, and a key of a recipe.
+OPTIONS = (BenchmarkOptions, PlanOptions, DeviceFlags, Limits)
 
 
 @app.command(help=RUN_HELP)
-@with_flags(FLAGS)
+@with_flags(*OPTIONS)
 def run(
     bundle: Annotated[Path, typer.Argument(help="Folder made by distill-export.", show_default=False)],
     given: dict[str, Any],
-    device: Annotated[
-        str,
-        typer.Option(help=f"Where to run: {', '.join(DEVICES.names())}; see: distill-bench devices."),
-    ] = "host",
-    data: Annotated[
-        str | None,
-        _option("Images: glyphs, folder:PATH, csv:FILE, cub200:PATH, … Default: the training data.", DATA),
-    ] = None,
-    split: Annotated[
-        str | None,
-        _option("Training classes: half, a number, a fraction, official. Default: as in training.", DATA),
-    ] = None,
-    part: Annotated[str, _option("test, train or all.", DATA, show_default=True)] = "test",
-    source: Annotated[
-        str,
-        _option(
-            "What the device gets: pixels (decoded, resized and cropped on this computer), or files, which it decodes "
-            "and preprocesses itself: its deviations then count, and its time for them is reported separately.",
-            DATA,
-            "--from",
-            show_default=True,
-        ),
-    ] = "pixels",
-    limit: Annotated[int | None, _option("Approximate number of images, as whole classes.", DATA, min=2)] = None,
-    checkpoint: Annotated[
-        Path | None, _option("PyTorch checkpoint that the bundle was made from, to measure the drop.", COMPARE)
-    ] = None,
-    reference: Annotated[
-        list[str] | None,
-        _option(
-            "Another checkpoint to show for comparison, DIR or NAME=DIR (teacher, student trained alone). Repeatable.",
-            COMPARE,
-        ),
-    ] = None,
-    storage: Annotated[
-        bool,
-        _option(
-            "Measure Recall of the candidate's stored galleries, and of its queries on other models' galleries.",
-            COMPARE,
-            show_default=True,
-        ),
-    ] = True,
-    variant: Annotated[list[str] | None, _option("Only this variant. Repeatable. Default: all.", COMPARE)] = None,
-    threads: Annotated[int, _option("CPU threads of each variant.", LATENCY, min=1, max=256, show_default=True)] = 1,
-    cpus: Annotated[
-        str | None, _option("Processors to run on, such as 4-7 (the big cores of a board). Default: any.", LATENCY)
-    ] = None,
-    delegate: Annotated[str, _option(_delegate_help(), LATENCY, show_default=True)] = DEFAULT_DELEGATE,
-    rest_ms: Annotated[
-        float,
-        _option(
-            "Pause after every round, milliseconds, so that a board without a fan stays cool.",
-            LATENCY,
-            min=0,
-            show_default=True,
-        ),
-    ] = 0.0,
-    memory: Annotated[
-        bool,
-        _option(
-            "Measure the peak memory of every variant in a process of its own (about a second each).",
-            LATENCY,
-            show_default=True,
-        ),
-    ] = True,
-    energy: Annotated[
-        bool,
-        _option(
-            f"Energy per inference, from the battery's own counter ({EXPERIMENTAL}). The device must run on battery, "
-            "unplugged (a phone: over Wi-Fi). A warning says what cannot be measured.",
-            LATENCY,
-            "--energy",
-        ),
-    ] = False,
-    energy_seconds: Annotated[
-        float, _option("Running time of each variant for --energy.", LATENCY, min=5, show_default=True)
-    ] = 30.0,
-    seconds: Annotated[
-        float,
-        _option(
-            "Time for latency; every variant gets 100 samples even if it takes longer.",
-            LATENCY,
-            min=0,
-            show_default=True,
-        ),
-    ] = 10.0,
-    seed: Annotated[
-        int,
-        _option(
-            "Seed of the order of variants, the sample of --limit, the bootstrap, the queries drawn and the images shown.",
-            LATENCY,
-            min=0,
-            show_default=True,
-        ),
-    ] = 0,
-    candidate: Annotated[
-        str | None, _option("Variant that the limits apply to. Default: tflite-int8 if the bundle has it.", GATES)
-    ] = None,
+    recipe: RecipeOption = None,
     gates: Annotated[
         Path | None,
-        _option("TOML or YAML file with limits: max_latency_ms = 5 etc. Flags override it.", GATES),
+        typer.Option(help="TOML or YAML file with limits: max_latency_ms = 5 etc. Flags override it.", **GATES),
     ] = None,
-    junit_file: Annotated[Path | None, _option("Write the verdict as JUnit XML, for CI.", OUTPUT, "--junit")] = None,
-    json_file: Annotated[Path | None, _option("Write the result.", OUTPUT, "--json")] = None,
+    junit_file: Annotated[
+        Path | None, typer.Option("--junit", help="Write the verdict as JUnit XML, for CI.", **OUTPUT)
+    ] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the result.", **OUTPUT)] = None,
     history: Annotated[
-        Path | None, _option("Add the result to this folder, under its time; see distill-bench history.", OUTPUT)
+        Path | None,
+        typer.Option(help="Add the result to this folder, under its time; see distill-bench history.", **OUTPUT),
     ] = None,
     html_file: Annotated[
-        Path | None, _option("Write a report with images: one file that works offline.", OUTPUT, "--html")
+        Path | None,
+        typer.Option("--html", help="Write a report with images: one file that works offline.", **OUTPUT),
     ] = None,
     debug: DebugOption = False,
 ) -> int:
@@ -213,46 +111,40 @@ def run(
         check_output(path, [bundle])
     if history:
         check_output(history / "x.json", [bundle])
-    if source not in SOURCES:
-        raise UsageFailure(f"--from {source}: no such source", suggest(source, SOURCES))
-
-    from benchmark.gates_file import merge_limits, read_gates
-    from benchmark.run import BenchmarkOptions, measure
-    from benchmark.table import print_result
-    from benchmark.timing import Plan
-
-    limits, named = read_gates(gates) if gates else (Limits(), None)
-    flags = make_limits(_part(given, Limits.model_fields))
-    result, evidence = measure(
-        BenchmarkOptions(
-            bundle=bundle,
-            device=device,
-            device_options=_part(given, DEVICE_FLAGS.model_fields),
-            delegate=delegate,
-            data=data,
-            split=split,
-            part=part,
-            limit=limit,
-            checkpoint=checkpoint,
-            references=reference or (),
-            storage=storage,
-            variants=variant or (),
-            candidate=candidate or named,
-            limits=merge_limits(limits, flags),
-            plan=Plan(threads=threads, seconds=seconds, seed=seed, cpus=_cpus(cpus), rest_ms=rest_ms),
-            memory=memory,
-            energy_seconds=energy_seconds if energy else None,
-            files=source == "files",
-            command=shlex.join(["distill-bench", *sys.argv[1:]]),
-        )
+    found = open_recipe(recipe, *OPTIONS)
+    limits, named = _limits(gates, given, found)
+    if named and "candidate" not in found.values:
+        given = {"candidate": named} | given
+    options = make_options(
+        BenchmarkOptions,
+        given,
+        found,
+        bundle=bundle,
+        device_options=_part({**found.values, **given}, DeviceFlags),
+        limits=limits,
+        plan=make_options(PlanOptions, given, found).plan(),
+        command=shlex.join(["distill-bench", *sys.argv[1:]]),
     )
+    from benchmark.run import measure
+    from benchmark.table import print_result
+
+    result, evidence = measure(options)
     print_result(result)  # before the files: a full disk must not cost the figures
-    _write(result, evidence, json_file, history, junit_file, html_file, seed)
+    _write(result, evidence, json_file, history, junit_file, html_file, options.plan.seed)
     return 0 if result.verdict.passed else 1
 
 
-def _part(given: dict[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in given.items() if name in fields}
+def _limits(gates: Path | None, given: dict[str, Any], recipe: Recipe) -> tuple[Limits, str | None]:
+    """Return the limits of file, recipe and flags, the last one has the last word, and the candidate that the file names."""
+    from benchmark.gates_file import merge_limits, read_gates
+
+    limits, named = read_gates(gates) if gates else (Limits(), None)
+    limits = merge_limits(limits, make_limits(_part(recipe.values, Limits), recipe.source))
+    return merge_limits(limits, make_limits(_part(given, Limits))), named
+
+
+def _part(values: Mapping[str, Any], kind: type[BaseModel]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name in kind.model_fields}
 
 
 def _write(
@@ -341,15 +233,6 @@ def devices(as_json: JsonOption = False, debug: DebugOption = False) -> None:
 
 for command in (compare, history_of_results, pairs, pareto, operators):
     app.command(command.__name__)(command)
-
-
-def _cpus(text: str | None) -> tuple[int, ...]:
-    from benchmark.system import cpu_set
-
-    try:
-        return cpu_set(text) if text is not None else ()
-    except ValueError as error:
-        raise UsageFailure(f"--cpus {text}: {error}", "for example 0,4-7") from None
 
 
 def main() -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
 from benchmark.result import Gate, GateReport, LatencyRun, Machine, Reference, VariantResult
 from benchmark.text import percent, points
 from distill.console import UsageFailure, suggest
+from distill.options import option
 
 __all__ = ["DROP_GATE", "RULES", "Limits", "choose_candidate", "judge", "make_limits"]
 
@@ -26,7 +27,7 @@ PREFERRED = ("tflite-int8", "tflite-float16", "tflite-float32")
 
 def _limit(help_text: str, low: float = -math.inf, high: float = math.inf) -> Any:
     """Return a field of :class:`Limits` with the range that :func:`make_limits` checks."""
-    return Field(None, description=help_text, json_schema_extra={"panel": "Limits", "range": [low, high]})
+    return option(None, help_text, "Limits", ge=low, le=high)
 
 
 class Limits(BaseModel):
@@ -69,9 +70,9 @@ def make_limits(values: Mapping[str, Any], source: str = "") -> Limits:
 
 
 def _range(name: str) -> tuple[float, float]:
-    extra = Limits.model_fields[name].json_schema_extra
-    assert isinstance(extra, dict)
-    return cast(tuple[float, float], extra["range"])
+    """Return the limits of a limit: those that pydantic keeps as ``Ge`` and ``Le``."""
+    low, high = Limits.model_fields[name].metadata
+    return low.ge, high.le
 
 
 @dataclass(frozen=True)

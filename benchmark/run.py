@@ -6,21 +6,21 @@ torch is not loaded; embed on the device and in PyTorch; score; judge.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
 from benchmark.devices import open_device
 from benchmark.devices.base import Device, Memory, Timing
 from benchmark.devices.power import Energy
-from benchmark.devices.spec import DEFAULT_DELEGATE
 from benchmark.devices.transport import Lost
 from benchmark.facts import bundle_facts, data_facts, decoding, provenance_warnings, trained_class_warnings
-from benchmark.gates import Limits, choose_candidate, judge
+from benchmark.gates import choose_candidate, judge
+from benchmark.options import BenchmarkOptions
 from benchmark.parity import Comparison, check_are_files, embed_all, geometry
 from benchmark.pytorch import TorchModel, parse_reference
 from benchmark.result import EnergyUse, Latency, Machine, Result, VariantResult
@@ -37,43 +37,10 @@ from distill.data.preprocess import Preprocessing
 from distill.metrics import RetrievalScores
 from export.bundle import Bundle, load_bundle
 
-__all__ = ["PYTORCH", "BenchmarkOptions", "Evidence", "measure"]
+__all__ = ["PYTORCH", "Evidence", "measure"]
 
 LATENCY_IMAGES = 16
 Figure = TypeVar("Figure")
-
-
-@dataclass(frozen=True)
-class BenchmarkOptions:
-    """What to measure; see ``distill-bench run --help``.
-
-    Attributes:
-        device_options: Options of the device, see :func:`benchmark.devices.open_device`.
-        storage: Whether to measure the candidate's stored galleries, and its queries on other models' galleries.
-        variants: Names of variants; empty: all of the bundle.
-        energy_seconds: Running time of each variant on battery; ``None``: energy is not measured.
-        files: Whether the device decodes the images itself.
-    """
-
-    bundle: Path
-    device: str = "host"
-    device_options: Mapping[str, Any] = field(default_factory=dict)
-    delegate: str = DEFAULT_DELEGATE
-    data: str | None = None
-    split: str | None = None
-    part: str = "test"
-    limit: int | None = None
-    checkpoint: Path | None = None
-    references: Sequence[str] = ()
-    storage: bool = True
-    variants: Sequence[str] = ()
-    candidate: str | None = None
-    memory: bool = False
-    energy_seconds: float | None = None
-    files: bool = False
-    limits: Limits = field(default_factory=Limits)
-    plan: Plan = field(default_factory=Plan)
-    command: str = ""
 
 
 @dataclass(frozen=True)
@@ -113,7 +80,7 @@ def measure(options: BenchmarkOptions) -> tuple[Result, Evidence]:
 def _run(job: _Job, device: Device) -> tuple[Result, Evidence]:
     options = job.options
     subject = choose_images(job.bundle, options.data, options.split, options.part, options.limit, options.plan.seed)
-    if options.files:
+    if options.source == "files":
         check_are_files(subject.images)
     warnings = provenance_warnings(job.bundle, options.checkpoint, subject)
     figures = _measure_on_device(job, device, subject, warnings)
@@ -190,7 +157,8 @@ def _measure_on_device(job: _Job, device: Device, subject: Subject, warnings: li
         note(f"memory on {device.name} …")
         memory = _optional("memory", lambda: device.peak_memory(job.bundle, able), warnings)
     energy: dict[str, Energy] = {}
-    if seconds := options.energy_seconds:
+    if options.energy:
+        seconds = options.energy_seconds
         note(f"energy on {device.name}, {seconds:g} s for each variant …")
         energy = _optional("energy", lambda: device.energy(job.bundle, able, options.plan, seconds), warnings)
     return _Figures(machine, timings, memory, energy)
@@ -234,7 +202,9 @@ def _embed(job: _Job, device: Device, subject: Subject, warnings: list[str]) -> 
                 "PyTorch was measured with the checkpoint's preprocessing"
             )
     warnings += trained_class_warnings(subject, trained)
-    found = embed_all(device, bundle, job.names, subject.images, models, options.plan.threads, options.files)
+    found = embed_all(
+        device, bundle, job.names, subject.images, models, options.plan.threads, options.source == "files"
+    )
     keys = [subject.images.keys[index] for index in found.indices]
     labels, compared = subject.images.labels[found.indices], options.checkpoint is not None
     return EmbeddedImages(found, labels, keys, models, compared, options.plan.seed)
@@ -307,7 +277,7 @@ def _result(
     options, variants = job.options, list(scored.variants.values())
     references = dict(scored.models)
     pytorch = references.pop(PYTORCH) if options.checkpoint else None
-    data = data_facts(subject, embedded.labels, options.files)
+    data = data_facts(subject, embedded.labels, options.source == "files")
     verdict = judge(
         scored.variants[job.candidate], variants, pytorch, figures.machine, options.limits, warnings, data.few_classes
     )

@@ -10,9 +10,9 @@ import typer
 
 from distill.console import DebugOption, JsonOption, UsageFailure, make_app, run_app
 from distill.files import check_output_folder
-from distill.options import read_recipe, with_flags
+from distill.options import make_options, open_recipe, read_recipe, with_flags
 from distill.recipe_files import find_recipe
-from distill.training.config import RunConfig, StudentConfig, TeacherConfig, make_config
+from distill.training.config import RunConfig, StudentConfig, TeacherConfig
 
 __all__ = ["app", "main"]
 
@@ -228,9 +228,7 @@ def _train(
     overwrite: bool,
     as_json: bool,
 ) -> None:
-    values = read_recipe(find_recipe(recipe)) if recipe else {}
-    make_config(config_type, values, str(recipe))
-    config = make_config(config_type, values | given)
+    config = make_options(config_type, given, open_recipe(recipe and find_recipe(recipe), config_type))
     check_output_folder(out)
     from distill.runs import train_run
 

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 from distill.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from export.attempt import ExportOptions
     from export.bundle import Bundle, VariantRunner, load_bundle, open_variant
+    from export.options import ExportOptions
     from export.pipeline import export_bundle
 
 __all__ = ["Bundle", "ExportOptions", "VariantRunner", "export_bundle", "load_bundle", "open_variant"]
 
 _HOMES = {
     "Bundle": "export.bundle",
-    "ExportOptions": "export.attempt",
+    "ExportOptions": "export.options",
     "VariantRunner": "export.bundle",
     "export_bundle": "export.pipeline",
     "load_bundle": "export.bundle",

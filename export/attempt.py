@@ -13,65 +13,22 @@ import numpy as np
 from distill.console import Failure, note, warn
 from distill.files import sha256_file
 from export.bundle.runtime import open_file
-from export.bundle.schema import FineTuning, Licence, Tolerance, Variant
+from export.bundle.schema import FineTuning, Tolerance, Variant
 from export.cache import foreign_code
 from export.check import check_embeddings, reference_embeddings, why_failed
 from export.int8.layer_errors import LayerError
 from export.int8.repair.methods import AUTO, METHODS, is_trained, methods_of, steps_of, without_training
-from export.int8.repair.settings import QatSettings
 from export.job import BuiltFile, Job
+from export.options import ExportOptions
 from export.samples.calibration import CalibrationImages, ExportSamples, plain_text
 from export.targets import Target
 
-__all__ = ["REPAIR_MEAN_COSINE", "ExportOptions", "TargetResult", "attempt", "built_file"]
+__all__ = ["REPAIR_MEAN_COSINE", "TargetResult", "attempt", "built_file"]
 
 REPAIR_IMAGES = 64  # calibration images by which --repair auto chooses
 # What auto aims at besides the tolerance: at a mean cosine of 0.977 and 0.991 Recall@1 fell by about a point, at
 # 0.997 by nothing that could be measured (docs/quantization.md).
 REPAIR_MEAN_COSINE = 0.995
-
-
-@dataclass(frozen=True)
-class ExportOptions:
-    """Options of ``distill-export run`` besides the checkpoint and the output folder.
-
-    Attributes:
-        target, quantize, io: which targets to build, see :func:`~export.targets.select_targets`.
-        calibration_data: data spec; ``None``: the train part of the checkpoint's own data.
-        calibration_images: number of calibration images.
-        seed: of the choice of images.
-        tolerances: limits by variant name or precision, in place of the targets' own.
-        name: name in the bundle; empty: the checkpoint folder's.
-        licence: recorded in the bundle.
-        overwrite: replace an existing bundle.
-        debug: show tracebacks and the messages of converters.
-        repair: a name of :data:`~export.int8.repair.methods.METHODS`, or ``"auto"``.
-        calibration_range: rule for the ranges of int8 activations.
-        exclude_layers: layers that stay float32, a number or names.
-        qat: settings of quantization-aware training.
-        debug_layers: folder for the layer comparison; ``None``: no comparison.
-        cache_dir: folder of built files; ``None``: ``cache`` beside the bundle.
-        use_cache: whether to read and write that folder.
-    """
-
-    target: str = "all"
-    quantize: str = "none,int8"
-    io: str = "auto"
-    calibration_data: str | None = None
-    calibration_images: int = 200
-    seed: int = 0
-    tolerances: dict[str, Tolerance] | None = None
-    name: str = ""
-    licence: Licence = Licence()
-    overwrite: bool = False
-    debug: bool = False
-    repair: str = "none"
-    calibration_range: str = "minmax"
-    exclude_layers: str = ""
-    qat: QatSettings = QatSettings()
-    debug_layers: Path | None = None
-    cache_dir: Path | None = None
-    use_cache: bool = True
 
 
 @dataclass(frozen=True)
@@ -125,7 +82,7 @@ def attempt(
         OSError, MemoryError: problems of this machine, which would hit the other targets too.
     """
     started = time.perf_counter()
-    chosen = options.tolerances or {}
+    chosen = options.tolerances
     tolerance = chosen.get(target.name) or chosen.get(target.precision) or target.tolerance
     made_from = _made_from(target, job, samples, tolerance, options)
     try:

@@ -12,7 +12,8 @@ from typer.core import TyperCommand
 
 from distill.console import DebugOption, Failure, JsonOption, UsageFailure, make_app, note, run_app
 from distill.files import check_output, check_output_folder
-from export.int8.repair.settings import QatSettings
+from distill.options import RecipeOption, make_options, open_recipe, with_flags
+from export.options import ExportOptions
 
 if TYPE_CHECKING:
     from export.attempt import TargetResult
@@ -76,8 +77,6 @@ Examples:
 
 CALIBRATE = "calibrate with more images of the kind the app will see, widen --tolerance, or leave it out"
 
-QAT = QatSettings()
-
 app = make_app(HELP, default_command="run")
 
 
@@ -97,109 +96,33 @@ class _RunCommand(TyperCommand):
 
 
 @app.command(help=RUN_HELP, cls=_RunCommand)
+@with_flags(ExportOptions)
 def run(
     checkpoint: Annotated[Path, typer.Argument(metavar="DIR", help="Checkpoint folder of distill-train.")],
     out: Annotated[Path, typer.Option("--out", metavar="BUNDLE", help="Folder to write.")],
-    # export/option_help.py completes the help of these three and of --repair.
-    target: Annotated[str, typer.Option(help="Formats.")] = "all",
-    quantize: Annotated[str, typer.Option(help="Quantization schemes.")] = "none,int8",
-    io: Annotated[str, typer.Option(help="Input and output type.")] = "auto",
-    calibration_data: Annotated[
-        str | None,
-        typer.Option(
-            metavar="SPEC",
-            help="Images for calibration and for the check, e.g. folder:photos. "
-            "Default: the train part of the checkpoint's own data.",
-        ),
-    ] = None,
-    calibration_images: Annotated[int, typer.Option(min=1, max=100_000, help="Number of calibration images.")] = 200,
-    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed for the choice of images.")] = 0,
-    repair: Annotated[str, typer.Option(help="Before quantization.")] = "none",
-    qat_steps: Annotated[
-        int, typer.Option(min=1, max=1_000_000, help="Number of training batches of qat, 32 crops each.")
-    ] = QAT.steps,
-    qat_lr: Annotated[
-        float, typer.Option(min=1e-8, max=1, help="Initial step size of qat, relative to the weights.")
-    ] = QAT.lr,
-    calibration_range: Annotated[
-        str,
-        typer.Option(
-            metavar="RULE", help="Ranges of int8 activations: minmax, percentile:99.99 (share of values kept), mse."
-        ),
-    ] = "minmax",
-    exclude_layers: Annotated[
-        str,
-        typer.Option(
-            metavar="N|NAMES",
-            help="Layers of int8 files that stay float32: the N most sensitive ones, or names separated by commas.",
-        ),
-    ] = "",
-    debug_layers: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FOLDER",
-            help="Compare int8 with float layer by layer: print a table, write csv, svg and png to FOLDER.",
-        ),
-    ] = None,
-    tolerance: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME=COSINE", help="Smallest cosine allowed, by scheme or variant, e.g. int8=0.9 or onnx-int8=0.8."
-        ),
-    ] = None,
-    name: Annotated[str, typer.Option(help="Name in the bundle. Default: name of the checkpoint folder.")] = "",
-    licence: Annotated[str, typer.Option(help="Licence of the model, recorded in the bundle.")] = "",
-    data_licence: Annotated[str, typer.Option(help="Licence of the training data, recorded in the bundle.")] = "",
-    cache_dir: Annotated[
-        Path | None, typer.Option(help="Folder of built files, reused by the next export. Default: cache beside --out.")
-    ] = None,
-    no_cache: Annotated[bool, typer.Option("--no-cache", help="Build everything again, and keep nothing.")] = False,
+    given: dict[str, Any],
+    recipe: RecipeOption = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the bundle at OUT.")] = False,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    from export.attempt import ExportOptions
-    from export.bundle.schema import Licence
-    from export.check import parse_tolerances
     from export.pipeline import export_bundle, failed_folder
     from export.show import export_json, print_export, write_layers
-    from export.targets import all_targets
 
-    rows = all_targets()
-    known = list(dict.fromkeys([*(row.name for row in rows), *(row.precision for row in rows)]))
-    tolerances = parse_tolerances(tolerance or [], known)
+    found = open_recipe(recipe, ExportOptions)
+    options = make_options(ExportOptions, given, found, overwrite=overwrite, debug=debug)
     if out.resolve() == checkpoint.resolve():
         raise UsageFailure(f"--out {out}: is the checkpoint folder", "choose another --out")
     check_output_folder(out)
-    if debug_layers:
-        check_output(debug_layers / "layers.csv")
-    options = ExportOptions(
-        target=target,
-        quantize=quantize,
-        io=io,
-        calibration_data=calibration_data,
-        calibration_images=calibration_images,
-        seed=seed,
-        tolerances=tolerances,
-        name=name,
-        licence=Licence(model=licence, data=data_licence),
-        overwrite=overwrite,
-        debug=debug,
-        repair=repair,
-        calibration_range=calibration_range,
-        exclude_layers=exclude_layers,
-        qat=QatSettings(steps=qat_steps, lr=qat_lr, seed=seed),
-        debug_layers=debug_layers,
-        cache_dir=cache_dir,
-        use_cache=not no_cache,
-    )
+    if options.debug_layers:
+        check_output(options.debug_layers / "layers.csv")
     export = export_bundle(checkpoint, out, options)
     if as_json:
         typer.echo(json.dumps(export_json(export), indent=2))
     else:
         print_export(export)
-    if debug_layers:
-        write_layers(export, debug_layers, quiet=as_json)
+    if options.debug_layers:
+        write_layers(export, options.debug_layers, quiet=as_json)
     if not export.passed:
         bad = [result for result in export.results if result.problem]
         left = f"; see {failed_folder(out)}" if export.folder else ""

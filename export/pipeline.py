@@ -15,7 +15,7 @@ import numpy as np
 
 from distill.console import Failure, UsageFailure, note
 from distill.files import atomic_dir, write_json
-from export.attempt import ExportOptions, TargetResult, attempt, built_file
+from export.attempt import TargetResult, attempt, built_file
 from export.bundle.card import CARD_FILE, model_card
 from export.bundle.formats import FORMATS
 from export.bundle.read import load_bundle
@@ -39,6 +39,7 @@ from export.int8.repair.methods import AUTO, is_trained, methods_of
 from export.int8.sensitivity import chosen_layers, parse_exclusion
 from export.int8.training_images import TrainingImages
 from export.job import Job
+from export.options import ExportOptions
 from export.samples.calibration import ExportSamples, choose_samples, plain_text
 from export.samples.golden import GoldenImages
 from export.targets import Target, leave_out_unfit, select_targets
@@ -87,7 +88,7 @@ def export_bundle(checkpoint: str | Path, out: str | Path, options: ExportOption
     Args:
         checkpoint: folder that training wrote.
         out: folder of the bundle to write.
-        options: see :class:`~export.attempt.ExportOptions`; ``None``: its defaults.
+        options: see :class:`~export.options.ExportOptions`; ``None``: its defaults.
 
     Raises:
         UsageFailure: no such target, or ``out`` exists and may not be replaced.
@@ -181,7 +182,7 @@ def without_impossible_repair(options: ExportOptions, model: Embedder) -> Export
     if options.repair != AUTO:
         raise Failure(f"{model.backbone.arch}: --repair {options.repair} works on {FOLDED} only", "use --repair none")
     note(f"no repair: it does not support {model.backbone.arch} yet")
-    return replace(options, repair="none")
+    return options.model_copy(update={"repair": "none"})
 
 
 @dataclass(frozen=True)
@@ -296,7 +297,7 @@ def _provenance(info: CheckpointInfo, samples: ExportSamples, options: ExportOpt
         ),
         calibration=samples.record,
         versions=versions,
-        licence=Licence(model=options.licence.model or info.licence or "", data=options.licence.data),
+        licence=Licence(model=options.licence or info.licence or "", data=options.data_licence),
     )
 
 

@@ -19,6 +19,7 @@ SOURCES = (
     "distill/data/decode.py",
     "export/bundle/quiet.py",
     *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "export/bundle/engines").glob("[!_]*.py")),
+    "benchmark/plan.py",
     "benchmark/timing.py",
     "benchmark/system.py",
     "benchmark/devices/work.py",

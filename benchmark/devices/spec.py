@@ -6,7 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
+
+from distill.options import option
 
 if TYPE_CHECKING:
     from benchmark.devices.base import Device
@@ -35,7 +37,7 @@ DEFAULT_DELEGATE = "xnnpack"
 
 def device_option(default: Any, help_text: str, panel: str = "Reaching the device") -> Any:
     """Return a field of :class:`DeviceOptions` that is also a flag of ``distill-bench``."""
-    return Field(default, description=help_text, json_schema_extra={"panel": panel})
+    return option(default, help_text, panel)
 
 
 class DeviceOptions(BaseModel):

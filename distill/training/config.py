@@ -1,28 +1,27 @@
 """Options of a training run: every field is a flag of ``distill-train`` and a key of a recipe.
 
-``distill/cli.py`` makes the flags from these fields, so there is one list of options. The whole
+``distill/options.py`` makes the flags from these fields, so there is one list of options. The whole
 configuration is saved with the run, and an unfinished run continues only with the same options.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from distill.console import UsageFailure, suggest
 from distill.data.spec import data_help
 from distill.losses.registry import LABEL_LOSSES, LOSSES
 from distill.models.registry import arch_help
+from distill.options import Recipe, make_options
+from distill.options import option as _option
 
 __all__ = ["RunConfig", "StudentConfig", "TeacherConfig", "make_config"]
 
 
-def _option(default: Any, help_text: str, panel: str, **limits: Any) -> Any:
-    return Field(default, description=help_text, json_schema_extra={"panel": panel}, **limits)
-
-
+Config = TypeVar("Config", bound="RunConfig")
 DATA, MODEL, METHOD, OPTIMISER, RUN = "Data", "Model", "Method", "Optimiser", "Run"
 
 
@@ -191,7 +190,7 @@ class StudentConfig(RunConfig):
         return self
 
 
-def make_config(kind: type[RunConfig], values: dict[str, Any], source: str = "") -> RunConfig:
+def make_config(kind: type[Config], values: dict[str, Any], source: str = "") -> Config:
     """Build a configuration from option values.
 
     Args:
@@ -206,11 +205,4 @@ def make_config(kind: type[RunConfig], values: dict[str, Any], source: str = "")
     for name in values:
         if name not in kind.model_fields:
             raise UsageFailure(f"{where}unknown option '{name}'", suggest(name, kind.model_fields))
-    try:
-        return kind(**values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        flag = "--" + str(first["loc"][0]).replace("_", "-")
-        raise UsageFailure(
-            f"{where}{flag} {first['input']}: {first['msg'][0].lower()}{first['msg'][1:]}", f"see --help for {flag}"
-        ) from None
+    return make_options(kind, {}, Recipe(source, values))
