@@ -219,13 +219,11 @@ def read_recipe(path: Path) -> dict[str, Any]:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise Failure(f"{path}: {error.strerror}", "check --recipe, or see `distill-train recipes`") from None
+        raise Failure(f"{path}: {error.strerror}", "check the path of --recipe") from None
     except (yaml.YAMLError, RecursionError, UnicodeDecodeError) as error:
         raise Failure(
-            f"{path}: not YAML: {' '.join(str(error).split())}", "`distill-train recipes NAME` prints an example"
+            f"{path}: not YAML: {' '.join(str(error).split())}", "write one 'option: value' on each line"
         ) from None
     if not isinstance(values, dict) or any(not isinstance(key, str) for key in values):
-        raise UsageFailure(
-            f"{path}: a recipe is a list of 'option: value' lines", "`distill-train recipes NAME` prints an example"
-        )
+        raise UsageFailure(f"{path}: a recipe is a list of options", "write one 'option: value' on each line")
     return {key.replace("-", "_"): value for key, value in values.items()}

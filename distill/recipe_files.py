@@ -43,7 +43,7 @@ def find_recipe(given: Path) -> Path:
         )
     if given.name == name and given.suffix != SUFFIX:
         raise UsageFailure(f"unknown recipe '{name}'", suggest(name, recipes))
-    return given  # reading it names the error
+    raise Failure(f"{given}: no such file", "check the path, or see `distill-train recipes`")
 
 
 def recipe_summary(path: Path) -> str:

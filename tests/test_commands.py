@@ -84,8 +84,8 @@ def problem(app: typer.Typer, line: str, partly: bool = False) -> str:
     Args:
         partly: The command is in running text, so arguments may be missing.
     """
-    words = shlex.split(line)
-    words = words[2:] if words[0].endswith("python") else words[1:]
+    program, *words = shlex.split(line)
+    words = words[1:] if program.endswith("python") else words
     command = typer.main.get_command(app)
     partly = partly or bool(CUT_SHORT.search(line))
     try:
@@ -99,9 +99,10 @@ def problem(app: typer.Typer, line: str, partly: bool = False) -> str:
                 } | {"--help"}
                 unknown = {word.partition("=")[0] for word in words if word.startswith("--")} - known
                 return f"no such option: {sorted(unknown)}" if unknown else ""
-            context = command.make_context("command", list(words), parent=context)
+            name = (command.name or "") if context else program
+            context = command.make_context(name, list(words), parent=context)
             if not hasattr(command, "commands"):
-                return bad_value(command.name or "", context.params)
+                return bad_value(context)
             _, command, words = command.resolve_command(context, [*context._protected_args, *context.args])
     except typer.TyperException as error:
         if error.format_message().endswith("does not exist."):
@@ -176,15 +177,17 @@ def test_a_wrong_option_is_found():
     ("line", "says"),
     [
         ("distill-train student --out o --recipe photo-student", "photos-student"),
-        ("distill-train student --out o --recipe recipes/photos-studnet.yaml", "no such recipe"),
+        ("distill-train student --out o --recipe recipes/photos-studnet.yaml", "no such file"),
         ("distill-train student --out o --method absolut", "absolute"),
         ("distill-train student --out o --arch mobilenet_v1_25", "mobilenet_v1_025"),
         ("distill-train student --out o --optimizer adm", "adam"),
         ("distill-train student --out o --data photos:mine", "photos"),
         ("distill-train studnet --out o", "studnet"),
         ("distill-export runs/a --out o --target tflight", "tflite"),
-        ("distill-export runs/a --out o --repair cle-bias", "no such repair"),
-        ("distill-bench runs/a --device usb", "no such device"),
+        ("distill-export runs/a --out o --repair cle-bias", "cle+bias"),
+        ("distill-export runs/a --out o --tolerance int9=0.9", "int9"),
+        ("distill-bench runs/a --device usb", "unknown device"),
+        ("distill-bench runs/a --from pictures", "pixels"),
         ("distill-bench runs/a --data folder:photos?flip=perhaps", "flip"),
     ],
 )
