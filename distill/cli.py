@@ -25,7 +25,8 @@ app = make_app(
     - `distill-train student --data folder:photos --teacher runs/teacher --method relative --out runs/student`
     - `distill-train evaluate runs/student --data folder:photos`
 
-    `folder:photos` holds one folder of images for each class; `glyphs` needs no files.
+    `folder:photos` holds one folder of images for each class, or any images: a student with a teacher needs no labels.
+    `glyphs` needs no files.
     """
 )
 
@@ -76,7 +77,7 @@ def student(
 ) -> None:
     """Train a student, with or without a teacher.
 
-    - Distil: `distill-train student --data folder:photos --teacher runs/teacher --method relative --out runs/student`
+    - Distil, with labels or without: `distill-train student --data folder:photos --teacher runs/teacher --method relative --out runs/student`
     - With labels as well: `--method relative:1+multi_similarity:0.1`
     - Without a teacher, for comparison: `distill-train student --data folder:photos --method triplet --out runs/alone`
     """
@@ -93,6 +94,14 @@ def evaluate(
     part: Annotated[str, typer.Option("--part", help="Part of the split: test, train, validation or all.")] = "test",
     gallery_model: Annotated[
         Path | None, typer.Option("--gallery-model", help="Run that indexes the gallery, for asymmetric search.")
+    ] = None,
+    reference: Annotated[
+        Path | None,
+        typer.Option(
+            "--reference",
+            help="Run whose nearest neighbours are compared with: agreement@K and rank correlation, which need no labels. "
+            "Default for images without labels: the run's teacher.",
+        ),
     ] = None,
     degrade: Annotated[
         str | None,
@@ -112,26 +121,27 @@ def evaluate(
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Measure Recall@K and MAP@R on classes that were not used in training.
+    """Measure Recall@K and MAP@R on classes that were not used in training; without labels, agreement with the teacher.
 
     - `distill-train evaluate runs/student`
     - Student queries in a gallery indexed by the teacher: `--gallery-model runs/teacher`
     - Images of low quality, which `--student-degrade` trains for: `--degrade lowres:4`
+    - How far it finds what the teacher finds, with or without labels: `--reference runs/teacher`
     - Whether two images show the same person: `distill-train evaluate runs/faces --data lfw:lfw --pairs lfw/pairs.txt`
     """
     if threshold_pairs and not pairs:
         raise UsageFailure("--threshold-pairs needs --pairs", "add --pairs FILE")
     if pairs:
-        if gallery_model or nmi or split or part != "test":
+        if gallery_model or reference or nmi or split or part != "test":
             raise UsageFailure(
-                "--pairs takes none of --gallery-model, --nmi, --split and --part",
+                "--pairs takes none of --gallery-model, --reference, --nmi, --split and --part",
                 "leave them out: the pairs name the images",
             )
         _print(str(run), _verify(run, data, pairs, threshold_pairs, degrade), as_json)
         return
     from distill.runs import evaluate_run
 
-    metrics = evaluate_run(run, data, split, part, gallery_model, nmi, degrade)
+    metrics = evaluate_run(run, data, split, part, gallery_model, nmi, degrade, reference)
     _print(str(run), metrics, as_json)
 
 
@@ -244,7 +254,11 @@ def _print(name: str, metrics: dict[str, float], as_json: bool) -> None:
     from rich.table import Table
 
     table = Table("run", *metrics)
-    table.add_row(name, *(f"{100 * value:.1f} %" for value in metrics.values()))
+    # A correlation is not a share of anything.
+    shown = {
+        key: f"{value:.3f}" if key == "rank_correlation" else f"{100 * value:.1f} %" for key, value in metrics.items()
+    }
+    table.add_row(name, *shown.values())
     Console().print(table)
 
 

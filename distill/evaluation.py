@@ -12,12 +12,12 @@ from distill.console import Failure
 from distill.data.batches import pixel_batches
 from distill.data.imageset import ImageSet
 from distill.data.preprocess import Preprocessing
-from distill.metrics import retrieval_scores
+from distill.metrics import agreement_of, neighbour_lists, retrieval_scores
 
 if TYPE_CHECKING:
     from distill.models.embedder import Embedder
 
-__all__ = ["Embeddings", "embed_images", "score"]
+__all__ = ["Embeddings", "agreement_at", "compare_neighbours", "embed_images", "score"]
 
 
 @dataclass(frozen=True)
@@ -26,12 +26,12 @@ class Embeddings:
 
     Attributes:
         rows: float32 [N, D], unit length.
-        labels: int64 [N].
+        labels: int64 [N]; None for images without labels.
         indices: int64 [N], positions in the image set.
     """
 
     rows: np.ndarray
-    labels: np.ndarray
+    labels: np.ndarray | None
     indices: np.ndarray
 
 
@@ -84,7 +84,7 @@ def embed_images(
     found = np.concatenate(indices)
     if not np.isfinite(embeddings).all():
         raise Failure("the network returns embeddings that are not finite", "train again with a lower --lr or --clip 1")
-    return Embeddings(embeddings, images.labels[found], found)
+    return Embeddings(embeddings, images.labels[found] if images.labelled else None, found)
 
 
 def score(
@@ -98,7 +98,14 @@ def score(
             gallery of the same images (equal ``indices``) by another model, each query is excluded as well.
         ks: the K of Recall@K.
         with_nmi: also cluster the queries and report ``nmi``.
+
+    Raises:
+        Failure: the images have no labels.
     """
+    if queries.labels is None or (gallery is not None and gallery.labels is None):
+        raise Failure(
+            "Recall@K needs labels", "give images with labels, or compare neighbours with those of a reference"
+        )
     if gallery is None:
         scores = retrieval_scores(queries.rows, queries.labels, ks)
     else:
@@ -111,3 +118,35 @@ def score(
 
         result["nmi"] = nmi(queries.rows, queries.labels)
     return result
+
+
+def compare_neighbours(
+    queries: Embeddings, reference: Embeddings, gallery: Embeddings | None = None
+) -> dict[str, float]:
+    """Compute how far a model finds what a reference finds, under the keys of ``model.json``. Needs no labels.
+
+    Args:
+        queries: the images by the model.
+        reference: the same images by the reference.
+        gallery: the same images by the model that indexes the gallery; None: the queries search each other.
+
+    Returns:
+        ``agreement@1``, ``agreement@10``, ``agreement@20`` (those that are fewer than the other images), each 0..1, and
+        ``rank_correlation``, −1..1, unless it is undefined; see :mod:`distill.metrics.agreement`.
+
+    Raises:
+        Failure: fewer than three images, or not the same ones.
+    """
+    for other in (reference, gallery):
+        if other is not None and not np.array_equal(queries.indices, other.indices):
+            raise Failure("the images changed while they were being read", "run again")
+    found = neighbour_lists(queries.rows, gallery=None if gallery is None else gallery.rows)
+    result = agreement_of(neighbour_lists(reference.rows), found)
+    values = {f"agreement@{k}": value for k, value in result.overlap.items()}
+    return values if result.correlation is None else values | {"rank_correlation": result.correlation}
+
+
+def agreement_at(values: dict[str, float], k: int = 10) -> tuple[str, float]:
+    """Return the name and value of the agreement at the largest K of at most ``k``: what validation compares."""
+    name = f"agreement@{max(int(key.partition('@')[2]) for key in values if '@' in key and int(key.partition('@')[2]) <= k)}"
+    return name, values[name]

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from distill.console import Failure, UsageFailure, warn
+from distill.console import Failure, UsageFailure, note, warn
 from distill.data.imageset import ImageSet
 from distill.data.known import Known, part_for, warn_of_trained
 from distill.data.spec import open_data
 from distill.data.split import Part, split
-from distill.evaluation import embed_images, score
+from distill.evaluation import Embeddings, compare_neighbours, embed_images, score
 from distill.models.allocator import keep_memory
 from distill.models.checkpoint import load_checkpoint, save_checkpoint
 from distill.models.info import CheckpointInfo, read_info
@@ -20,13 +20,13 @@ from distill.training.reduction import REDUCED_FOLDER
 from distill.training.state import RunFolder
 from distill.versions import versions
 
-__all__ = ["evaluate_run", "open_for", "train_run"]
+__all__ = ["evaluate_run", "open_for", "teacher_of", "train_run"]
 
 
 def train_run(
     kind: Literal["teacher", "student"], config: RunConfig, out: Path, overwrite: bool = False
 ) -> CheckpointInfo:
-    """Train, evaluate once on the test classes, and save the checkpoint in ``out``.
+    """Train, evaluate once on the test part, and save the checkpoint in ``out``.
 
     An unfinished run with the same configuration in ``out`` continues where it stopped, with the same
     result as an uninterrupted run.
@@ -53,15 +53,30 @@ def train_run(
         setup.accelerator.wait_for_everyone()
         return read_info(out)
     try:
-        test_set = split(open_data(config.data), config.split, "test")
-        found = embed_images(result.model, setup.preprocessing, test_set, label="evaluating on test classes")
-        result.metrics["test"] = score(found)
+        result.metrics |= _test_metrics(config, result)
     except Failure as failure:
         warn(f"no test metrics: {failure}")
     info = save_checkpoint(out, result.model, _describe(kind, config, result))
     run.finish()
     setup.accelerator.wait_for_everyone()
     return info
+
+
+def _test_metrics(config: RunConfig, result: TrainingResult) -> dict[str, dict[str, float]]:
+    """Measure on the test part: Recall@K or, without labels, agreement with the teacher."""
+    setup = result.setup
+    test_set = split(open_data(config.data), config.split, "test")
+    if not test_set.labelled and setup.teacher is None:
+        note(f"{config.data}: no labels and no teacher, so there is nothing to measure on the test images")
+        return {}
+    what = "classes" if test_set.labelled else "images"
+    found = embed_images(result.model, setup.preprocessing, test_set, label=f"evaluating on test {what}")
+    if test_set.labelled:
+        return {"test": score(found)}
+    assert setup.teacher is not None
+    live = setup.teacher.live
+    taught = embed_images(live.model, live.preprocessing, test_set, label="the teacher on the test images")
+    return {"test": compare_neighbours(found, taught)}
 
 
 def _describe(kind: Literal["teacher", "student"], config: RunConfig, result: TrainingResult) -> CheckpointInfo:
@@ -114,6 +129,7 @@ def evaluate_run(
     gallery_run: Path | None,
     with_nmi: bool,
     degrade: str | None = None,
+    reference_run: Path | None = None,
 ) -> dict[str, float]:
     """Score a checkpoint on a part of an image set.
 
@@ -129,12 +145,16 @@ def evaluate_run(
             gallery holds the same images; each query is excluded from its own search.
         with_nmi: also cluster the embeddings and report NMI.
         degrade: degradation of the images (``lowres:4``); the gallery of another model stays clean.
+        reference_run: checkpoint whose nearest neighbours the run's are compared with. None: with labels, none is
+            compared; without, those of the gallery's model or of the run's teacher.
 
     Returns:
-        Metric name → value in 0..1, see :func:`distill.evaluation.score`.
+        Metric name → value in 0..1, see :func:`distill.evaluation.score` (images with labels) and
+        :func:`distill.evaluation.compare_neighbours` (with a reference).
 
     Raises:
-        UsageFailure: unknown part or degradation, no data, or embedding sizes that differ.
+        UsageFailure: unknown part or degradation, no data, no reference for images without labels, or embedding sizes
+            that differ.
         Failure: a checkpoint or the images cannot be used.
     """
     from distill.training.degrade import degrade_rows
@@ -143,11 +163,44 @@ def evaluate_run(
     worse = degrade_rows(degrade)
     model, info = load_checkpoint(run)
     images, _ = part_for(open_for(run, info, data), info.data, cast(Part, part), split_rule)
+    if not images.labelled:
+        if with_nmi:
+            raise UsageFailure(f"--nmi needs labels, and {images.spec} has none", "leave it out")
+        reference_run = reference_run or gallery_run or teacher_of(run, info)
+        note(f"{images.spec}: no labels: nearest neighbours are compared with those of {reference_run}")
     if part in ("test", "validation") and info.training.get("epochs") != 0:
         warn_of_trained(images, Known.of(info.data), str(run), f"the {part} part")
     queries = embed_images(model, info.preprocessing, images, degrade=worse)
-    if gallery_run is None:
-        return score(queries, with_nmi=with_nmi)
+    gallery = _gallery(run, info, gallery_run, images, part) if gallery_run else None
+    metrics = score(queries, gallery, with_nmi=with_nmi) if images.labelled else {}
+    if reference_run is None:
+        return metrics
+    if gallery is not None and reference_run == gallery_run:
+        reference = gallery
+    else:
+        other, other_info = load_checkpoint(reference_run)
+        reference = embed_images(other, other_info.preprocessing, images, label=f"embedding with {reference_run}")
+    return metrics | compare_neighbours(queries, reference, gallery)
+
+
+def teacher_of(run: Path, info: CheckpointInfo) -> Path:
+    """Return the folder of the teacher that a run learned from, as it taught.
+
+    Raises:
+        UsageFailure: there is none, or it is no longer there.
+    """
+    recorded = info.training.get("teacher")
+    for folder in (run / REDUCED_FOLDER, Path(str(recorded)) if recorded else None):
+        if folder is not None and (folder / "model.json").is_file():
+            return folder
+    what = f"its teacher {recorded} is not there" if recorded else "has no teacher"
+    raise UsageFailure(
+        f"{run}: {what}, and without labels neighbours are compared with those of a reference", "add --reference DIR"
+    )
+
+
+def _gallery(run: Path, info: CheckpointInfo, gallery_run: Path, images: ImageSet, part: str) -> Embeddings:
+    """Embed the images with the model that indexes the gallery."""
     gallery_model, gallery_info = load_checkpoint(gallery_run)
     if gallery_info.embedding_size != info.embedding_size:
         raise UsageFailure(
@@ -157,8 +210,7 @@ def evaluate_run(
             else "distil with an absolute-type loss, which reduces the teacher to --embedding-size",
         )
     if info.space != gallery_info.id:
-        warn(f"{run} was not trained into the space of {gallery_run}: expect poor asymmetric Recall@K")
+        warn(f"{run} was not trained into the space of {gallery_run}: expect poor results of asymmetric search")
     if part in ("test", "validation") and gallery_info.training.get("epochs") != 0:
         warn_of_trained(images, Known.of(gallery_info.data), str(gallery_run), f"the {part} part")
-    gallery = embed_images(gallery_model, gallery_info.preprocessing, images, label="indexing the gallery")
-    return score(queries, gallery, with_nmi=with_nmi)
+    return embed_images(gallery_model, gallery_info.preprocessing, images, label="indexing the gallery")

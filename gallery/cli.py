@@ -61,9 +61,13 @@ def build(
     ],
     part: Annotated[str, typer.Option(help="Part of a data spec: test, train or all.", rich_help_panel=WHAT)] = "all",
     split: Annotated[
-        str,
-        typer.Option(help="Classes for training: half, a number, a fraction, official.", rich_help_panel=WHAT),
-    ] = "half",
+        str | None,
+        typer.Option(
+            help="Classes for training: half, a number, a fraction, official. Default: half; without labels 0.8 of the images.",
+            rich_help_panel=WHAT,
+            show_default=False,
+        ),
+    ] = None,
     limit: Annotated[
         int | None,
         typer.Option(

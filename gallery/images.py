@@ -24,14 +24,15 @@ _OTHER_SUFFIXES = frozenset({".heic", ".heif", ".avif", ".dng", ".gif", ".tif", 
 _QUALITY = 80
 
 
-def open_images(text: str, part: str = "all", rule: str = "half", limit: int | None = None) -> ImageSet:
+def open_images(text: str, part: str = "all", rule: str | None = None, limit: int | None = None) -> ImageSet:
     """Open the images that ``text`` names.
 
     Args:
         text: A folder (all images in it, at any depth, with or without one folder per class), or a data spec
             such as ``glyphs`` or ``csv:FILE``.
         part: ``train``, ``test`` or ``all`` of a data spec.
-        rule: Rule that splits a data spec into these parts, see :func:`distill.data.split.split`.
+        rule: Rule that splits a data spec into these parts, see :func:`distill.data.split.split`; None: ``half``, or 0.8
+            without labels.
         limit: Maximum number of images, evenly spread over the set; None: all.
 
     Raises:
@@ -51,7 +52,7 @@ def open_images(text: str, part: str = "all", rule: str = "half", limit: int | N
     elif folder.is_dir():
         if part != "all":
             raise UsageFailure(
-                f"--part {part}: {text} is a plain folder of images without classes to split", f"write folder:{text}"
+                f"--part {part}: {text} is a plain folder of images without parts", f"write folder:{text}"
             )
         images = _open_folder(text, folder)
     elif folder.exists():

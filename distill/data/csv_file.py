@@ -21,21 +21,21 @@ _COLUMNS = {
 _CURE = "the first line names the columns: path,class and optionally split (train or test)"
 
 
-def open_csv(spec: str, file: Path, flip: bool = True) -> FileImageSet:
+def open_csv(spec: str, file: Path, flip: bool = True, labels: bool | None = None) -> FileImageSet:
     """Open the images that a CSV file lists.
 
     The first line names the columns, in any order and case: ``path`` (or image, file, filename),
     ``class`` (or label, class_name) and optionally ``split`` (or part); others are ignored. Fields
     are separated by commas, semicolons or tabs, as in the first line; the encoding is UTF-8. Paths are
     absolute or relative to the folder of the CSV file. The ``split`` column (``train`` or ``test``, the
-    same for all images of a class) becomes the official split.
+    same for all images of a class) becomes the official split. With ``labels`` False, only paths are read.
 
     Raises:
         Failure: not such a table, an empty or contradictory row (with its line), or none of the images exists.
     """
     reader = _reader(file)
     try:
-        columns = _find_columns(file, reader.fieldnames or [])
+        columns = _find_columns(file, reader.fieldnames or [], labels is not False)
     except csv.Error as error:
         raise Failure(f"{file}: line 1: {error}", _CURE) from None
     keys: list[str] = []
@@ -46,7 +46,7 @@ def open_csv(spec: str, file: Path, flip: bool = True) -> FileImageSet:
         for row in reader:
             line = reader.line_num
             key, name, part = ((row[columns[c]] or "").strip() if c in columns else "" for c in _COLUMNS)
-            if not key or not name:
+            if not key or ("class" in columns and not name):
                 raise Failure(f"{file}: line {line}: no {'class' if key else 'path'}", "fill it in, or remove the row")
             if "\0" in key:
                 raise Failure(f"{file}: line {line}: not a path", "check the file")
@@ -62,7 +62,8 @@ def open_csv(spec: str, file: Path, flip: bool = True) -> FileImageSet:
         raise Failure(f"{file}: line {reader.reader.line_num}: {error}", "check the file") from None
     if not keys:
         raise Failure(f"{file}: lists no image", _CURE)
-    images = FileImageSet(spec, "csv", file.parent, keys, class_names, flip, official or None)
+    names = class_names if "class" in columns else None
+    images = FileImageSet(spec, "csv", file.parent, keys, names, flip, official or None)
     if not any(images.path(i).is_file() for i in range(len(images))):
         raise Failure(
             f"{file}: none of its {len(keys)} images exists, e.g. {images.path(0)}",
@@ -71,7 +72,7 @@ def open_csv(spec: str, file: Path, flip: bool = True) -> FileImageSet:
     return images
 
 
-KIND = DataKind(open_csv, "a file", FILE_OPTIONS)
+KIND = DataKind(open_csv, "a file", FILE_OPTIONS, takes_labels=True)
 
 
 def _reader(file: Path) -> csv.DictReader:
@@ -86,7 +87,7 @@ def _reader(file: Path) -> csv.DictReader:
     return csv.DictReader(io.StringIO(text, newline=""), delimiter=separator, restkey="", strict=True)
 
 
-def _find_columns(file: Path, header: Sequence[str]) -> dict[str, str]:
+def _find_columns(file: Path, header: Sequence[str], labels: bool) -> dict[str, str]:
     by_name = {name.strip().lower(): name for name in reversed(header) if name}
     found = {
         column: by_name[alias]
@@ -94,9 +95,14 @@ def _find_columns(file: Path, header: Sequence[str]) -> dict[str, str]:
         for alias in reversed(aliases)
         if alias in by_name
     }
+    if not labels:
+        if "path" not in found:
+            raise Failure(f"{file}: no column 'path' in its first line", _CURE)
+        return {"path": found["path"]}
     for column in ("path", "class"):
         if column not in found:
-            raise Failure(f"{file}: no column '{column}' in its first line", _CURE)
+            cure = _CURE + ("; or open it without labels: ?labels=no" if column == "class" else "")
+            raise Failure(f"{file}: no column '{column}' in its first line", cure)
     return found
 
 

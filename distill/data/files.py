@@ -34,7 +34,7 @@ class FileImageSet(ImageSet):
         kind: str,
         root: Path,
         keys: Sequence[str],
-        class_names: Sequence[str],
+        class_names: Sequence[str] | None,
         flip: bool = True,
         official: Mapping[str, str] | None = None,
     ) -> None:

@@ -19,7 +19,7 @@ import PIL.ImageOps
 
 from distill.data.glyph_table import FACES, characters, font_path, load_font
 from distill.data.imageset import ImageSet, UnreadableImage
-from distill.data.kind import DataKind, whole_number, yes_or_no
+from distill.data.kind import LABEL_OPTIONS, DataKind, whole_number, yes_or_no
 from distill.files import sha256_file
 
 __all__ = ["KIND", "GlyphSet", "open_glyphs", "render_glyph", "simulate_camera"]
@@ -97,6 +97,7 @@ KIND = DataKind(
         "faces": whole_number(1, 12),
         "size": whole_number(16, 1024),
         "clean": yes_or_no,
+        **LABEL_OPTIONS,
     },
 )
 

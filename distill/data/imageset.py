@@ -1,4 +1,4 @@
-"""The interface of a labelled set of images."""
+"""The interface of a set of images, with or without class labels."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import PIL.Image
+
+from distill.console.errors import Failure
 
 __all__ = ["MISSING", "ImageSet", "UnreadableImage"]
 
@@ -32,29 +34,27 @@ class UnreadableImage(Exception):
 
 
 class ImageSet(ABC):
-    """Images with class labels. Immutable; ``select`` makes subsets.
+    """Images, with class labels or without. Immutable; ``select`` makes subsets.
 
     Args:
         spec: The data spec that opened it.
         kind: Kind of source ("folder", "glyphs", ...); part of the fingerprint, unlike the path.
         keys: One unique name per image, from which a subclass can find the image.
-        class_names: One class name per image, in the order of ``keys``.
+        class_names: One class name per image, in the order of ``keys``; None: the images have no labels.
         flip: Whether a mirrored image keeps its class.
         official: Class name to "train" or "test" if the data set has its own class-disjoint
             split, else None.
 
     Attributes:
-        classes: Class names in code-point order, only those with an image.
-        labels: int64 [N], index into ``classes``.
+        split_seed: Seed of the split of images without labels, see :mod:`distill.data.split`.
     """
 
     spec: str
     kind: str
     keys: tuple[str, ...]
-    classes: tuple[str, ...]
-    labels: np.ndarray
     flip: bool
     official: Mapping[str, str] | None
+    split_seed: int = 0
     # Side in pixels of images drawn to fill a square frame; None for images with a margin to crop.
     native_size: int | None = None
 
@@ -63,19 +63,22 @@ class ImageSet(ABC):
         spec: str,
         kind: str,
         keys: Sequence[str],
-        class_names: Sequence[str],
+        class_names: Sequence[str] | None,
         flip: bool = True,
         official: Mapping[str, str] | None = None,
     ) -> None:
-        if len(keys) != len(class_names):
+        if class_names is not None and len(keys) != len(class_names):
             raise ValueError(f"{len(keys)} keys but {len(class_names)} class names")
         self.spec = spec
         self.kind = kind
         self.keys = tuple(keys)
-        self.classes = tuple(sorted(set(class_names)))
-        index = {name: label for label, name in enumerate(self.classes)}
-        self.labels = np.fromiter((index[name] for name in class_names), np.int64, len(self.keys))
-        self.labels.flags.writeable = False
+        self._classes: tuple[str, ...] | None = None
+        self._labels: np.ndarray | None = None
+        if class_names is not None:
+            self._classes = tuple(sorted(set(class_names)))
+            index = {name: label for label, name in enumerate(self._classes)}
+            self._labels = np.fromiter((index[name] for name in class_names), np.int64, len(self.keys))
+            self._labels.flags.writeable = False
         self.flip = flip
         self.official = official
         self._fingerprint: str | None = None
@@ -87,7 +90,53 @@ class ImageSet(ABC):
         return len(self.keys)
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.spec}: {len(self)} images, {len(self.classes)} classes>"
+        classes = f"{len(self.classes)} classes" if self.labelled else "no labels"
+        return f"<{type(self).__name__} {self.spec}: {len(self)} images, {classes}>"
+
+    @property
+    def labelled(self) -> bool:
+        """Whether the images have labels. Without, ``classes`` and ``labels`` must not be used."""
+        return self._labels is not None
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names in code-point order, only those with an image.
+
+        Raises:
+            Failure: the images have no labels.
+        """
+        if self._classes is None:
+            raise self._unlabelled()
+        return self._classes
+
+    @property
+    def labels(self) -> np.ndarray:
+        """int64 [N], index into ``classes``.
+
+        Raises:
+            Failure: the images have no labels.
+        """
+        if self._labels is None:
+            raise self._unlabelled()
+        return self._labels
+
+    def _unlabelled(self) -> Failure:
+        return Failure(
+            f"{self.spec}: these images have no labels",
+            "give images with labels: folder:PATH with one folder per class",
+        )
+
+    def without_labels(self) -> ImageSet:
+        """Return the same images without their labels and without the official split of their classes."""
+        bare = copy.copy(self)
+        bare._classes = bare._labels = bare.official = bare._fingerprint = None
+        return bare
+
+    def with_split_seed(self, seed: int) -> ImageSet:
+        """Return the same images, split by another seed (images without labels only)."""
+        other = copy.copy(self)
+        other.split_seed = seed
+        return other
 
     @abstractmethod
     def read(self, index: int) -> PIL.Image.Image:
@@ -128,15 +177,16 @@ class ImageSet(ABC):
             raise ValueError("an index is given twice")
         subset = copy.copy(self)
         subset.keys = tuple(self.keys[i] for i in chosen)
-        present, labels = np.unique(self.labels[chosen], return_inverse=True)
-        subset.classes = tuple(self.classes[i] for i in present)
-        subset.labels = labels.astype(np.int64).reshape(-1)
-        subset.labels.flags.writeable = False
+        if self._labels is not None and self._classes is not None:
+            present, labels = np.unique(self._labels[chosen], return_inverse=True)
+            subset._classes = tuple(self._classes[i] for i in present)
+            subset._labels = labels.astype(np.int64).reshape(-1)
+            subset._labels.flags.writeable = False
         subset._fingerprint = None
         return subset
 
     def fingerprint(self) -> str:
-        """Return the SHA-256 (64 hex digits) of the kind, the keys, the class names and the content.
+        """Return the SHA-256 (64 hex digits) of the kind, the keys, the class names (if any) and the content.
 
         The same data in another folder has the same fingerprint; a changed, added, removed,
         renamed or moved image changes it. The subclass's ``_content`` defines the content.
@@ -144,11 +194,12 @@ class ImageSet(ABC):
         if self._fingerprint is None:
             digest = hashlib.sha256()
             smallest: set[bytes] = set()
-            for text in (self.kind, *self.classes):
+            for text in (self.kind, *(self._classes or ())):
                 digest.update(text.encode("utf-8", "surrogateescape") + b"\0")
-            for key, label, content in zip(self.keys, self.labels, self._content(), strict=True):
+            labels = [b"%d" % label for label in self._labels] if self._labels is not None else [b"-"] * len(self)
+            for key, label, content in zip(self.keys, labels, self._content(), strict=True):
                 # Keys are paths at most and never contain a NUL, so the fields cannot run together.
-                digest.update(key.encode("utf-8", "surrogateescape") + b"\0%d\0" % label + content)
+                digest.update(key.encode("utf-8", "surrogateescape") + b"\0" + label + b"\0" + content)
                 smallest.add(content)
                 if len(smallest) > 8 * _SAMPLE:
                     smallest = set(heapq.nsmallest(_SAMPLE, smallest))

@@ -8,7 +8,7 @@ from typing import Literal
 
 from distill.data.imageset import ImageSet
 
-__all__ = ["FILE_OPTIONS", "PUBLISHED_OPTIONS", "DataKind", "one_of", "whole_number", "yes_or_no"]
+__all__ = ["FILE_OPTIONS", "LABEL_OPTIONS", "PUBLISHED_OPTIONS", "DataKind", "one_of", "whole_number", "yes_or_no"]
 
 OptionParser = Callable[[str], object]
 
@@ -21,12 +21,14 @@ class DataKind:
         opener: Called with ``(spec, [path,] **options)``.
         path: Kind of path it takes, or "" if it takes none.
         options: Option name to parser. A parser raises ValueError with the expected value.
-            ``open_data`` itself handles ``min_images``.
+            ``open_data`` itself handles ``min_images``, ``seed`` and, unless ``takes_labels``, ``labels``.
+        takes_labels: Whether the opener itself handles ``labels``: True, False, or None where the spec does not say.
     """
 
     opener: Callable[..., ImageSet]
     path: Literal["", "a folder", "a file"]
     options: Mapping[str, OptionParser] = field(default_factory=dict)
+    takes_labels: bool = False
 
 
 def whole_number(low: int, high: int) -> OptionParser:
@@ -53,6 +55,7 @@ def one_of(values: Mapping[str, object]) -> OptionParser:
 
 yes_or_no = one_of({"yes": True, "no": False})
 
-# Options of every kind with a path, and of the published data sets.
-FILE_OPTIONS: dict[str, OptionParser] = {"flip": yes_or_no, "min_images": whole_number(1, 1_000_000)}
+# Options of every kind; of every kind with a path; and of the published data sets.
+LABEL_OPTIONS: dict[str, OptionParser] = {"labels": yes_or_no, "seed": whole_number(0, 999_999_999)}
+FILE_OPTIONS: dict[str, OptionParser] = {"flip": yes_or_no, "min_images": whole_number(1, 1_000_000), **LABEL_OPTIONS}
 PUBLISHED_OPTIONS: dict[str, OptionParser] = {**FILE_OPTIONS, "counts": one_of({"strict": "strict", "any": "any"})}

@@ -1,7 +1,7 @@
 """What a run knows of its images, and whether another image set holds them, whatever their data specs say.
 
 Two specs may open the same images: another order of options, another path, another kind. Classes are therefore compared
-by name and, where no name agrees, images by content.
+by name and, where no name agrees or there are no labels, images by content.
 """
 
 from __future__ import annotations
@@ -16,11 +16,19 @@ from distill.console.errors import Failure, UsageFailure
 from distill.console.progress import note, warn
 from distill.data.imageset import MISSING, ImageSet
 from distill.data.spec import open_data
-from distill.data.split import Part, part_labels, split
+from distill.data.split import Part, default_rule, part_labels, split
 
-__all__ = ["Known", "named", "of_classes", "part_for", "reopened", "unlabelled_tests", "warn_of_trained"]
+__all__ = [
+    "Known",
+    "named",
+    "of_classes",
+    "part_for",
+    "reopened",
+    "shared_images",
+    "unlabelled_tests",
+    "warn_of_trained",
+]
 
-DEFAULT_RULE = "half"
 _PARTS = ("train", "validation", "test")
 
 
@@ -34,6 +42,7 @@ class Known:
         seen_unlabelled: names of test classes whose images were among ``--unlabelled``.
         sample: digests of some images trained on, 16 hex digits each; empty where content does not tell
             images apart, as with ``glyphs``.
+        labelled: whether the images have labels; if not, there are no names of classes.
     """
 
     trained: frozenset[str] = frozenset()
@@ -41,6 +50,7 @@ class Known:
     tested: frozenset[str] = frozenset()
     seen_unlabelled: frozenset[str] = frozenset()
     sample: frozenset[str] = frozenset()
+    labelled: bool = True
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> Known:
@@ -56,22 +66,22 @@ class Known:
             names("test_classes"),
             names("unlabelled_test_classes"),
             names("image_sample"),
+            record.get("labels") is not False,
         )
 
     def shares_classes(self, images: ImageSet) -> bool:
         """Whether a class of ``images`` has the name of a class of the run."""
-        return not (self.trained | self.validation | self.tested).isdisjoint(images.classes)
+        return images.labelled and not (self.trained | self.validation | self.tested).isdisjoint(images.classes)
+
+    def known_images(self, images: ImageSet) -> np.ndarray:
+        """Return the indices of the sampled images of the run among ``images``, int64, ascending. Reads all files."""
+        if not self.sample:
+            return np.empty(0, np.int64)
+        return np.array([i for i, digest in enumerate(images.digests()) if digest.hex()[:16] in self.sample], np.int64)
 
     def classes_with_known_images(self, images: ImageSet) -> list[str]:
         """Return the classes of ``images`` that hold a sampled image of the run. Reads all files."""
-        if not self.sample:
-            return []
-        found = [
-            label
-            for label, digest in zip(images.labels, images.digests(), strict=True)
-            if digest.hex()[:16] in self.sample
-        ]
-        return [images.classes[label] for label in np.unique(found)] if found else []
+        return [images.classes[label] for label in np.unique(images.labels[self.known_images(images)])]
 
 
 def reopened(record: Mapping[str, Any]) -> Known:
@@ -116,11 +126,11 @@ def part_for(images: ImageSet, record: Mapping[str, Any], part: Part, rule: str 
         UsageFailure, Failure: as :func:`distill.data.split.split`.
     """
     known = Known.of(record)
-    same = images.spec == record.get("spec") or known.shares_classes(images)
+    same = _same(images, record, known)
     # Other images have no validation classes, unless they are asked for.
     held_out = part == "validation" or (part == "train" and same)
     validation = float(record.get("validation") or 0.0) if held_out else 0.0
-    chosen = rule or (str(record.get("split") or DEFAULT_RULE) if same else DEFAULT_RULE)
+    chosen = rule or (str(record.get("split") or default_rule(images)) if same else default_rule(images))
     by_rule = not (known.trained and known.shares_classes(images))  # also where all folders were renamed
     if rule or part not in _PARTS or by_rule or _agrees(images, known, chosen, record):
         return split(images, chosen, part, validation), chosen
@@ -138,6 +148,15 @@ def part_for(images: ImageSet, record: Mapping[str, Any], part: Part, rule: str 
     return of_classes(images, names), "classes of the run"
 
 
+def _same(images: ImageSet, record: Mapping[str, Any], known: Known) -> bool:
+    """Whether ``images`` are those of the run, or a part or copy of them."""
+    if images.labelled != known.labelled:
+        return False
+    if images.spec == record.get("spec"):
+        return True
+    return known.shares_classes(images) if images.labelled else len(known.known_images(images)) > 0
+
+
 def _agrees(images: ImageSet, known: Known, rule: str, record: Mapping[str, Any]) -> bool:
     """Whether ``rule`` puts only classes trained on into the train part, and none of them into the test part."""
     try:
@@ -150,12 +169,17 @@ def _agrees(images: ImageSet, known: Known, rule: str, record: Mapping[str, Any]
 
 def unlabelled_tests(unlabelled: ImageSet, tests: ImageSet) -> tuple[str, ...]:
     """Return the names of the classes of ``tests`` of which ``unlabelled`` holds images: by name, or the same files."""
-    found = set(tests.classes).intersection(unlabelled.classes)
-    if tests.sample():  # content tells images apart
-        there = set(unlabelled.digests()) - {MISSING}
-        labels = {label for label, digest in zip(tests.labels, tests.digests(), strict=True) if digest in there}
-        found |= {tests.classes[label] for label in labels}
+    found = set(tests.classes).intersection(unlabelled.classes if unlabelled.labelled else ())
+    found |= {tests.classes[label] for label in tests.labels[shared_images(unlabelled, tests)]}
     return tuple(sorted(found))
+
+
+def shared_images(unlabelled: ImageSet, tests: ImageSet) -> np.ndarray:
+    """Return the indices of the images of ``tests`` whose content ``unlabelled`` holds, int64, ascending."""
+    if not tests.sample():  # content does not tell images apart
+        return np.empty(0, np.int64)
+    there = set(unlabelled.digests()) - {MISSING}
+    return np.array([i for i, digest in enumerate(tests.digests()) if digest in there], np.int64)
 
 
 def warn_of_trained(images: ImageSet, known: Known, run: str, what: str) -> None:
@@ -167,6 +191,14 @@ def warn_of_trained(images: ImageSet, known: Known, run: str, what: str) -> None
         run: its folder, for the message.
         what: which images these are, e.g. ``"the test part"``.
     """
+    if not images.labelled:
+        again = len(known.known_images(images))
+        if again:
+            warn(
+                f"{images.spec}: {again} or more of the {len(images)} images of {what} are images that {run} was trained on: "
+                "the figures are higher than on new ones"
+            )
+        return
     count = len(images.classes)
     trained = known.trained.intersection(images.classes)
     if trained:
@@ -178,9 +210,10 @@ def warn_of_trained(images: ImageSet, known: Known, run: str, what: str) -> None
     if not known.shares_classes(images):
         renamed = known.classes_with_known_images(images)
         if renamed:
+            how = "under other class names" if known.labelled else "without labels"
             warn(
                 f"{images.spec}: {len(renamed)} or more of the {count} classes of {what} hold images that {run} was "
-                f"trained on, under other class names ({named(renamed)}): Recall@K is higher than on new ones"
+                f"trained on, {how} ({named(renamed)}): Recall@K is higher than on new ones"
             )
             return
     unlabelled = known.seen_unlabelled.intersection(images.classes)

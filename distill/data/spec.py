@@ -42,7 +42,8 @@ def open_data(spec: str) -> ImageSet:
     path after the colon, and options after a question mark: ``folder:signs?flip=no,min_images=2``.
     A path that exists as written is never cut at a question mark; ``~`` is the home folder.
 
-    Every kind with a path has the options ``flip`` (yes or no: whether a mirrored image keeps its class)
+    Every kind has the options ``labels`` (``no`` opens the images without labels) and ``seed`` (of the split of images
+    without labels). Every kind with a path has ``flip`` (yes or no: whether a mirrored image keeps its class)
     and ``min_images`` (classes with fewer images are dropped). Published data sets also have ``counts``
     (strict or any: whether an incomplete copy is refused, or accepted with a warning).
 
@@ -56,10 +57,20 @@ def open_data(spec: str) -> ImageSet:
     kind = KINDS[name]
     path, options = _take_apart(spec, kind, name, colon, rest)
     values = _parse_options(spec, kind, options)
-    if not kind.path:
-        return kind.opener(spec, **values)
-    min_images = values.pop("min_images", 1)
-    return _drop_small_classes(kind.opener(spec, _existing(path, kind, name), **values), min_images)
+    min_images, seed = values.pop("min_images", 1), values.pop("seed", None)
+    labels = None if kind.takes_labels else values.pop("labels", None)
+    images = kind.opener(spec, *([_existing(path, kind, name)] if kind.path else []), **values)
+    if labels is False:
+        images = images.without_labels()
+    if not images.labelled and min_images > 1:
+        raise UsageFailure(
+            f"'{spec}': min_images counts the images of a class, and these have no labels", "leave it out"
+        )
+    if seed is not None:
+        if images.labelled:
+            raise UsageFailure(f"'{spec}': seed splits images without labels, and these have some", "add labels=no")
+        images = images.with_split_seed(seed)
+    return _drop_small_classes(images, min_images)
 
 
 def _take_apart(spec: str, kind: DataKind, name: str, colon: str, rest: str) -> tuple[str, str]:

@@ -8,6 +8,14 @@ Example:
     {1: 1.0}
 """
 
+from distill.metrics.agreement import (
+    AGREEMENT_KS,
+    NeighbourAgreement,
+    NeighbourLists,
+    agreement_of,
+    neighbour_agreement,
+    neighbour_lists,
+)
 from distill.metrics.bootstrap import Drop, bootstrap_ci, paired_drop_ci
 from distill.metrics.inputs import counted_queries, unit_rows
 from distill.metrics.mcnemar import McNemar, mcnemar_exact
@@ -24,11 +32,15 @@ from distill.metrics.verification import (
 )
 
 __all__ = [
+    "AGREEMENT_KS",
     "Drop",
     "McNemar",
+    "NeighbourAgreement",
+    "NeighbourLists",
     "RetrievalScores",
     "Verification",
     "accuracy_at",
+    "agreement_of",
     "best_threshold",
     "bootstrap_ci",
     "counted_queries",
@@ -36,6 +48,8 @@ __all__ = [
     "map_at_r",
     "mcnemar_exact",
     "nearest",
+    "neighbour_agreement",
+    "neighbour_lists",
     "nmi",
     "pair_similarities",
     "paired_drop_ci",

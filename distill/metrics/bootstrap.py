@@ -1,4 +1,4 @@
-"""Bootstrap confidence intervals for means over queries, with test classes as the sampling unit."""
+"""Bootstrap confidence intervals for means over queries, with test classes (or, without labels, queries) as the sampling unit."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Drop(NamedTuple):
 
 def bootstrap_ci(
     values: ArrayLike,
-    labels: ArrayLike,
+    labels: ArrayLike | None,
     resamples: int = 2000,
     seed: int = 0,
     level: float = 0.95,
@@ -42,7 +42,7 @@ def bootstrap_ci(
 
     Args:
         values: ``[N]``, one number per query: hits, average precisions, differences.
-        labels: ``[N]``, class of each query.
+        labels: ``[N]``, class of each query; None: queries are resampled one by one, as if they were independent.
         resamples: Number of resamples, at least 1.
         seed: Seed of the draws.
         level: Share of the resamples within the interval, between 0 and 1.
@@ -54,7 +54,7 @@ def bootstrap_ci(
         Failure: lengths differ, fewer than two classes, a value is not finite.
     """
     numbers = np.asarray(values, dtype=np.float64)
-    classes = np.asarray(labels)
+    classes = np.arange(len(numbers)) if labels is None else np.asarray(labels)
     if numbers.ndim != 1 or classes.shape != numbers.shape:
         raise Failure(
             f"bootstrap: {numbers.shape} values and {classes.shape} labels do not match", "pass one label per value"
@@ -66,7 +66,8 @@ def bootstrap_ci(
     _, code = np.unique(classes, return_inverse=True)
     sizes = np.bincount(code.reshape(-1)).astype(np.float64)
     if len(sizes) < 2:
-        raise Failure(f"bootstrap: {len(sizes)} classes, at least 2 needed", "use a test set of more classes")
+        what = "queries" if labels is None else "classes"
+        raise Failure(f"bootstrap: {len(sizes)} {what}, at least 2 needed", f"use a test set of more {what}")
     sums = np.bincount(code.reshape(-1), weights=numbers)
 
     random = np.random.default_rng(seed)
@@ -82,7 +83,7 @@ def bootstrap_ci(
 def paired_drop_ci(
     reference_hits: ArrayLike,
     hits: ArrayLike,
-    labels: ArrayLike,
+    labels: ArrayLike | None,
     resamples: int = 2000,
     seed: int = 0,
     counted: ArrayLike | None = None,
@@ -95,22 +96,24 @@ def paired_drop_ci(
     Args:
         reference_hits: ``[Q]``, hits of the reference (bool, or any score per query).
         hits: ``[Q]``, hits of the variant, same queries in the same order.
-        labels: ``[Q]``, class of each query.
+        labels: ``[Q]``, class of each query; None: as in :func:`bootstrap_ci`.
         resamples, seed: As in :func:`bootstrap_ci`.
-        counted: bool ``[Q]``, queries to use. None: all whose class has at least two.
+        counted: bool ``[Q]``, queries to use. None: all whose class has at least two; without labels, all.
 
     Raises:
         Failure: lengths differ, fewer than two classes left.
     """
     before = np.asarray(reference_hits, dtype=np.float64)
     after = np.asarray(hits, dtype=np.float64)
-    classes = np.asarray(labels)
+    classes = np.arange(len(before)) if labels is None else np.asarray(labels)
     if before.ndim != 1 or before.shape != after.shape or classes.shape != before.shape:
         raise Failure(
             f"paired drop: shapes {before.shape}, {after.shape} and labels {classes.shape} differ",
             "measure both models on the same queries",
         )
-    if counted is None:
+    if counted is None and labels is None:
+        keep = np.ones(len(before), dtype=bool)
+    elif counted is None:
         _, code, size = np.unique(classes, return_inverse=True, return_counts=True)
         keep = size[code.reshape(-1)] > 1
     else:
@@ -120,5 +123,5 @@ def paired_drop_ci(
                 f"paired drop: mask of shape {keep.shape} for {before.shape} queries", "pass one flag per query"
             )
     difference = (before - after)[keep]
-    interval = bootstrap_ci(difference, classes[keep], resamples, seed)
+    interval = bootstrap_ci(difference, None if labels is None else classes[keep], resamples, seed)
     return Drop(float(difference.mean()), interval)

@@ -31,11 +31,18 @@ class RunConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     data: str = _option("glyphs", f"Image set: {data_help()}", DATA)
-    split: str = _option(
-        "half", "Train classes: half (the first half of the sorted names), a number, a fraction, or official.", DATA
+    split: str | None = _option(
+        None,
+        "Train classes: half (the first half of the sorted names), a number, a fraction, or official; without labels, the "
+        "same of the images in a random order. Default: half; without labels 0.8.",
+        DATA,
     )
     validation: float = _option(
-        0.0, "Fraction of the train classes held out to choose the best epoch.", DATA, ge=0, lt=1
+        0.0,
+        "Fraction of the train classes (without labels, of the images) held out to choose the best epoch.",
+        DATA,
+        ge=0,
+        lt=1,
     )
     cache_dir: Path | None = _option(
         None, "Folder for decoded images and teacher embeddings. Default: 'cache' beside --out.", DATA
@@ -108,7 +115,8 @@ class RunConfig(BaseModel):
     )
     patience: int = _option(
         0,
-        "Stop after this many epochs without a better validation Recall@1; 0 never stops early. Needs --validation.",
+        "Stop after this many epochs without a better validation Recall@1 (without labels: agreement with the teacher); "
+        "0 never stops early. Needs --validation.",
         OPTIMISER,
         ge=0,
     )
@@ -176,7 +184,9 @@ class StudentConfig(RunConfig):
         "the method learns the teacher's space and the teacher is wider, else none.",
         METHOD,
     )
-    unlabelled: str | None = _option(None, "Additional image set without labels, for the teacher's losses.", METHOD)
+    unlabelled: str | None = _option(
+        None, "Additional image set, of which no labels are used, for the teacher's losses.", METHOD
+    )
     unlabelled_ratio: float = _option(0.5, "Fraction of unlabelled images in a batch.", METHOD, gt=0, lt=1)
     labelled_classes: Annotated[float, Field(gt=0, le=1)] = _option(
         1.0, "Fraction of the train classes whose labels are used; the rest counts as unlabelled.", METHOD

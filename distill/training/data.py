@@ -48,8 +48,8 @@ class TrainImages:
     """Decoded images of one or two image sets.
 
     Args:
-        labelled: the train classes.
-        unlabelled: images that carry no label, or None.
+        labelled: the train part of the data set, with labels or without.
+        unlabelled: additional images whose labels are not used, or None.
         labelled_classes: fraction of the labelled classes whose labels are used; the others
             (the last in sorted order) count as unlabelled.
         size: shorter side of the stored images in pixels.
@@ -57,7 +57,7 @@ class TrainImages:
 
     Attributes:
         labels: int64 [N], −1 for an unlabelled image.
-        num_classes: number of classes whose labels are used.
+        num_classes: number of classes whose labels are used; 0 without labels.
         fingerprint: hash of the image sets.
 
     Raises:
@@ -79,9 +79,11 @@ class TrainImages:
             raise Failure(f"{labelled.spec}: no readable image", "check the files")
         self._store = np.repeat(np.arange(len(rows)), [len(r) for r in rows])
         self._row = np.concatenate(rows)
-        used = labels_used(labelled_classes, len(labelled.classes))
-        labels = labelled.labels[rows[0]]
-        self.labels = np.concatenate([np.where(labels < used, labels, -1)] + [np.full(len(r), -1) for r in rows[1:]])
+        used = labels_used(labelled_classes, len(labelled.classes)) if labelled.labelled else 0
+        self.labels = np.full(len(self._row), -1)
+        if used:
+            labels = labelled.labels[rows[0]]
+            self.labels[: len(labels)] = np.where(labels < used, labels, -1)
         self.num_classes = used
         self.size = size
         self.fingerprint = sha256("".join(images.fingerprint() for images in sets).encode()).hexdigest()

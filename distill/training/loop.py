@@ -16,7 +16,7 @@ from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from distill.console import Failure, note, progress
-from distill.evaluation import embed_images, score
+from distill.evaluation import Embeddings, agreement_at, compare_neighbours, embed_images, score
 from distill.models.embedder import Embedder
 from distill.training.config import RunConfig
 from distill.training.data import Batch, load_batches
@@ -107,7 +107,8 @@ class _Loop:
         ratio = config.distillation.unlabelled_ratio if config.distillation else 0.0
         self.sampler = ClassBatches(setup.images.labels, config.batch_size, config.images_per_class, config.seed, ratio)
         self.steps = config.epochs * len(self.sampler)
-        self.best: dict[str, Any] = {"epoch": 0, "recall@1": -1.0, "weights": None}
+        self.best: dict[str, Any] = {"epoch": 0, "metric": "", "value": -1.0, "weights": None}
+        self._taught: Embeddings | None = None
         if config.batch_size % setup.accelerator.num_processes:
             raise Failure(
                 f"--batch-size {config.batch_size} does not divide among {setup.accelerator.num_processes} processes",
@@ -128,7 +129,7 @@ class _Loop:
                 for epoch in range(start, self.config.epochs):
                     # Checked before an epoch, so that a run killed after its last one does not add another.
                     if self._out_of_patience(epoch):
-                        note(f"no better validation Recall@1 for {self.config.patience} epochs: stopped")
+                        note(f"no better validation {self.best['metric']} for {self.config.patience} epochs: stopped")
                         break
                     row = self._epoch(epoch, bar)
                     self._validate(epoch, row)
@@ -143,7 +144,7 @@ class _Loop:
             model.load_state_dict(self.best["weights"])
         result = TrainingResult(self.setup, model.eval(), self.best["epoch"] or self.config.epochs)
         if self.best["epoch"]:
-            result.metrics["validation"] = {"recall@1": self.best["recall@1"]}
+            result.metrics["validation"] = {self.best["metric"]: self.best["value"]}
         return result
 
     def _start_head(self) -> None:
@@ -293,10 +294,23 @@ class _Loop:
             return
         model = self._deployed()
         found = embed_images(model, self.setup.preprocessing, self.setup.validation_set, label="validating")
-        row["validation_recall@1"] = score(found, ks=(1,))["recall@1"]
-        if row["validation_recall@1"] > self.best["recall@1"]:
+        metric, value = (
+            ("recall@1", score(found, ks=(1,))["recall@1"]) if found.labels is not None else self._agree(found)
+        )
+        row[f"validation_{metric}"] = value
+        if value > self.best["value"]:
             weights = copy.deepcopy(model.state_dict())
-            self.best = {"epoch": epoch + 1, "recall@1": row["validation_recall@1"], "weights": weights}
+            self.best = {"epoch": epoch + 1, "metric": metric, "value": value, "weights": weights}
+
+    def _agree(self, found: Embeddings) -> tuple[str, float]:
+        """Return the validation metric of images without labels: agreement with the teacher's nearest neighbours."""
+        assert self.teacher is not None and self.setup.validation_set is not None
+        if self._taught is None:
+            live = self.teacher.live
+            self._taught = embed_images(
+                live.model, live.preprocessing, self.setup.validation_set, label="the teacher on the validation images"
+            )
+        return agreement_at(compare_neighbours(found, self._taught))
 
     def _out_of_patience(self, epochs_done: int) -> bool:
         return bool(self.config.patience) and epochs_done - self.best["epoch"] >= self.config.patience
@@ -343,5 +357,7 @@ class _Loop:
         if self.average is not None:
             self.average.load_state_dict(state["average"])
         self.best = state["best"]
+        if "value" not in self.best:  # written by a version that knew one metric
+            self.best |= {"metric": "recall@1", "value": self.best.pop("recall@1")}
         self._keep_teacher(state.get("maps", "live"))
         return int(state["epochs_done"])

@@ -7,17 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
-from distill.console import Failure, UsageFailure, warn
+from distill.console import Failure, UsageFailure, note, warn
 from distill.data.imageset import ImageSet
-from distill.data.known import Known, named, unlabelled_tests
+from distill.data.known import Known, named, shared_images, unlabelled_tests
 from distill.data.preprocess import Preprocessing
 from distill.data.spec import open_data
-from distill.data.split import part_labels, split
+from distill.data.split import default_rule, part_indices, split
 from distill.losses.build import DistillationLoss, build_losses
 from distill.losses.method import Method, parse_method
 from distill.models.checkpoint import load_checkpoint
@@ -74,10 +73,13 @@ class _Data:
     """The image sets of a run.
 
     Attributes:
+        rule: how the data set was split.
+        test_classes: names of the test classes; empty without labels.
         seen_unlabelled: names of the test classes whose images are among the unlabelled ones.
         native_size: side in pixels of images that are drawn to fill their frame.
     """
 
+    rule: str
     train: ImageSet
     validation: ImageSet | None
     test_classes: tuple[str, ...]
@@ -104,6 +106,8 @@ def prepare(config: RunConfig, out: Path) -> Setup:
     accelerator = Accelerator(cpu=not torch.accelerator.is_available())
     cache_dir = config.cache_dir or out.parent / "cache"
     data = _open_images(config, accelerator.is_main_process)
+    if method.needs_labels and not data.train.labelled and config.epochs:
+        raise _needs_labels(config, method)
     live = _load_teacher(config, accelerator)
     if live is not None and accelerator.is_main_process:
         _warn_of_taught_tests(live.info, data.test_classes, str(config.distillation and config.distillation.teacher))
@@ -117,6 +121,11 @@ def prepare(config: RunConfig, out: Path) -> Setup:
         with accelerator.main_process_first(), torch.random.fork_rng(devices=[]):
             live = reduce_teacher(live, kind, model.embedding_size, images, rule, cache_dir, out, record)
     losses = _build_losses(config, method, model, live, images)
+    if data.validation is not None and not data.validation.labelled and (live is None or not method.needs_teacher):
+        raise UsageFailure(
+            "--validation: images without labels are validated by comparing neighbours with the teacher's",
+            "leave it out, or add --teacher DIR",
+        )
     teacher: Teacher | None = live if method.needs_teacher else None
     options = config.distillation
     if teacher is not None and options is not None and options.teacher_crops:
@@ -181,18 +190,20 @@ def _data_record(config: RunConfig, data: _Data, images: TrainImages) -> dict[st
     """Record of a run's images for ``model.json``; :class:`distill.data.known.Known` reads it."""
     record = {
         "spec": config.data,
-        "split": config.split,
+        "split": data.rule,
         "validation": config.validation,
         "fingerprint": data.train.fingerprint(),
-        "classes": list(data.train.classes),
+        "classes": list(data.train.classes) if data.train.labelled else [],
         "images": len(images),
         "test_classes": list(data.test_classes),
     }
     optional = {
-        "validation_classes": data.validation.classes if data.validation else (),
+        "validation_classes": data.validation.classes if data.validation and data.validation.labelled else (),
         "unlabelled_test_classes": data.seen_unlabelled,
         "image_sample": data.train.sample(),
     }
+    if not data.train.labelled:
+        record["labels"] = False
     return record | {name: list(values) for name, values in optional.items() if values}
 
 
@@ -207,25 +218,47 @@ def _parse_options(config: RunConfig) -> tuple[Method, Degrade | None]:
 
 def _open_images(config: RunConfig, warns: bool) -> _Data:
     everything = open_data(config.data)
-    train_set = split(everything, config.split, "train", config.validation)
-    validation_set = split(everything, config.split, "validation", config.validation) if config.validation else None
-    test_set = _test_set(everything, config.split)
+    rule = config.split or default_rule(everything)
+    train_set = split(everything, rule, "train", config.validation)
+    validation_set = split(everything, rule, "validation", config.validation) if config.validation else None
+    test_set = _test_set(everything, rule)
+    if not everything.labelled and warns:
+        note(
+            f"{config.data}: no labels are used: {len(train_set):,} of {len(everything):,} images to train on, "
+            f"{len(validation_set) if validation_set else 0:,} for validation, {len(test_set) if test_set else 0:,} to test"
+        )
     more = config.distillation.unlabelled if config.distillation else None
     unlabelled = open_data(more) if more else None
-    seen = unlabelled_tests(unlabelled, test_set) if unlabelled and test_set else ()
-    if seen and test_set and warns:
+    seen: tuple[str, ...] = ()
+    if unlabelled is not None and test_set is not None:
+        seen = _seen_unlabelled(str(more), unlabelled, test_set, warns)
+    test_classes = test_set.classes if test_set and test_set.labelled else ()
+    return _Data(rule, train_set, validation_set, test_classes, unlabelled, seen, everything.native_size)
+
+
+def _seen_unlabelled(spec: str, unlabelled: ImageSet, tests: ImageSet, warns: bool) -> tuple[str, ...]:
+    """Return the test classes of which ``unlabelled`` holds images, and warn of them."""
+    if not tests.labelled:
+        shared = len(shared_images(unlabelled, tests))
+        if shared and warns:
+            warn(
+                f"--unlabelled {spec}: holds {shared} of the {len(tests)} test images: agreement with the teacher on them is "
+                "not that of unseen images"
+            )
+        return ()
+    seen = unlabelled_tests(unlabelled, tests)
+    if seen and warns:
         warn(
-            f"--unlabelled {more}: holds images of {len(seen)} of the {len(test_set.classes)} test "
+            f"--unlabelled {spec}: holds images of {len(seen)} of the {len(tests.classes)} test "
             f"classes ({named(seen)}): Recall@K on them is not that of unseen classes. Leave these classes out of it"
         )
-    test_classes = test_set.classes if test_set else ()
-    return _Data(train_set, validation_set, test_classes, unlabelled, seen, everything.native_size)
+    return seen
 
 
 def _test_set(everything: ImageSet, rule: str) -> ImageSet | None:
     """The test part, or None if there is none: that does not keep a run from training."""
     try:
-        return everything.select(np.isin(everything.labels, part_labels(everything, rule)["test"]))
+        return everything.select(part_indices(everything, rule)["test"])
     except (Failure, UsageFailure):
         return None
 
@@ -310,13 +343,27 @@ def _build_losses(
         method,
         embedding_size=model.embedding_size,
         teacher_size=live.info.embedding_size if live else None,
-        num_classes=images.num_classes,
+        num_classes=max(1, images.num_classes),
         student_stage_channels=model.backbone.stage_channels,
         teacher_stage_channels=live.stage_channels if live else None,
     )
     if losses.needs_labels and config.images_per_class < 2:
         raise UsageFailure("a metric loss needs positives in the batch", "use --images-per-class 2 or more")
     return losses
+
+
+def _needs_labels(config: RunConfig, method: Method) -> UsageFailure:
+    """The error for losses that compare classes, on images that have none."""
+    names = " and ".join(term.name for term in method.terms if term.spec.labels)
+    rest = "+".join(str(term) for term in method.terms if not term.spec.labels)
+    what = f"--method {method}: {names} needs labels, and {config.data} has none"
+    if config.distillation is None:
+        return UsageFailure(what, "use the pretrained network as it is (--epochs 0 --embedding-size 0), or give labels")
+    if rest:
+        return UsageFailure(what, f"use --method {rest}")
+    return UsageFailure(
+        what, "use a loss on the teacher alone: --teacher DIR --method absolute (or relative, rkd, pkt …)"
+    )
 
 
 def _stages_to_store(

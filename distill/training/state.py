@@ -16,6 +16,8 @@ __all__ = ["RunFolder"]
 
 # Options that do not change what a run computes: they may differ when it continues.
 _FREE = {"cache_dir", "teacher_store_gb", "threads", "workers"}
+# Values that older versions wrote for what is None today.
+_FORMER_DEFAULTS = {"split": "half"}
 
 
 class RunFolder:
@@ -70,6 +72,8 @@ class RunFolder:
         wanted = config.model_dump(mode="json")
         # A run that began before an option existed used its default.
         saved = {name: field.default for name, field in type(config).model_fields.items()} | read_json(self._config)
+        for name, value in _FORMER_DEFAULTS.items():
+            saved[name], wanted[name] = saved[name] or value, wanted[name] or value
         changed = [name for name in wanted if name not in _FREE and saved[name] != wanted[name]]
         if changed:
             was = ", ".join(f"--{n.replace('_', '-')} was {saved[n]}, is {wanted[n]}" for n in changed)

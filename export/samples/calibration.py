@@ -20,6 +20,7 @@ from export.samples.golden import GoldenImages, golden_images
 
 if TYPE_CHECKING:
     from distill.data.imageset import ImageSet
+    from distill.data.known import Known
 
 __all__ = ["CHECK_IMAGES", "CalibrationImages", "ExportSamples", "choose_samples", "plain_text"]
 
@@ -161,6 +162,8 @@ def _open(source: str, data: dict[str, Any]) -> tuple[ImageSet, str, str]:
             return images, "", "all"
         train, rule = part_for(images, data, "train")
         return train, rule, "train"
+    if not images.labelled:
+        return _open_unlabelled(images, data, known)
     if not known.trained.isdisjoint(images.classes):
         train, rule = part_for(images, data, "train")
         _say_left_out(images, train)
@@ -182,6 +185,22 @@ def _open(source: str, data: dict[str, Any]) -> tuple[ImageSet, str, str]:
             f"{source}: holds images that the checkpoint was trained on, under other class names ({named(renamed)}): "
             "leave its test classes out of --calibration-data"
         )
+    return images, "", "all"
+
+
+def _open_unlabelled(images: ImageSet, data: dict[str, Any], known: Known) -> tuple[ImageSet, str, str]:
+    """Open images without labels, of which only the content tells whether the checkpoint knows them."""
+    from distill.data.known import part_for
+
+    if not len(known.known_images(images)):
+        return images, "", "all"
+    if not known.labelled:
+        train, rule = part_for(images, data, "train")
+        return train, rule, "train"
+    warn(
+        f"{images.spec}: holds images that the checkpoint was trained on, without their labels: "
+        "leave its test images out of --calibration-data"
+    )
     return images, "", "all"
 
 

@@ -143,7 +143,7 @@ def test_test_images_among_the_unlabelled_ones_are_found(tmp_path):
     shutil.copytree(whole / "class_04", loose / "unsorted")
     shutil.copytree(whole / "class_00", loose / "more")
     assert unlabelled_tests(open_data(f"folder:{loose}"), tests) == ("class_04",)
-    named = photos(tmp_path / "named", range(5, 6), each=1)
+    named = photos(tmp_path / "named", range(5, 7), each=1)  # two folders: with labels
     Image.new("RGB", (24, 24)).save(named / "class_05" / "0.png")  # another image of a test class
     assert unlabelled_tests(open_data(f"folder:{named}"), tests) == ("class_05",)
     assert unlabelled_tests(of_classes(open_data(f"folder:{whole}"), ["class_01"]), tests) == ()
