@@ -88,9 +88,26 @@ def test_training_images_under_other_names_are_reported(data, pictures, tmp_path
     train = split(open_data(data["spec"]), "half", "train")
     data = data | {"classes": list(train.classes), "image_sample": list(train.sample())}
     shutil.copytree(pictures / "class_0", tmp_path / "renamed" / "sparrow")
+    shutil.copytree(pictures / "class_1", tmp_path / "renamed" / "robin")
     samples = choose_samples(PRE, data, f"folder:{tmp_path / 'renamed'}", 200, seed=0)
     assert samples.record.part == "all"
-    assert "under other class names (sparrow)" in " ".join(capfd.readouterr().err.split())
+    assert "under other class names (robin, sparrow)" in " ".join(capfd.readouterr().err.split())
+    samples = choose_samples(PRE, data, f"folder:{tmp_path / 'renamed'}?labels=no", 200, seed=0)
+    assert samples.record.part == "all"
+    assert "trained on, without their labels" in " ".join(capfd.readouterr().err.split())
+
+
+def test_images_without_labels_calibrate_without_the_held_out_ones(data, pictures, tmp_path):
+    images = open_data(f"folder:{pictures}?labels=no")
+    train = split(images, "0.75", "train")
+    record = {
+        "spec": images.spec, "split": "0.75", "classes": [], "labels": False, "image_sample": list(train.sample()),
+        "fingerprint": train.fingerprint(),
+    }  # fmt: skip
+    copy = shutil.copytree(pictures, tmp_path / "copy")
+    for spec in (None, f"folder:{copy}?labels=no"):
+        samples = choose_samples(PRE, record, spec, 200, seed=0)
+        assert samples.record.part == "train" and samples.source.keys == train.keys
 
 
 def test_float_exports_draw_check_images_only(data):
