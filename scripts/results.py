@@ -15,7 +15,6 @@ from __future__ import annotations
 import csv
 import json
 import shlex
-import statistics
 import subprocess
 import sys
 from datetime import date
@@ -23,7 +22,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from results_plan import GROUPS, METRICS, REDUCED, TEACHER, Plan, Row, add_lines, read_lines, read_plan
+from results_plan import GROUPS, METRICS, REDUCED, TEACHER, Plan, Row, add_lines, read_lines, read_plan, summary
 from tuning import Candidate, Choice, Search, add_trial, choose, missing, read_trials, trials_file
 
 from benchmark.system import machine_facts
@@ -34,8 +33,8 @@ from distill.versions import versions
 app = make_app(__doc__ or "")
 PlanArgument = Annotated[Path, typer.Argument(help="YAML plan; the CSV is beside it.")]
 DataOption = Annotated[str, typer.Option(help="Data spec.")]
-StudentWeightsOption = Annotated[Path, typer.Option(exists=True, help="Initial weights of the student.")]
-TeacherWeightsOption = Annotated[Path, typer.Option(exists=True, help="Weights of the teacher.")]
+StudentWeightsOption = Annotated[Path | None, typer.Option(exists=True, help="Initial weights of the student.")]
+TeacherWeightsOption = Annotated[Path | None, typer.Option(exists=True, help="Weights of the teacher.")]
 OutOption = Annotated[Path, typer.Option(help="Folder of the runs and their cache.")]
 OnlyOption = Annotated[list[str] | None, typer.Option(help="Only the row of this name. Repeatable.")]
 SkipOption = Annotated[list[str] | None, typer.Option(help="Skip the row of this name for now. Repeatable.")]
@@ -46,8 +45,8 @@ ThreadsOption = Annotated[int, typer.Option(help="CPU threads of training; 0 use
 def run(
     plan_path: PlanArgument,
     data: DataOption,
-    student_weights: StudentWeightsOption,
-    teacher_weights: TeacherWeightsOption,
+    student_weights: StudentWeightsOption = None,
+    teacher_weights: TeacherWeightsOption = None,
     out: OutOption = Path("runs/results"),
     only: OnlyOption = None,
     skip: SkipOption = None,
@@ -59,9 +58,9 @@ def run(
     plan, path = read_plan(plan_path), plan_path.with_suffix(".csv")
     chosen = _chosen(plan_path, plan, only, skip)
     bench = _Bench(plan, path, out / plan_path.stem, data, student_weights, teacher_weights, threads)
-    bench.measure_teacher()
     trials = read_trials(trials_file(plan_path))
     for seed in plan.seeds[: seeds or None]:
+        bench.measure_teacher(seed)
         for row in chosen:
             if seed in (row.seeds or plan.seeds):
                 bench.measure(row, seed, _choice(plan, row, trials))
@@ -72,8 +71,8 @@ def run(
 def tune(
     plan_path: PlanArgument,
     data: DataOption,
-    student_weights: StudentWeightsOption,
-    teacher_weights: TeacherWeightsOption,
+    student_weights: StudentWeightsOption = None,
+    teacher_weights: TeacherWeightsOption = None,
     out: OutOption = Path("runs/results"),
     only: OnlyOption = None,
     skip: SkipOption = None,
@@ -115,44 +114,61 @@ class _Bench:
         path: Path,
         base: Path,
         data: str,
-        student_weights: Path,
-        teacher_weights: Path,
+        student_weights: Path | None,
+        teacher_weights: Path | None,
         threads: int,
     ) -> None:
         self.plan, self.path, self.base, self.data = plan, path, base, data
-        self.student_weights, self.teacher_weights = student_weights, teacher_weights
-        self._common = {"data": data, "threads": threads, "workers": 0, "cache_dir": base / "cache"}
+        common = {"data": data, "threads": threads, "workers": 0, "cache_dir": base / "cache"}
+        # What the plan says itself comes before the options of the command.
+        self._student = plan.student | common | _weights("student", student_weights, plan.student) | plan.student
+        self._teacher = plan.teacher | common | _weights("teacher", teacher_weights, plan.teacher) | plan.teacher
         # A reader has these files elsewhere.
-        self._short = {str(path): path.name for path in (student_weights, teacher_weights)} | {data: _short(data)}
+        files = [file for file in (student_weights, teacher_weights) if file]
+        self._short = {str(file): file.name for file in files} | {data: _short(data)}
         self._lines = read_lines(path) if path.name == f"{base.name}.csv" else []
 
-    def teacher(self) -> tuple[list[str], Path]:
-        """Train the teacher if it does not exist. Returns the command and the folder."""
-        folder = self.base / "teacher"
-        command = _command("teacher", self.plan.teacher | self._common | {"weights": self.teacher_weights}, folder)
-        _trained(command, folder)
-        return command, folder
+    def teacher(self, seed: int, validation: float = 0.0) -> tuple[list[str], Path]:
+        """Train the teacher if it does not exist. Returns the command and the folder.
 
-    def reduced_teacher(self, validation: float = 0.0) -> Path:
-        """Reduce the teacher, on the train classes without the held-out ones, and return its folder."""
+        A teacher trained for each seed is trained without the held-out classes, like its students.
+        """
+        options, folder = self._teacher, "teacher"
+        if self.plan.teacher_seeds:
+            options, folder = options | {"seed": seed}, f"teacher-{seed}"
+            if validation:
+                options, folder = options | {"validation": validation}, f"{folder}-{validation:g}"
+        command = _command("teacher", options, self.base / folder)
+        _trained(command, self.base / folder)
+        return command, self.base / folder
+
+    def students_teacher(self, seed: int, validation: float = 0.0) -> Path:
+        """Return the folder of the teacher that students learn from.
+
+        Where the plan reduces the teacher, that is done once, on the train classes without the held-out ones.
+        """
+        if self.plan.reduced is None:
+            return self.teacher(seed, validation)[1]
         folder = self.base / (f"reduced-{validation:g}" if validation else "reduced")
-        options = self.plan.student | self._common | {"weights": self.student_weights, "teacher": self.teacher()[1]}
-        options |= {**self.plan.reduced, "epochs": 0}
+        options = self._student | {"teacher": self.teacher(seed)[1], **self.plan.reduced, "epochs": 0}
         if validation:
             options["validation"] = validation
         _trained(_command("student", options, folder), folder)
         return folder / "teacher"
 
-    def measure_teacher(self) -> None:
-        """Record the teacher, and the teacher reduced to the student's dimension."""
-        command, folder = self.teacher()
-        if not self._present(TEACHER, "test", 0):
+    def measure_teacher(self, seed: int) -> None:
+        """Record the teacher, and the teacher reduced to the student's dimension; once, if all seeds have the same."""
+        seed = seed if self.plan.teacher_seeds else 0
+        command, folder = self.teacher(seed)
+        if not self._present(TEACHER, "test", seed):
             metrics, seconds = _trained(command, folder)
-            self._record((TEACHER, "teacher", "test", 0), metrics, self.plan.teacher["epochs"], seconds, command)
-        reduced = self.reduced_teacher()
-        if not self._present(REDUCED, "test", 0):
+            self._record((TEACHER, "teacher", "test", seed), metrics, self.plan.teacher["epochs"], seconds, command)
+        if self.plan.reduced is None:
+            return
+        reduced = self.students_teacher(seed)
+        if not self._present(REDUCED, "test", seed):
             asked = ["distill-train", "evaluate", str(reduced), "--data", self.data, "--json"]
-            self._record((REDUCED, "teacher", "test", 0), _call(asked), 0, 0.0, asked)
+            self._record((REDUCED, "teacher", "test", seed), _call(asked), 0, 0.0, asked)
 
     def measure(self, row: Row, seed: int, choice: Choice | None) -> None:
         """Train a row with one seed and record what the plan measures of it, except lines that exist."""
@@ -171,7 +187,7 @@ class _Bench:
         } | {label: _whiten(folder, label, extra) for label, extra in row.whiten.items()}
         for label, words in commands.items():
             if seed in (row.measured_seeds or self.plan.seeds) and not self._present(row.name, label, seed, by):
-                asked = [word.format(teacher=self.reduced_teacher()) for word in words]
+                asked = [word.format(teacher=self.students_teacher(seed)) for word in words]
                 self._record((row.name, row.group, label, seed), _call(asked), options["epochs"], 0.0, asked, by)
 
     def trial(self, row: Row, search: Search, candidate: Candidate) -> dict[str, Any]:
@@ -193,9 +209,9 @@ class _Bench:
         }
 
     def _options(self, row: Row, seed: int, validation: float = 0.0) -> dict[str, Any]:
-        options = self.plan.student | self._common | {"weights": self.student_weights, "seed": seed}
+        options = self._student | {"seed": seed}
         if _has_teacher(row.options["method"]):
-            options |= self.plan.taught | {"teacher": self.reduced_teacher(validation)}
+            options |= self.plan.taught | {"teacher": self.students_teacher(seed, validation)}
         options |= row.options
         return options | {"validation": validation} if validation else options
 
@@ -310,29 +326,13 @@ def figure(
         drawing.savefig(temporary, dpi=110, format="png")
 
 
-def summary(plan: Plan, lines: list[dict[str, str]]) -> list[dict[str, Any]]:
-    """Return the rows in the plan's order, teacher first, one for each measurement."""
-    order = [
-        (TEACHER, "test"),
-        (REDUCED, "test"),
-        *((row.name, label) for row in plan.rows for label in ("test", *row.measure, *row.whiten)),
-    ]
-    found = []
-    for name, measured in order:
-        own = [line for line in lines if (line["row"], line["measured"]) == (name, measured)]
-        if not own:
-            continue
-        values = [float(line["recall@1"]) for line in own]
-        row: dict[str, Any] = {key: statistics.fmean(float(line[key]) for line in own) for key in METRICS}
-        row |= {
-            "name": name if measured == "test" else f"{name}, {measured}",
-            "group": own[0]["group"],
-            "seeds": len(own),
-        }
-        found.append(row | {"values": values, "lowest": min(values), "highest": max(values)})
-    if not found:
-        raise Failure("no results yet", "python scripts/results.py run …")
-    return found
+def _weights(of: str, file: Path | None, options: dict[str, Any]) -> dict[str, Path]:
+    """Initial weights as an option. A plan whose networks start from random weights says so: ``weights: null``."""
+    if file is None and "weights" not in options:
+        raise UsageFailure(
+            f"--{of}-weights is missing", f"give the file; for random weights, the plan has weights: null under {of}"
+        )
+    return {"weights": file} if file else {}
 
 
 def _has_teacher(method: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,19 @@ from tuning import Search
 from distill.console import Failure, UsageFailure, suggest
 from distill.files import atomic_path
 
-__all__ = ["COLUMNS", "GROUPS", "METRICS", "REDUCED", "TEACHER", "Plan", "Row", "add_lines", "read_lines", "read_plan"]
+__all__ = [
+    "COLUMNS",
+    "GROUPS",
+    "METRICS",
+    "REDUCED",
+    "TEACHER",
+    "Plan",
+    "Row",
+    "add_lines",
+    "read_lines",
+    "read_plan",
+    "summary",
+]
 
 METRICS = ("recall@1", "recall@2", "recall@4", "recall@8", "map@r")
 COLUMNS = (
@@ -50,13 +63,19 @@ class Row(BaseModel):
 
 
 class Plan(BaseModel):
-    """A results table."""
+    """A results table.
+
+    ``weights: null`` in ``teacher`` or ``student`` starts the network from random weights. ``teacher_seeds`` trains the
+    teacher anew for each seed.
+    """
 
     model_config = ConfigDict(extra="forbid")
     title: str
     seeds: list[int]
     teacher: dict[str, Any]
-    reduced: dict[str, Any]  # options that reduce the teacher to the student's dimension: a student of no epochs
+    teacher_seeds: bool = False
+    # Options that reduce the teacher to the student's dimension: a student of no epochs. None: it has that dimension.
+    reduced: dict[str, Any] | None = None
     student: dict[str, Any]
     taught: dict[str, Any]  # options of runs with a teacher only
     rows: list[Row]
@@ -115,3 +134,28 @@ def add_lines(path: Path, lines: list[dict[str, Any]]) -> None:
 
 def _key(line: dict[str, Any]) -> tuple[str, str, str]:
     return line["row"], line["measured"], str(line["seed"])
+
+
+def summary(plan: Plan, lines: list[dict[str, str]]) -> list[dict[str, Any]]:
+    """Return the rows in the plan's order, teacher first, one for each measurement."""
+    order = [
+        (TEACHER, "test"),
+        (REDUCED, "test"),
+        *((row.name, label) for row in plan.rows for label in ("test", *row.measure, *row.whiten)),
+    ]
+    found = []
+    for name, measured in order:
+        own = [line for line in lines if (line["row"], line["measured"]) == (name, measured)]
+        if not own:
+            continue
+        values = [float(line["recall@1"]) for line in own]
+        row: dict[str, Any] = {key: statistics.fmean(float(line[key]) for line in own) for key in METRICS}
+        row |= {
+            "name": name if measured == "test" else f"{name}, {measured}",
+            "group": own[0]["group"],
+            "seeds": len(own),
+        }
+        found.append(row | {"values": values, "lowest": min(values), "highest": max(values)})
+    if not found:
+        raise Failure("no results yet", "python scripts/results.py run …")
+    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import shlex
 import sys
 from pathlib import Path
@@ -38,7 +39,7 @@ import tuning
 def test_training_takes_every_row_of_a_plan(path):
     plan = results.read_plan(path)
     make_config(TeacherConfig, plan.teacher)
-    make_config(StudentConfig, plan.student | plan.reduced | {"epochs": 0})
+    make_config(StudentConfig, plan.student | (plan.reduced or {}) | {"epochs": 0})
     assert len({row.name for row in plan.rows}) == len(plan.rows)
     for row in plan.rows:
         options = (
@@ -64,7 +65,7 @@ def test_the_commands_know_what_else_a_plan_measures(path, tmp_path, capsys):
 def test_committed_results_belong_to_the_plan(path):
     plan, lines = results.read_plan(path), results.read_lines(path.with_suffix(".csv"))
     assert lines, f"no {path.with_suffix('.csv').name}"
-    known = {(results.TEACHER, "test"), (results.REDUCED, "test")}
+    known = {(results.TEACHER, "test")} | ({(results.REDUCED, "test")} if plan.reduced else set())
     known |= {(row.name, label) for row in plan.rows for label in ("test", *row.measure, *row.whiten)}
     keys = [(line["row"], line["measured"], line["seed"]) for line in lines]
     assert len(set(keys)) == len(keys)
@@ -219,3 +220,44 @@ rows:
     best = max(trials, key=lambda trial: float(trial["validation_recall@1"]))
     assert line["chosen_by"].startswith(f"lr {float(best['lr']):g} of 0.001, 0.01")
     assert f"--lr {float(best['lr'])}" in line["command"] and "--validation" not in line["command"]
+
+
+TINY_FOR_EACH_SEED = """
+title: t
+seeds: [0, 1]
+teacher_seeds: true
+teacher: {arch: mobilenet_v1_025, weights: null, embedding_size: 8, batch_size: 8, images_per_class: 2, epochs: 1, crop_scale: 1, threads: 1}
+student: {arch: mobilenet_v1_025, weights: null, embedding_size: 8, batch_size: 8, images_per_class: 2, epochs: 1, crop_scale: 1, threads: 1}
+taught: {teacher_crops: 1}
+tune: {validation: 0.25, lr: [1.0e-3], weight_decay: [1.0e-4]}
+rows:
+  - {name: absolute, group: paper, options: {method: absolute}}
+"""
+
+
+@pytest.mark.slow
+def test_a_teacher_trained_for_each_seed_never_sees_held_out_classes(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("tiny.yaml").write_text(TINY_FOR_EACH_SEED)
+    files = ["--data", "glyphs:classes=16,faces=4,size=32"]
+    assert results.run_app(results.app, ["tune", "tiny.yaml", *files]) == 0
+    held_out = json.loads(Path("runs/results/tiny/teacher-0-0.25/model.json").read_text())["data"]
+    assert len(held_out["validation_classes"]) == 2 and len(held_out["classes"]) == 6
+    (trial,) = tuning.read_trials(Path("tiny-tune.csv"))
+    assert "--teacher runs/teacher-0-0.25 " in trial["command"] and "--threads 1 " in trial["command"]
+    assert results.run_app(results.app, ["run", "tiny.yaml", *files]) == 0
+    lines = results.read_lines(Path("tiny.csv"))
+    assert [(line["row"], line["seed"]) for line in lines] == [
+        ("teacher", "0"),
+        ("absolute", "0"),
+        ("teacher", "1"),
+        ("absolute", "1"),
+    ]
+    assert len({line["recall@1"] for line in lines if line["row"] == "teacher"}) == 2  # two networks
+    assert all("--weights" not in line["command"] for line in lines)
+    assert "--teacher runs/teacher-1 --lr" in lines[3]["command"] and "--seed 1" in lines[3]["command"]
+
+
+def test_weights_that_a_plan_needs_are_asked_for(tmp_path, capsys):
+    assert results.run_app(results.app, ["run", str(_plan(tmp_path)), "--data", "glyphs"]) == 2
+    assert "--student-weights is missing (give the file; for random weights" in capsys.readouterr().err
