@@ -22,7 +22,7 @@ app = make_app(
     **First steps:**
 
     - `distill-train teacher --data folder:photos --arch resnet18 --weights imagenet --out runs/teacher`
-    - `distill-train student --data folder:photos --teacher runs/teacher --method relative --out runs/student`
+    - `distill-train student --data folder:photos --teacher runs/teacher --out runs/student`
     - `distill-train evaluate runs/student --data folder:photos`
 
     `folder:photos` holds one folder of images for each class, or any images: a student with a teacher needs no labels.
@@ -77,8 +77,8 @@ def student(
 ) -> None:
     """Train a student, with or without a teacher.
 
-    - Distil, with labels or without: `distill-train student --data folder:photos --teacher runs/teacher --method relative --out runs/student`
-    - With labels as well: `--method relative:1+multi_similarity:0.1`
+    - Distil, with labels or without: `distill-train student --data folder:photos --teacher runs/teacher --out runs/student`
+    - With labels as well: `--method absolute+multi_similarity:0.3`
     - Without a teacher, for comparison: `distill-train student --data folder:photos --method triplet --out runs/alone`
     """
     _train("student", StudentConfig, given, recipe, out, overwrite, as_json)

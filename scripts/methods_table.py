@@ -1,4 +1,4 @@
-"""Write the tables of docs/methods.md from the specs of the losses.
+"""Write the tables of docs/methods.md: the losses from their specs, the recommendations from results/*.csv.
 
 python scripts/methods_table.py
 python scripts/methods_table.py --check
@@ -18,8 +18,12 @@ from distill.console import DebugOption, Failure, run_app
 from distill.files import atomic_path
 from distill.losses import LOSSES, LossSpec
 
+sys.path.insert(0, str(Path(__file__).parent))  # this file may be imported from elsewhere
+from recommended import recommendations
+
 PAGE = Path(__file__).parents[1] / "docs" / "methods.md"
 _TABLE = re.compile(r"(<!-- losses on (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+_RECOMMENDED = re.compile(r"(<!-- recommendations -->\n).*?(<!-- end -->)", re.DOTALL)
 
 # Title of a column and the cell of a loss in it.
 Columns = dict[str, Callable[[str, LossSpec], str]]
@@ -72,7 +76,8 @@ def table(kind: str) -> str:
 
 def updated(page: str) -> str:
     """Return the page with all its tables regenerated."""
-    return _TABLE.sub(lambda match: f"{match[1]}\n{table(match[2])}\n{match[3]}", page)
+    page = _TABLE.sub(lambda match: f"{match[1]}\n{table(match[2])}\n{match[3]}", page)
+    return _RECOMMENDED.sub(lambda match: f"{match[1]}\n{recommendations()}\n{match[2]}", page)
 
 
 @app.command(help=__doc__)
@@ -85,7 +90,10 @@ def main(
     if new == page:
         return
     if check:
-        raise Failure(f"{PAGE.name} does not agree with the specs of the losses", "python scripts/methods_table.py")
+        raise Failure(
+            f"{PAGE.name} does not agree with the specs of the losses or with results/",
+            "python scripts/methods_table.py",
+        )
     with atomic_path(PAGE) as temporary:
         temporary.write_text(new, encoding="utf-8")
 

@@ -161,7 +161,9 @@ class StudentConfig(RunConfig):
     arch: str = _option("mobilenet_v1_025", f"Backbone: {arch_help()}", MODEL)
     teacher: Path | None = _option(None, "Folder of the trained teacher. Without it: metric losses only.", METHOD)
     method: str = _option(
-        "relative", f"Loss, or a weighted sum such as 'relative:1+triplet:1': {', '.join(LOSSES.names())}.", METHOD
+        "absolute",
+        f"Loss, or a weighted sum such as 'absolute+multi_similarity:0.3': {', '.join(LOSSES.names())}.",
+        METHOD,
     )
     teacher_crops: int = _option(
         8, "Cached teacher crops per image; 0 caches none and runs the teacher at every step.", METHOD, ge=0
