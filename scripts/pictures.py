@@ -4,7 +4,9 @@
     python scripts/pictures.py app build/app-test/app0/android_demo/app/target/screenshots docs/app.png
 
 `report` photographs the first sections of a report of `make demo` with Chromium. `app` joins screenshots that the tests of
-the app write: `pytest tests/android/test_android_app_build.py -k robolectric --basetemp build/app-test`.
+the app write, here with the demo's model:
+
+    APP_BUNDLE=runs/demo/bundle pytest tests/android/test_android_app_build.py -k robolectric --basetemp build/app-test
 """
 
 from __future__ import annotations
