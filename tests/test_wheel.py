@@ -72,6 +72,13 @@ def distributions(requires: list[str] | None, extras: set[str], found: set[str])
     return found
 
 
+def own_extras(requires: list[str], extra: str) -> set[str]:
+    """Names of an extra and of those that it includes: ``train`` requires ``distill-to-phone[run]``."""
+    own = [each for each in map(Requirement, requires) if each.name == "distill-to-phone" and each.marker]
+    included = {name for each in own if each.marker.evaluate({"extra": extra}) for name in each.extras}
+    return {extra}.union(*(own_extras(requires, name) for name in included))
+
+
 def install(wheel: Path, folder: Path, extra: str) -> Path:
     """Create an environment with the wheel and one extra, by the name that README shows: ``FILE.whl[EXTRA]``.
 
@@ -81,15 +88,13 @@ def install(wheel: Path, folder: Path, extra: str) -> Path:
     (site,) = folder.glob("lib/python*/site-packages")
     metadata_file = next(name for name in zipfile.ZipFile(wheel).namelist() if name.endswith(".dist-info/METADATA"))
     requires = Parser().parsestr(zipfile.ZipFile(wheel).read(metadata_file).decode()).get_all("Requires-Dist")
-    # train requires distill-to-phone[run], which is the wheel itself.
-    extras = {"run", extra}
-    for name in distributions(requires, extras, {"distill-to-phone"}) - {"distill-to-phone"}:
+    for name in distributions(requires, own_extras(requires, extra), {"distill-to-phone"}) - {"distill-to-phone"}:
         distribution = metadata.distribution(name)
         for top in {file.parts[0] for file in distribution.files or [] if file.parts[0] != ".."}:
             if not (site / top).exists() and top != "__pycache__":
                 (site / top).symlink_to(Path(str(distribution.locate_file(top))))
     words = ["--python", folder / "bin" / "python", "install", f"{wheel}[{extra}]", "--no-index", "--quiet"]
-    done = subprocess.run([sys.executable, "-m", "pip", *words], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-m", "pip", *words], capture_output=True, text=True, env=outside())
     assert done.returncode == 0, done.stderr
     return folder
 
@@ -107,10 +112,14 @@ def trainer(wheel, tmp_path_factory) -> Path:
     return install(wheel, tmp_path_factory.mktemp("environment") / "venv", "train")
 
 
+def outside() -> dict[str, str]:
+    """The environment variables without those that would lead back to the repository."""
+    return {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "VIRTUAL_ENV")}
+
+
 def run(installed: Path, folder: Path, *words: object) -> str:
-    environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "VIRTUAL_ENV")}
     command = [str(installed / "bin" / str(words[0])), *map(str, words[1:])]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=outside(), timeout=120)
     assert done.returncode == 0, f"{command}: {done.stderr}"
     return done.stdout
 
