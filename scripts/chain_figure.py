@@ -122,7 +122,7 @@ def draw(path: Path) -> None:
     drawing.box(1, 1, WIDTH - 2, HEIGHT - 2, facecolor=PAPER, radius=14)
     columns = (("images", 22, 156, draw_images), ("distill", 236, 186, draw_distill), ("export", 480, 178, draw_export))
     captions = (
-        "your photos, one folder\nfor each class",
+        "your photos, with\nor without classes",
         "the student learns\nto imitate the teacher",
         "every file is compared\nwith PyTorch",
     )
