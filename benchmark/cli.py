@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 from collections.abc import Mapping
@@ -19,7 +18,19 @@ from benchmark.gates import Limits, make_limits
 from benchmark.operators.command import operators
 from benchmark.options import BenchmarkOptions, PlanOptions
 from benchmark.pairs_command import pairs
-from distill.console import DebugOption, JsonOption, make_app, note, run_app
+from distill.console import (
+    AppCommand,
+    DebugOption,
+    JsonOption,
+    JsonOutOption,
+    answer,
+    make_app,
+    note,
+    plain_table,
+    result_console,
+    run_app,
+    warn,
+)
 from distill.files import check_output
 from distill.options import Recipe, RecipeOption, make_options, open_recipe, with_flags
 
@@ -35,7 +46,7 @@ Examples:
 
     distill-bench BUNDLE --data folder:photos
 
-    distill-bench BUNDLE --checkpoint runs/student --json result.json --html report.html
+    distill-bench BUNDLE --checkpoint runs/student --json-out result.json --html report.html
 
     distill-bench BUNDLE --checkpoint runs/student --reference teacher=runs/teacher --max-recall-drop 1
 
@@ -73,7 +84,7 @@ Examples:
     distill-bench BUNDLE --checkpoint runs/student --max-latency-ms 5 --max-size-kb 400 --max-recall-drop 1
 """
 
-app = make_app(HELP, default_command="run")
+app = make_app(HELP, default_command="run", program="distill-bench")
 
 # Settings of typer's options that are not made from a model.
 GATES: dict[str, Any] = {"rich_help_panel": "Limits", "show_default": False}
@@ -83,7 +94,35 @@ DeviceFlags = all_device_options()
 OPTIONS = (BenchmarkOptions, PlanOptions, DeviceFlags, Limits)
 
 
-@app.command(help=RUN_HELP)
+class _RunCommand(AppCommand):
+    """Also takes ``--json FILE`` and ``--json=FILE``, which were the forms of ``--json-out FILE`` up to 0.2.0."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, self._without_old_json(ctx, args))
+
+    def _without_old_json(self, ctx: Any, args: list[str]) -> list[str]:
+        for place, word in enumerate(args):
+            if word == "--":
+                break
+            old = word.removeprefix("--json=") if word.startswith("--json=") else ""
+            after = args[place + 1 :]
+            # BUNDLE is the only argument: a second one is the file, wherever the bundle stands.
+            if word == "--json" and after and not after[0].startswith("-") and self._has_surplus(ctx, args):
+                old, *after = after
+            if old:
+                warn(f"--json {old}: write --json-out {old}; --json alone prints the result on standard output")
+                return [*args[:place], "--json-out", old, *after]
+        return args
+
+    def _has_surplus(self, ctx: Any, args: list[str]) -> bool:
+        """Whether there are more arguments than the command takes. Wrong options are reported later."""
+        try:
+            return bool(self.make_parser(ctx).parse_args(args=list(args))[1])
+        except typer.TyperException:
+            return False
+
+
+@app.command(help=RUN_HELP, cls=_RunCommand)
 @with_flags(*OPTIONS)
 def run(
     bundle: Annotated[Path, typer.Argument(help="Folder made by distill-export.", show_default=False)],
@@ -96,7 +135,6 @@ def run(
     junit_file: Annotated[
         Path | None, typer.Option("--junit", help="Write the verdict as JUnit XML, for CI.", **OUTPUT)
     ] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the result.", **OUTPUT)] = None,
     history: Annotated[
         Path | None,
         typer.Option(help="Add the result to this folder, under its time; see distill-bench history.", **OUTPUT),
@@ -105,9 +143,11 @@ def run(
         Path | None,
         typer.Option("--html", help="Write a report with images: one file that works offline.", **OUTPUT),
     ] = None,
+    as_json: JsonOption = False,
+    json_out: JsonOutOption = None,
     debug: DebugOption = False,
 ) -> int:
-    for path in (json_file, html_file, junit_file):
+    for path in (json_out, html_file, junit_file):
         check_output(path, [bundle])
     if history:
         check_output(history / "x.json", [bundle])
@@ -125,12 +165,14 @@ def run(
         plan=make_options(PlanOptions, given, found).plan(),
         command=shlex.join(["distill-bench", *sys.argv[1:]]),
     )
+    from benchmark.result import result_json
     from benchmark.run import measure
     from benchmark.table import print_result
 
     result, evidence = measure(options)
-    print_result(result)  # before the files: a full disk must not cost the figures
-    _write(result, evidence, json_file, history, junit_file, html_file, options.plan.seed)
+    # Before the files: a full disk must not cost the figures.
+    answer(result_json(result), lambda: print_result(result), as_json, json_out, indent=2)
+    _write(result, evidence, history, junit_file, html_file, options.plan.seed)
     return 0 if result.verdict.passed else 1
 
 
@@ -150,17 +192,11 @@ def _part(values: Mapping[str, Any], kind: type[BaseModel]) -> dict[str, Any]:
 def _write(
     result: Result,
     evidence: Evidence,
-    json_file: Path | None,
     history: Path | None,
     junit_file: Path | None,
     html_file: Path | None,
     seed: int,
 ) -> None:
-    if json_file:
-        from benchmark.result import write_result
-
-        write_result(json_file, result)
-        note(f"result: {json_file}")
     if history:
         from benchmark.history import add
 
@@ -180,10 +216,12 @@ def _write(
 
 @app.command()
 def show(
-    result: Annotated[Path, typer.Argument(help="File written by --json.", show_default=False)],
+    result: Annotated[Path, typer.Argument(help="File written by --json-out.", show_default=False)],
     html_file: Annotated[
         Path | None, typer.Option("--html", help="Also write the report, without images.", show_default=False)
     ] = None,
+    as_json: JsonOption = False,
+    json_out: JsonOutOption = None,
     debug: DebugOption = False,
 ) -> None:
     """Print the tables of an earlier result.
@@ -192,12 +230,13 @@ def show(
 
         distill-bench show result.json --html report.html
     """
-    from benchmark.result import read_result
+    from benchmark.result import read_result, result_json
     from benchmark.table import print_result
 
-    check_output(html_file, [result])
+    for path in (html_file, json_out):
+        check_output(path, [result])
     found = read_result(result)
-    print_result(found)
+    answer(result_json(found), lambda: print_result(found), as_json, json_out, indent=2)
     if html_file:
         from benchmark.report.html import write_report
 
@@ -206,29 +245,29 @@ def show(
 
 
 @app.command()
-def devices(as_json: JsonOption = False, debug: DebugOption = False) -> None:
+def devices(as_json: JsonOption = False, json_out: JsonOutOption = None, debug: DebugOption = False) -> None:
     """List where a bundle can be measured, what is attached, and what the others need.
 
     Starts adb's server if adb is installed and no server runs.
     """
     from dataclasses import asdict
 
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
     from benchmark.devices import list_devices
 
+    check_output(json_out)
     rows = [asdict(row) for row in list_devices()]
-    if as_json:
-        print(json.dumps(rows, indent=2))
-        return
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    answer(rows, lambda: _print_devices(rows), as_json, json_out, indent=2)
+
+
+def _print_devices(rows: list[dict[str, str]]) -> None:
+    from rich.markup import escape
+
+    table = plain_table()
     for heading in ("device", "status", ""):
-        table.add_column(heading)
+        table.add_column(heading, overflow="fold")
     for row in rows:
         table.add_row(*map(escape, row.values()), style="" if row["status"] == "ready" else "dim")
-    Console(highlight=False).print(table)
+    result_console().print(table)
 
 
 for command in (compare, history_of_results, pairs, pareto, operators):

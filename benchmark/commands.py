@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-import json
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from distill.console import DebugOption, JsonOption, UsageFailure, note, suggest
+from distill.console import DebugOption, JsonOption, JsonOutOption, UsageFailure, answer, note, suggest
 from distill.files import check_output
 
 __all__ = ["compare", "history", "pareto"]
 
-FILES = typer.Argument(help="Results written by --json, or folders of them.", show_default=False)
+FILES = typer.Argument(help="Results written by --json-out, or folders of them.", show_default=False)
 HTML = typer.Option("--html", help="Also write a page: one file that works offline.", show_default=False)
 
 
 def compare(
     results: Annotated[
         list[Path],
-        typer.Argument(help="Results written by --json; the others are compared with the first.", show_default=False),
+        typer.Argument(
+            help="Results written by --json-out; the others are compared with the first.", show_default=False
+        ),
     ],
     max_recall_loss: Annotated[
         float | None,
@@ -47,6 +49,7 @@ def compare(
         ),
     ] = None,
     as_json: JsonOption = False,
+    json_out: JsonOutOption = None,
     debug: DebugOption = False,
 ) -> int:
     """Compare results with an earlier one and mark what got worse.
@@ -64,8 +67,9 @@ def compare(
 
     from benchmark.differences import Tolerances, differences, mismatches
     from benchmark.result import read_result
-    from benchmark.table_many import print_differences
+    from benchmark.table_many import print_all_differences
 
+    check_output(json_out, results)
     if len(results) < 2:
         raise UsageFailure(
             "compare: only one result", "give at least two: distill-bench compare before.json after.json"
@@ -73,7 +77,8 @@ def compare(
     read = [(path.stem, read_result(path)) for path in results]
     given = {"recall_loss": max_recall_loss, "slowdown": max_slowdown, "growth": max_growth}
     tolerances = replace(Tolerances(), **{name: value for name, value in given.items() if value is not None})
-    failed, answer = False, []
+    rows: list[dict[str, Any]] = []
+    differing: list[tuple[Any, ...]] = []
     for name, later in read[1:]:
         changes = differences(read[0][1], later, tolerances)
         notes = mismatches([read[0][1], later])
@@ -82,22 +87,18 @@ def compare(
             for change in changes
             if change.worse and change.measure.gate in {n for n, v in given.items() if v is not None}
         ]
-        failed = failed or bool(gated)
-        if as_json:
-            answer.append(
-                {
-                    "before": read[0][0],
-                    "after": name,
-                    "pass": not gated,
-                    "notes": notes,
-                    "changes": [change.as_json() for change in changes],
-                }
-            )
-        else:
-            print_differences(read[0][0], name, changes, notes, gated)
-    if as_json:
-        print(json.dumps(answer, indent=2))
-    return 1 if failed else 0
+        rows.append(
+            {
+                "before": read[0][0],
+                "after": name,
+                "pass": not gated,
+                "notes": notes,
+                "changes": [change.as_json() for change in changes],
+            }
+        )
+        differing.append((read[0][0], name, changes, notes, gated))
+    answer(rows, lambda: print_all_differences(differing), as_json, json_out, indent=2)
+    return 0 if all(row["pass"] for row in rows) else 1
 
 
 def history(
@@ -105,6 +106,8 @@ def history(
     variant: Annotated[str | None, typer.Option(help="Only this variant.", show_default=False)] = None,
     last: Annotated[int, typer.Option(min=1, help="Largest number of rows per variant.")] = 20,
     html_file: Annotated[Path | None, HTML] = None,
+    as_json: JsonOption = False,
+    json_out: JsonOutOption = None,
     debug: DebugOption = False,
 ) -> None:
     """Show results over time, oldest first.
@@ -117,9 +120,10 @@ def history(
         distill-bench history results/ --variant tflite-int8 --html trend.html
     """
     from benchmark.history import read_all, series
-    from benchmark.table_many import print_series
+    from benchmark.table_many import print_all_series
 
-    check_output(html_file, [path for path in results if path.is_file()])
+    for path in (html_file, json_out):
+        check_output(path, [path for path in results if path.is_file()])
     found = [result for _, result in read_all(results)]
     entries = series(found, variant)
     if not entries:
@@ -127,8 +131,13 @@ def history(
             f"--variant {variant}: not in any result",
             suggest(str(variant), {v.name for r in found for v in r.variants}),
         )
-    for entry in entries:
-        print_series(entry, last)
+    answer(
+        [entry.as_json(last) for entry in entries],
+        lambda: print_all_series(entries, last),
+        as_json,
+        json_out,
+        indent=2,
+    )
     if html_file:
         from benchmark.report.html import write_page
         from benchmark.report.trend import render_trend
@@ -140,6 +149,8 @@ def history(
 def pareto(
     results: Annotated[list[Path], FILES],
     html_file: Annotated[Path | None, HTML] = None,
+    as_json: JsonOption = False,
+    json_out: JsonOutOption = None,
     debug: DebugOption = False,
 ) -> None:
     """Find the Pareto front of Recall@1, latency and size over many results.
@@ -153,9 +164,12 @@ def pareto(
     from benchmark.report.pareto import points, render_pareto
     from benchmark.table_many import print_points
 
-    check_output(html_file, [path for path in results if path.is_file()])
+    for path in (html_file, json_out):
+        check_output(path, [path for path in results if path.is_file()])
     found = read_all(results)
-    print_points(points(found), mismatches([result for _, result in found]))
+    shown, notes = points(found), mismatches([result for _, result in found])
+    value = {"notes": notes, "points": [asdict(point) for point in shown]}
+    answer(value, lambda: print_points(shown, notes), as_json, json_out, indent=2)
     if html_file:
         from benchmark.report.html import write_page
 

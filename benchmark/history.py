@@ -6,7 +6,9 @@ import re
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
+from benchmark.differences import MEASURES
 from benchmark.result import Result, read_result, write_result
 from distill.console import Failure, warn
 
@@ -57,6 +59,16 @@ class Series:
     device: str
     data: str
     results: list[Result]  # each contains the variant
+
+    def as_json(self, last: int) -> dict[str, Any]:
+        """Return plain values of the last results, oldest first; measures by name, null where not measured."""
+        rows = [
+            {"created": result.created, "pass": result.verdict.passed}
+            | {measure.name: measure.value(result.variant(self.variant)) for measure in MEASURES}
+            for result in self.results[-last:]
+        ]
+        units = {measure.name: measure.unit for measure in MEASURES}
+        return {"variant": self.variant, "device": self.device, "data": self.data, "units": units, "results": rows}
 
 
 def series(results: list[Result], only: str | None = None) -> list[Series]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,8 +9,8 @@ import typer
 
 from benchmark.devices import DEVICES, all_device_options
 from benchmark.devices.spec import DEFAULT_DELEGATE
-from distill.console import DebugOption, JsonOption, note
-from distill.files import check_output, write_json
+from distill.console import DebugOption, JsonOption, JsonOutOption, answer, plain_table, result_console
+from distill.files import check_output
 from distill.options import with_flags
 
 __all__ = ["pairs"]
@@ -49,8 +48,8 @@ def pairs(
     delegate: Annotated[str, typer.Option(help="What computes TFLite variants.")] = DEFAULT_DELEGATE,
     threads: Annotated[int, typer.Option(min=1, max=256, help="CPU threads of each variant.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap.")] = 0,
-    json_out: Annotated[Path | None, typer.Option(help="Write the result as JSON.", show_default=False)] = None,
     as_json: JsonOption = False,
+    json_out: JsonOutOption = None,
     debug: DebugOption = False,
 ) -> None:
     """Measure how often pairs of images are correctly judged as the same or different.
@@ -83,22 +82,15 @@ def pairs(
             seed=seed,
         )
     )
-    if json_out:
-        write_json(json_out, found)
-        note(f"result: {json_out}")
-    if as_json:
-        print(json.dumps(found, indent=2))
-    else:
-        _print(found)
+    answer(found, lambda: _print(found), as_json, json_out, indent=2)
 
 
 def _print(found: dict[str, Any]) -> None:
-    from benchmark.terminal import plain_table, result_console
     from benchmark.text import percent, points
 
     table = plain_table()
     for heading in ("model", "accuracy [95 %]", "drop [95 %], points", "lost", "gained"):
-        table.add_column(heading, justify="left" if heading == "model" else "right")
+        table.add_column(heading, justify="left" if heading == "model" else "right", overflow="fold")
     for row in found["models"]:
         if row["status"] == "failed":
             table.add_row(row["name"], "failed", row["error"] or "")

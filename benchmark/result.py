@@ -348,9 +348,14 @@ class Result(_Part):
         raise KeyError(name)
 
 
+def result_json(result: Result) -> dict[str, Any]:
+    """Return a result as plain values: what ``distill-bench --json`` prints and ``--json-out`` writes."""
+    return result.model_dump(mode="json", by_alias=True)
+
+
 def write_result(path: str | Path, result: Result) -> None:
     """Write ``result`` as JSON, atomically."""
-    write_json(path, result.model_dump(mode="json", by_alias=True))
+    write_json(path, result_json(result))
 
 
 def read_result(path: str | Path) -> Result:
@@ -366,7 +371,7 @@ def read_result(path: str | Path) -> Result:
     if version != SCHEMA_VERSION:
         raise Failure(
             f"{path}: not a benchmark result of schema version {SCHEMA_VERSION} (found {version!r})",
-            "measure again with distill-bench BUNDLE --json FILE",
+            "measure again with distill-bench BUNDLE --json-out FILE",
         )
     try:
         return Result.model_validate(value)
@@ -374,7 +379,7 @@ def read_result(path: str | Path) -> Result:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise Failure(
-            f"{path}: {where}: {first['msg']}", "measure again with distill-bench BUNDLE --json FILE"
+            f"{path}: {where}: {first['msg']}", "measure again with distill-bench BUNDLE --json-out FILE"
         ) from None
 
 

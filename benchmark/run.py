@@ -27,10 +27,9 @@ from benchmark.result import EnergyUse, Latency, Machine, Result, VariantResult
 from benchmark.scoring import PYTORCH, EmbeddedImages, Scored
 from benchmark.subject import Subject, choose_images
 from benchmark.system import package_versions
-from benchmark.terminal import still_bar
 from benchmark.text import plain
 from benchmark.timing import Plan, interleave
-from distill.console import Failure, UsageFailure, note
+from distill.console import Failure, UsageFailure, note, still_progress
 from distill.data.imageset import UnreadableImage
 from distill.data.known import reopened
 from distill.data.preprocess import Preprocessing
@@ -244,7 +243,7 @@ def _torch_latency(model: TorchModel, subject: Subject, plan: Plan) -> Latency |
         return None
     model.set_threads(plan.threads)
     alone = Plan(threads=plan.threads, seed=plan.seed, end_to_end=0, seconds=3.0, min_samples=50, max_samples=500)
-    with still_bar(f"latency of {model.name}") as show:
+    with still_progress(f"latency of {model.name}") as show:
         samples, _ = interleave({model.name: model}, pixels, alone, show=show)
     return Latency.of(samples[model.name].invoke)
 

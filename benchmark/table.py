@@ -7,8 +7,8 @@ from rich.table import Table
 from rich.text import Text
 
 from benchmark.result import Recall, Reference, Result, VariantResult
-from benchmark.terminal import plain_table, result_console
 from benchmark.text import few_classes, kilobytes, percent, points
+from distill.console import plain_table, result_console
 
 __all__ = ["print_result"]
 

@@ -11,14 +11,15 @@ from rich.text import Text
 
 from benchmark.differences import MEASURES, Change, Measure
 from benchmark.history import Series
-from benchmark.terminal import plain_table, result_console
 from benchmark.text import kilobytes, percent
+from distill.console import plain_table, result_console
 
 if TYPE_CHECKING:
     from benchmark.report.pareto import Point
 
-__all__ = ["print_differences", "print_points", "print_series"]
+__all__ = ["print_all_differences", "print_all_series", "print_points"]
 
+WIDE = 96  # columns from which all measures stand side by side
 BARS = "▁▂▃▄▅▆▇█"
 
 
@@ -29,16 +30,31 @@ def _table(*headings: str) -> Table:
     return table
 
 
-def print_differences(
+def print_all_differences(rows: Sequence[tuple[str, str, Sequence[Change], Sequence[str], Sequence[Change]]]) -> None:
+    """Print each comparison: names of the earlier and later result, changes, notes, and the changes that failed."""
+    for row in rows:
+        _print_differences(*row)
+
+
+def _print_differences(
     before: str, after: str, changes: Sequence[Change], notes: Sequence[str], failed: Sequence[Change]
 ) -> None:
-    """Print one row per variant and one column per measure: before, after, change; ✗ worse, ✓ better."""
+    """Print before, after and change of each variant and measure; ✗ worse, ✓ better."""
     console = result_console()
     console.print(f"{before} → {after}", style="bold", markup=False)
-    table = _table("", *(f"{measure.name}, {measure.unit}" for measure in MEASURES))
-    for name in dict.fromkeys(change.variant for change in changes):
-        table.add_row(name, *(_cell(change) for change in changes if change.variant == name))
-    console.print(table)
+    names = dict.fromkeys(change.variant for change in changes)
+    if console.width >= WIDE:
+        table = _table("", *(f"{measure.name}, {measure.unit}" for measure in MEASURES))
+        for name in names:
+            table.add_row(name, *(_cell(change) for change in changes if change.variant == name))
+        console.print(table)
+    else:
+        for name in names:
+            table = _table(name, "")
+            for change in changes:
+                if change.variant == name:
+                    table.add_row(f"  {change.measure.name}, {change.measure.unit}", _cell(change))
+            console.print(table)
     for text in notes:
         console.print(f"! {text}", style="yellow", markup=False, soft_wrap=True)
     worse = [change for change in changes if change.worse]
@@ -65,7 +81,13 @@ def _cell(change: Change) -> Text:
     return Text(text.replace("-", "−") + mark, style=style)
 
 
-def print_series(series: Series, last: int) -> None:
+def print_all_series(series: Sequence[Series], last: int) -> None:
+    """Print the last results of each series."""
+    for each in series:
+        _print_series(each, last)
+
+
+def _print_series(series: Series, last: int) -> None:
     """Print one row per result, oldest first, and the trend of each measure as small bars."""
     console = result_console()
     console.print(series.variant, style="bold", markup=False)

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
-from distill.console import DebugOption, JsonOption, UsageFailure, make_app, run_app
-from distill.files import check_output_folder
+from distill.console import (
+    DebugOption,
+    JsonOption,
+    JsonOutOption,
+    UsageFailure,
+    answer,
+    make_app,
+    plain_table,
+    result_console,
+    run_app,
+)
+from distill.files import check_output, check_output_folder
 from distill.options import make_options, open_recipe, read_recipe, with_flags
 from distill.recipe_files import find_recipe
 from distill.training.config import RunConfig, StudentConfig, TeacherConfig
@@ -27,7 +36,8 @@ app = make_app(
 
     `folder:photos` holds one folder of images for each class, or any images: a student with a teacher needs no labels.
     `glyphs` needs no files.
-    """
+    """,
+    program="distill-train",
 )
 
 OutOption = Annotated[Path, typer.Option("--out", "-o", help="Folder of the run.")]
@@ -54,6 +64,7 @@ def teacher(
     recipe: RecipeOption = None,
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
+    json_out: JsonOutOption = None,
     debug: DebugOption = False,
 ) -> None:
     """Train a teacher with a metric loss.
@@ -62,7 +73,7 @@ def teacher(
     - Any timm backbone, weights from a file: `--arch timm:tf_efficientnet_lite2 --weights lite2.pth`
     - Use its pretrained features as they are: `--epochs 0 --embedding-size 0`
     """
-    _train("teacher", TeacherConfig, given, recipe, out, overwrite, as_json)
+    _train("teacher", TeacherConfig, given, recipe, out, overwrite, as_json, json_out)
 
 
 @app.command()
@@ -73,6 +84,7 @@ def student(
     recipe: RecipeOption = None,
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
+    json_out: JsonOutOption = None,
     debug: DebugOption = False,
 ) -> None:
     """Train a student, with or without a teacher.
@@ -81,7 +93,7 @@ def student(
     - With labels as well: `--method absolute+multi_similarity:0.3`
     - Without a teacher, for comparison: `distill-train student --data folder:photos --method triplet --out runs/alone`
     """
-    _train("student", StudentConfig, given, recipe, out, overwrite, as_json)
+    _train("student", StudentConfig, given, recipe, out, overwrite, as_json, json_out)
 
 
 @app.command()
@@ -119,6 +131,7 @@ def evaluate(
         Path | None, typer.Option("--threshold-pairs", help="Choose the threshold on these pairs (pairsDevTrain.txt).")
     ] = None,
     as_json: JsonOption = False,
+    json_out: JsonOutOption = None,
     debug: DebugOption = False,
 ) -> None:
     """Measure Recall@K and MAP@R on classes that were not used in training; without labels, agreement with the teacher.
@@ -129,6 +142,7 @@ def evaluate(
     - How far it finds what the teacher finds, with or without labels: `--reference runs/teacher`
     - Whether two images show the same person: `distill-train evaluate runs/faces --data lfw:lfw --pairs lfw/pairs.txt`
     """
+    check_output(json_out, [run])
     if threshold_pairs and not pairs:
         raise UsageFailure("--threshold-pairs needs --pairs", "add --pairs FILE")
     if pairs:
@@ -137,12 +151,12 @@ def evaluate(
                 "--pairs takes none of --gallery-model, --reference, --nmi, --split and --part",
                 "leave them out: the pairs name the images",
             )
-        _print(str(run), _verify(run, data, pairs, threshold_pairs, degrade), as_json)
+        _print(str(run), _verify(run, data, pairs, threshold_pairs, degrade), as_json, json_out)
         return
     from distill.runs import evaluate_run
 
     metrics = evaluate_run(run, data, split, part, gallery_model, nmi, degrade, reference)
-    _print(str(run), metrics, as_json)
+    _print(str(run), metrics, as_json, json_out)
 
 
 @app.command()
@@ -170,6 +184,7 @@ def whiten(
     ] = None,
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
+    json_out: JsonOutOption = None,
     debug: DebugOption = False,
 ) -> None:
     """Rescale the embedding layer so that directions that vary within classes count less.
@@ -180,17 +195,19 @@ def whiten(
     The network keeps its size and speed. It is fitted on the train part and measured on the test part. Galleries have
     to be indexed again with the whitened model.
     """
+    check_output(json_out, [run])
     check_output_folder(out)
     from distill.whitening import whiten_run
 
     chosen = STRENGTH[by] if strength is None else strength
-    _print(str(out), whiten_run(run, out, by, chosen, data, split, overwrite).metrics["test"], as_json)
+    _print(str(out), whiten_run(run, out, by, chosen, data, split, overwrite).metrics["test"], as_json, json_out)
 
 
 @app.command()
 def recipes(
     name: Annotated[str | None, typer.Argument(help="Print this recipe instead of the list.")] = None,
     as_json: JsonOption = False,
+    json_out: JsonOutOption = None,
     debug: DebugOption = False,
 ) -> None:
     """List the recipes that come with the project, or print one.
@@ -200,22 +217,15 @@ def recipes(
     """
     from distill.recipe_files import recipe_summary, shipped_recipes
 
+    check_output(json_out)
     if name is not None:
         path = find_recipe(Path(name))
-        values = read_recipe(path)
-        print(json.dumps({"recipe": name, "options": values}) if as_json else path.read_text(encoding="utf-8").rstrip())
+        text = path.read_text(encoding="utf-8").rstrip()
+        answer({"recipe": name, "options": read_recipe(path)}, lambda: print(text), as_json, json_out)
         return
     summaries = {found: recipe_summary(path) for found, path in shipped_recipes().items()}
-    if as_json:
-        print(json.dumps([{"recipe": found, "summary": summary} for found, summary in summaries.items()]))
-        return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("recipe", "what it trains")
-    for found, summary in summaries.items():
-        table.add_row(found, summary)
-    Console().print(table)
+    value = [{"recipe": found, "summary": summary} for found, summary in summaries.items()]
+    answer(value, lambda: _print_pairs(summaries), as_json, json_out)
 
 
 def _verify(
@@ -237,29 +247,34 @@ def _train(
     out: Path,
     overwrite: bool,
     as_json: bool,
+    json_out: Path | None,
 ) -> None:
     config = make_options(config_type, given, open_recipe(recipe and find_recipe(recipe), config_type))
+    check_output(json_out)
     check_output_folder(out)
     from distill.runs import train_run
 
     info = train_run(kind, config, out, overwrite)
-    _print(str(out), info.metrics.get("test", {}), as_json)
+    _print(str(out), info.metrics.get("test", {}), as_json, json_out)
 
 
-def _print(name: str, metrics: dict[str, float], as_json: bool) -> None:
-    if as_json:
-        print(json.dumps({"run": name, "metrics": metrics}))
-        return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("run", *metrics)
-    # A correlation is not a share of anything.
-    shown = {
-        key: f"{value:.3f}" if key == "rank_correlation" else f"{100 * value:.1f} %" for key, value in metrics.items()
+def _print(run: str, metrics: dict[str, float], as_json: bool, json_out: Path | None) -> None:
+    rows = {
+        # A correlation is not a share of anything.
+        name: f"{value:.3f}" if name == "rank_correlation" else f"{100 * value:.1f} %"
+        for name, value in metrics.items()
     }
-    table.add_row(name, *shown.values())
-    Console().print(table)
+    answer({"run": run, "metrics": metrics}, lambda: _print_pairs(rows, run), as_json, json_out)
+
+
+def _print_pairs(rows: dict[str, str], title: str = "") -> None:
+    """Print two columns, which fit any terminal."""
+    console, table = result_console(), plain_table(show_header=False)
+    if title:
+        console.print(title, style="bold", markup=False, soft_wrap=True)
+    for row in rows.items():
+        table.add_row(*row)
+    console.print(table)
 
 
 def main() -> None:

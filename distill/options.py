@@ -101,13 +101,23 @@ def _parameter(name: str, field_info: Any) -> inspect.Parameter:
     several = typing.get_origin(kind) is list
     default = None if several or isinstance(field_info.default, tuple) else field_info.default
     flag = extra.get("flag") or _default_flag(name, kind)
+    choices = _choices(field_info.annotation)
     settings = typer.Option(
-        flag, help=field_info.description, show_default=default is not None, rich_help_panel=extra["panel"]
+        flag,
+        help=field_info.description,
+        show_default=default is not None,
+        rich_help_panel=extra["panel"],
+        autocompletion=(lambda: choices) if choices else None,
     )
     kind = kind if default is not None else kind | None
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, settings]
     )
+
+
+def _choices(annotation: Any) -> list[str]:
+    """Return the words that shell completion offers."""
+    return [str(word) for word in typing.get_args(annotation)] if typing.get_origin(annotation) is Literal else []
 
 
 def _default_flag(name: str, kind: Any) -> str:

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperCommand
 
-from distill.console import DebugOption, Failure, JsonOption, UsageFailure, make_app, note, run_app
+from distill.console import (
+    AppCommand,
+    DebugOption,
+    Failure,
+    JsonOption,
+    JsonOutOption,
+    UsageFailure,
+    answer,
+    make_app,
+    note,
+    run_app,
+)
 from distill.files import check_output, check_output_folder
 from distill.options import RecipeOption, make_options, open_recipe, with_flags
 from export.options import ExportOptions
@@ -77,10 +86,10 @@ Examples:
 
 CALIBRATE = "calibrate with more images of the kind the app will see, widen --tolerance, or leave it out"
 
-app = make_app(HELP, default_command="run")
+app = make_app(HELP, default_command="run", program="distill-export")
 
 
-class _RunCommand(TyperCommand):
+class _RunCommand(AppCommand):
     """Completes the help with what the registries of formats, targets and repairs know, when it is asked for."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
@@ -104,6 +113,7 @@ def run(
     recipe: RecipeOption = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the bundle at OUT.")] = False,
     as_json: JsonOption = False,
+    json_out: JsonOutOption = None,
     debug: DebugOption = False,
 ) -> None:
     from export.pipeline import export_bundle, failed_folder
@@ -114,13 +124,11 @@ def run(
     if out.resolve() == checkpoint.resolve():
         raise UsageFailure(f"--out {out}: is the checkpoint folder", "choose another --out")
     check_output_folder(out)
+    check_output(json_out, [checkpoint, out])
     if options.debug_layers:
         check_output(options.debug_layers / "layers.csv")
     export = export_bundle(checkpoint, out, options)
-    if as_json:
-        typer.echo(json.dumps(export_json(export), indent=2))
-    else:
-        print_export(export)
+    answer(export_json(export), lambda: print_export(export), as_json, json_out, indent=2)
     if options.debug_layers:
         write_layers(export, options.debug_layers, quiet=as_json)
     if not export.passed:
@@ -153,6 +161,7 @@ def _advise(results: Sequence[TargetResult]) -> None:
 def inspect(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder of distill-export.")],
     as_json: JsonOption = False,
+    json_out: JsonOutOption = None,
     debug: DebugOption = False,
 ) -> None:
     """Print the content of a bundle's description.
@@ -164,17 +173,16 @@ def inspect(
     from export.bundle.read import load_bundle
     from export.show import print_bundle
 
+    check_output(json_out, [bundle])
     loaded = load_bundle(bundle)
-    if as_json:
-        typer.echo(loaded.manifest.model_dump_json(indent=2))
-    else:
-        print_bundle(loaded)
+    answer(loaded.manifest.model_dump(mode="json"), lambda: print_bundle(loaded), as_json, json_out, indent=2)
 
 
 @app.command()
 def verify(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder of distill-export.")],
     as_json: JsonOption = False,
+    json_out: JsonOutOption = None,
     debug: DebugOption = False,
 ) -> None:
     """Check hashes, golden files, input tensors, operators and golden embeddings on this machine.
@@ -188,17 +196,18 @@ def verify(
     """
     from export.bundle.golden_files import verify_golden_files
     from export.bundle.verify import verify_bundle
-    from export.show import print_file_checks, print_variant_checks
+    from export.show import print_checks
 
+    check_output(json_out, [bundle])
     checks, files = verify_bundle(bundle), verify_golden_files(bundle)
     bad = [check for check in checks if not check.passed]
     bad_files = [file for file in files if not file.passed]
-    if as_json:
-        result = {"variants": [check.as_json() for check in checks], "files": [file.as_json() for file in files]}
-        typer.echo(json.dumps({"passed": not bad and not bad_files} | result))
-    else:
-        print_file_checks(files)
-        print_variant_checks(checks)
+    value = {
+        "passed": not bad and not bad_files,
+        "variants": [check.as_json() for check in checks],
+        "files": [file.as_json() for file in files],
+    }
+    answer(value, lambda: print_checks(files, checks), as_json, json_out)
     # The first step that deviates: later ones may deviate because of it.
     if bad_files:
         raise Failure(

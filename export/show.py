@@ -9,7 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from distill.console import note
+from distill.console import note, result_console
 from export.attempt import TargetResult
 from export.bundle.card import flat_metrics
 from export.bundle.golden_files import FileCheck
@@ -19,7 +19,7 @@ from export.bundle.verify import VariantCheck
 from export.int8.layer_errors import write_report
 from export.pipeline import Export
 
-__all__ = ["export_json", "print_bundle", "print_export", "print_file_checks", "print_variant_checks", "write_layers"]
+__all__ = ["export_json", "print_bundle", "print_checks", "print_export", "write_layers"]
 
 _STYLE = {"passed": "green", "failed": "red", "broken": "red", "unchecked": "yellow"}
 
@@ -65,7 +65,8 @@ def write_layers(export: Export, folder: Path, quiet: bool) -> None:
             continue
         table = Table(title=f"{result.target.name}: compared with float")
         for column in ("layer", "min cos", "SNR, dB", "range", "channel", "low"):
-            table.add_column(column, justify="left" if column == "layer" else "right", no_wrap=True)
+            left = column == "layer"
+            table.add_column(column, justify="left" if left else "right", no_wrap=not left, overflow="fold")
         for row in result.layers:
             shares = (row.range_use, row.channel_use, row.low_channels)
             table.add_row(row.name, f"{row.cosine:.4f}", f"{row.snr_db:.1f}", *(f"{share:.0%}" for share in shares))
@@ -112,9 +113,15 @@ def print_bundle(bundle: Bundle) -> None:
         console.print(ends, markup=False, soft_wrap=True)
 
 
-def print_variant_checks(checks: list[VariantCheck]) -> None:
+def print_checks(files: list[FileCheck], variants: list[VariantCheck]) -> None:
+    """Print one row for each golden file, and one for each variant."""
+    _print_file_checks(files)
+    _print_variant_checks(variants)
+
+
+def _print_variant_checks(checks: list[VariantCheck]) -> None:
     """Print one row for each variant."""
-    table = Table("variant", "input", "min cos", "limit", "max diff", "state")
+    table = _table("variant", "input", "min cos", "limit", "max diff", "state")
     inputs = {True: "exact", False: "differs", None: "not kept"}
     for check in checks:
         cosine = "" if check.min_cosine is None else f"{check.min_cosine:.6f}"
@@ -129,11 +136,11 @@ def print_variant_checks(checks: list[VariantCheck]) -> None:
             console.print(f"{check.variant}: {check.problem}", markup=False, soft_wrap=True)
 
 
-def print_file_checks(checks: list[FileCheck]) -> None:
+def _print_file_checks(checks: list[FileCheck]) -> None:
     """Print one row for each golden file; nothing for a bundle without any."""
     if not checks:
         return
-    table = Table("golden file", "decoded", "resized", "levels off", "state")
+    table = _table("golden file", "decoded", "resized", "levels off", "state")
     for check in checks:
         state = "passed" if check.passed else "failed"
         exact = ["exact" if step else "differs" for step in (check.decoded, check.resized)]
@@ -153,12 +160,21 @@ def _hashed_inputs(bundle: Bundle) -> str:
 
 
 def _console() -> Console:
-    return Console(highlight=False)
+    return result_console(80)
+
+
+def _table(first: str, *others: str) -> Table:
+    """Return a table whose first column folds long names; the others keep their headings whole."""
+    table = Table()
+    table.add_column(first, overflow="fold")
+    for heading in others:
+        table.add_column(heading, no_wrap=True)
+    return table
 
 
 def _variant_table() -> Table:
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))  # long names and their state side by side in 80 columns
-    table.add_column("variant", no_wrap=True)
+    table.add_column("variant", overflow="fold")
     for column in ("size, kB", "ops", "max diff", "min cos", "mean cos"):
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("state")

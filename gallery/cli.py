@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from distill.console import DebugOption, Failure, JsonOption, UsageFailure, make_app, note, run_app
+from distill.console import (
+    DebugOption,
+    Failure,
+    JsonOption,
+    JsonOutOption,
+    UsageFailure,
+    answer,
+    make_app,
+    note,
+    run_app,
+    suggest,
+)
 from distill.files import check_output
 
 __all__ = ["app", "main"]
@@ -29,7 +39,7 @@ Examples:
 BUILD_HELP = """Embed images and write them to a gallery (the default command).
 
 IMAGES is a folder of images at any depth, with or without one folder per class, or a data spec
-(glyphs, csv:FILE, cub200:PATH, …). Unreadable images are skipped and counted.
+(glyphs, csv:FILE, cub200:PATH and others). Unreadable images are skipped and counted.
 
 After an interruption, run the same command again: it continues where it stopped. Run it later to
 update the gallery: new images are added, deleted ones dropped, changed ones embedded again.
@@ -43,7 +53,7 @@ Examples:
     distill-index runs/bundle photos/ --variant tflite-float32 --dtype float32 --out float.gallery
 """
 
-app = make_app(HELP, default_command="build")
+app = make_app(HELP, default_command="build", program="distill-index")
 
 WHAT, HOW, QUERY = "Images", "Gallery", "Queries"
 GALLERY = typer.Argument(metavar="GALLERY", help="File written by distill-index.", show_default=False)
@@ -121,11 +131,13 @@ def build(
         typer.Option("--overwrite", help="Embed everything again and replace the gallery.", rich_help_panel=HOW),
     ] = False,
     as_json: JsonOption = False,
+    json_out: JsonOutOption = None,
     debug: DebugOption = False,
 ) -> None:
     if dtype not in ("int8", "float32"):
-        raise UsageFailure(f"--dtype {dtype}", "use int8 or float32")
-    check_output(out, [bundle])
+        raise UsageFailure(f"--dtype {dtype}: no such type", suggest(dtype, ("int8", "float32")))
+    for path in (out, json_out):
+        check_output(path, [bundle])
     from export.bundle import load_bundle
     from gallery.build import IndexOptions, build_gallery
     from gallery.images import open_images
@@ -135,10 +147,7 @@ def build(
     found = open_images(images, part, split, limit)
     options = IndexOptions(variant, dtype, thumbnails, bits, workers, overwrite)
     report = build_gallery(opened, found, out, options)
-    if as_json:
-        typer.echo(json.dumps(report_json(report)))
-    else:
-        print_report(report)
+    answer(report_json(report), lambda: print_report(report), as_json, json_out)
 
 
 @app.command()
@@ -199,6 +208,7 @@ def search(
         typer.Option("--html", help="Write a contact sheet to this file; works offline.", show_default=False),
     ] = None,
     as_json: JsonOption = False,
+    json_out: JsonOutOption = None,
     debug: DebugOption = False,
 ) -> None:
     """Find the most similar images.
@@ -217,7 +227,8 @@ def search(
             "search: no query" if not any(given) else "search: image files, --id and --sample exclude each other",
             "give image files, or --id ID, or --sample 12",
         )
-    check_output(html_file, [gallery, *(images or []), *([bundle] if bundle else [])])
+    for path in (html_file, json_out):
+        check_output(path, [gallery, *(images or []), *([bundle] if bundle else [])])
     import numpy as np
 
     from gallery.format import open_gallery
@@ -242,19 +253,13 @@ def search(
         answers = query_by_rows(opened, rows, k, way)
     how = how_searched(opened, k, exact)
     reason = relation.reason if relation and relation.kind == "asymmetric" else ""
-    if as_json:
-        typer.echo(
-            json.dumps(
-                {
-                    "gallery": str(gallery),
-                    "search": how,
-                    "relation": relation._asdict() if relation else None,
-                    "queries": [answer.as_json() for answer in answers],
-                }
-            )
-        )
-    elif not html_file or images:
-        print_answers(answers)
+    value = {
+        "gallery": str(gallery),
+        "search": how,
+        "relation": relation._asdict() if relation else None,
+        "queries": [each.as_json() for each in answers],
+    }
+    answer(value, lambda: print_answers(answers if images or not html_file else []), as_json, json_out)
     if reason:
         note(f"asymmetric: {reason}")
     if html_file:
@@ -265,7 +270,12 @@ def search(
 
 
 @app.command()
-def info(gallery: Annotated[Path, GALLERY], as_json: JsonOption = False, debug: DebugOption = False) -> None:
+def info(
+    gallery: Annotated[Path, GALLERY],
+    as_json: JsonOption = False,
+    json_out: JsonOutOption = None,
+    debug: DebugOption = False,
+) -> None:
     """Print the header of a gallery.
 
     Example:
@@ -275,15 +285,19 @@ def info(gallery: Annotated[Path, GALLERY], as_json: JsonOption = False, debug: 
     from gallery.format import open_gallery
     from gallery.show import print_info
 
+    check_output(json_out, [gallery])
     opened = open_gallery(gallery)
-    if as_json:
-        typer.echo(json.dumps(opened.header.model_dump(mode="json") | {"file_bytes": gallery.stat().st_size}, indent=2))
-    else:
-        print_info(opened)
+    value = opened.header.model_dump(mode="json") | {"file_bytes": gallery.stat().st_size}
+    answer(value, lambda: print_info(opened), as_json, json_out, indent=2)
 
 
 @app.command()
-def check(gallery: Annotated[Path, GALLERY], as_json: JsonOption = False, debug: DebugOption = False) -> None:
+def check(
+    gallery: Annotated[Path, GALLERY],
+    as_json: JsonOption = False,
+    json_out: JsonOutOption = None,
+    debug: DebugOption = False,
+) -> None:
     """Verify a whole gallery: hashes, ids, embeddings, sign bits. Exit code 1 if something is wrong.
 
     Example:
@@ -292,12 +306,12 @@ def check(gallery: Annotated[Path, GALLERY], as_json: JsonOption = False, debug:
     """
     from gallery.format import check_gallery, open_gallery
 
+    check_output(json_out, [gallery])
     opened = open_gallery(gallery)
     check_gallery(opened)
-    if as_json:
-        typer.echo(json.dumps({"gallery": str(gallery), "passed": True, "count": len(opened)}))
-    else:
-        typer.echo(f"{gallery}: {len(opened):,} images, all sections intact")
+    text = f"{gallery}: {len(opened):,} images, all sections intact"
+    value = {"gallery": str(gallery), "passed": True, "count": len(opened)}
+    answer(value, lambda: typer.echo(text), as_json, json_out)
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 
-from distill.console.errors import Failure, UsageFailure
+from distill.console.errors import Failure, UsageFailure, suggest
 from distill.console.progress import warn
 from distill.data.files import IMAGE_SUFFIXES, FileImageSet, walk_images
 from distill.data.imageset import ImageSet
@@ -60,7 +60,9 @@ def open_images(text: str, part: str = "all", rule: str | None = None, limit: in
     elif ":" in text:
         return open_data(text)  # raises the fitting error
     else:
-        raise UsageFailure(f"{text}: no such folder", f"give a folder of images, or a data spec: {', '.join(KINDS)}")
+        near = suggest(text, KINDS)
+        known = f"give a folder of images, or a data spec: {', '.join(KINDS)}"
+        raise UsageFailure(f"{text}: no such folder", near if near.startswith("did you mean") else known)
     if not len(images):
         raise Failure(f"{text}: no images in the {part} part", "choose another --part or --split")
     if limit is not None and limit < len(images):

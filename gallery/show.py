@@ -7,8 +7,8 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
+from distill.console import plain_table, result_console
 from gallery.build import IndexReport
 from gallery.format import Gallery
 from gallery.query import Answer
@@ -62,13 +62,13 @@ def print_report(report: IndexReport) -> None:
 
 def print_answers(answers: Sequence[Answer]) -> None:
     """Print a table for each query."""
-    console = Console(highlight=False)
+    console = result_console()
     for answer in answers:
         console.print(_escape(answer.query), style="bold", soft_wrap=True)
-        table = Table(box=None, pad_edge=False, header_style="dim")
+        table = plain_table()
         table.add_column("", justify="right")
         table.add_column("cosine", justify="right")
-        table.add_column("image")
+        table.add_column("image", overflow="fold")
         for rank, found in enumerate(answer.neighbours, 1):
             table.add_row(str(rank), f"{found.cosine:.3f}", _escape(found.id))
         console.print(table)
@@ -76,8 +76,8 @@ def print_answers(answers: Sequence[Answer]) -> None:
 
 def print_info(gallery: Gallery) -> None:
     """Print header and sections."""
-    console, header, model = Console(highlight=False), gallery.header, gallery.model
-    table = Table(box=None, pad_edge=False, show_header=False)
+    console, header, model = result_console(), gallery.header, gallery.model
+    table = plain_table(show_header=False)
     table.add_column(style="dim")
     table.add_column(overflow="fold")
     rows = {

@@ -31,7 +31,7 @@ distill-export "$out/student" --target all --quantize none,int8 --repair auto --
 echo "== distill-bench $out/bundle --device host --data $data --checkpoint $out/student ..."
 distill-bench "$out/bundle" --device host --data "$data" --checkpoint "$out/student" \
     --reference "teacher=$out/teacher" --reference "student trained alone=$out/alone" \
-    --json "$out/report.json" --html "$out/report.html"
+    --json-out "$out/report.json" --html "$out/report.html"
 
 echo "== distill-index $out/bundle $data --part test --out $out/test.gallery --overwrite"
 distill-index "$out/bundle" "$data" --part test --out "$out/test.gallery" --overwrite

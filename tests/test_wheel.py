@@ -146,7 +146,7 @@ def test_a_bundle_is_verified_indexed_searched_and_measured(installed, tmp_path)
     sheet = ("search", "g.gallery", "photos/class0/2.png", "--html", "sheet.html")  # templates are packed
     run(installed, tmp_path, "distill-index", *sheet)
     measure = ("bundle", "--data", "folder:photos", "--part", "all", "--seconds", "0", "--html", "report.html")
-    run(installed, tmp_path, "distill-bench", *measure, "--json", "result.json")
+    run(installed, tmp_path, "distill-bench", *measure, "--json-out", "result.json")
     assert (tmp_path / "report.html").read_text(encoding="utf-8").count("onnx-float32")
     assert json.loads((tmp_path / "result.json").read_text())["verdict"]["pass"] is True
 

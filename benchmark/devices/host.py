@@ -20,9 +20,8 @@ from benchmark.devices.transport import Undecodable
 from benchmark.devices.work import Embedders, Openers, checking_inputs, joined, time_variants
 from benchmark.result import LatencyRun, Machine
 from benchmark.system import machine_facts
-from benchmark.terminal import still_bar
 from benchmark.timing import Plan
-from distill.console import Failure
+from distill.console import Failure, still_progress
 from export.bundle import Bundle, open_variant
 
 __all__ = ["Host", "describe_host"]
@@ -44,7 +43,7 @@ class Host(Device):
     def measure_latency(
         self, bundle: Bundle, variants: Sequence[str], pixels: np.ndarray, plan: Plan
     ) -> tuple[dict[str, Timing], LatencyRun | None]:
-        with still_bar("latency") as show:
+        with still_progress("latency") as show:
             try:
                 timings, conduct = time_variants(self._openers(bundle, variants, plan.threads), pixels, plan, show)
             except OSError as error:

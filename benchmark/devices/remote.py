@@ -26,9 +26,8 @@ from benchmark.devices.transport import Died, Undecodable
 from benchmark.devices.work import Memory, joined
 from benchmark.result import LatencyRun, Machine
 from benchmark.system import package_versions
-from benchmark.terminal import still_bar
 from benchmark.timing import LatencySamples, Plan
-from distill.console import Failure, note, progress
+from distill.console import Failure, note, progress, still_progress
 from export.bundle import Bundle
 
 __all__ = ["Remote"]
@@ -89,7 +88,7 @@ class Remote(Device):
         self._session.results.pop(job["key"], None)  # a latency is never reused from an earlier run
         contents = {**contents_of(bundle, able), job["pixels"]: data}
         before = self._side.vitals()
-        with still_bar(f"latency on {self._session.where}") as show:
+        with still_progress(f"latency on {self._session.where}") as show:
             self._session.work(
                 "latency", job, contents, lambda message: show(message["share"]) if "share" in message else None
             )

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from distill.console import DebugOption, JsonOption, note
+from distill.console import (
+    DebugOption,
+    JsonOption,
+    JsonOutOption,
+    answer,
+    note,
+    plain_table,
+    result_console,
+    still_progress,
+)
 from distill.files import check_output
 
 if TYPE_CHECKING:
@@ -36,6 +44,7 @@ def operators(
         ),
     ] = None,
     as_json: JsonOption = False,
+    json_out: JsonOutOption = None,
     debug: DebugOption = False,
 ) -> None:
     """Show where a variant's time goes on this computer, operator by operator.
@@ -58,16 +67,16 @@ def operators(
     from benchmark.operators.bandwidth import measured_bandwidth
     from benchmark.operators.peak import measured_peak
     from benchmark.operators.profile import profile
+    from benchmark.plan import Plan
     from benchmark.report.operators import render_operators, write_page
-    from benchmark.terminal import still_bar
-    from benchmark.timing import Plan
     from export.bundle import load_bundle
 
-    check_output(html_file, [bundle])
+    for path in (html_file, json_out):
+        check_output(path, [bundle])
     opened = load_bundle(bundle)
     name = variant or choose_candidate([found.name for found in opened.manifest.variants])
     opened.variant(name)  # a usage error if there is none
-    with still_bar(f"operators of {name}") as show:
+    with still_progress(f"operators of {name}") as show:
         found = profile(opened, name, Plan(threads=threads, seconds=seconds), show)
     peaks = {
         integer: measured_peak(integer, threads)
@@ -77,20 +86,14 @@ def operators(
     if html_file:
         write_page(html_file, render_operators(value))
         note(f"page: {html_file}")
-    if as_json:
-        print(json.dumps(value, indent=2))
-    else:
-        _print(value, found)
+    answer(value, lambda: _print(value, found), as_json, json_out, indent=2)
 
 
 def _print(value: dict[str, Any], found: Sequence[ProfiledOperator]) -> None:
-    from rich.table import Table
-
-    from benchmark.terminal import result_console
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    console, table = result_console(PIPED_WIDTH), plain_table()
     for heading in ("operator", "output", "ms", "share", "million MACs", "kB", "of the peak", "of the roof", "limit"):
-        table.add_column(heading, justify="left" if heading in ("operator", "output", "limit") else "right")
+        left = heading in ("operator", "output", "limit")
+        table.add_column(heading, justify="left" if left else "right", overflow="fold", no_wrap=heading == "operator")
     for row in value["operators"]:
         table.add_row(
             row["operator"],
@@ -103,7 +106,6 @@ def _print(value: dict[str, Any], found: Sequence[ProfiledOperator]) -> None:
             f"{row['of_roof']:.0%}" if row["of_roof"] is not None else "",
             row["bound"] or "",
         )
-    console = result_console(PIPED_WIDTH)
     console.print(table)
     total, moved = sum(operator.macs for operator in found), sum(operator.bytes for operator in found)
     threads = value["threads"]

@@ -85,7 +85,7 @@ def test_end_to_end(server, phone, options, bundle_dir, tmp_path, features):
     server.connect(phone)
     out = tmp_path / "r.json"
     arguments = ["--device", f"adb:{phone.serial}", "--android-runner", str(options["android_runner"]), "--part", "all"]
-    assert run_app(app, [str(bundle_dir), *arguments, "--json", str(out), "--html", str(tmp_path / "r.html")]) == 0
+    assert run_app(app, [str(bundle_dir), *arguments, "--json-out", str(out), "--html", str(tmp_path / "r.html")]) == 0
     value = json.loads(out.read_text())
     machine, (ours, other) = value["machine"], value["variants"]
     assert machine["device"] == f"adb:{phone.serial}" and machine["emulated"] and machine["os"] == "Android 14"
@@ -430,7 +430,7 @@ def test_the_java_runner_decodes_too(phone, options, bundle_dir, photos, tmp_pat
         "--checkpoint",
         str(tmp_path),
     ]
-    arguments += ["--variant", NAMES[0], "--min-cosine", "0.9999", "--json", str(out)]
+    arguments += ["--variant", NAMES[0], "--min-cosine", "0.9999", "--json-out", str(out)]
     there = ["--device", f"adb:{phone.serial}", "--android-runner", str(options["android_runner"])]
     assert run_app(app, [*arguments, *there, "--html", str(tmp_path / "r.html")]) == 0, capsys.readouterr()
     value = json.loads(out.read_text())

@@ -34,7 +34,7 @@ def bench(*arguments: object) -> int:
 
 def test_a_run_prints_and_writes(bundle_dir, toy_engines, tmp_path, capsys):
     out, page = tmp_path / "new" / "r.json", tmp_path / "r.html"
-    assert bench(bundle_dir, *FAST, "--json", out, "--html", page) == 0
+    assert bench(bundle_dir, *FAST, "--json-out", out, "--html", page) == 0
     printed = capsys.readouterr()
     for word in (*fakes.VARIANTS, "R@1", "p99", "20 images of 4 classes"):
         assert word in printed.out
@@ -49,7 +49,7 @@ def test_a_run_prints_and_writes(bundle_dir, toy_engines, tmp_path, capsys):
 
 def test_a_limit_exceeded_is_exit_code_one_and_the_files_are_there(bundle_dir, toy_engines, tmp_path, capsys):
     out, page = tmp_path / "r.json", tmp_path / "r.html"
-    assert bench(bundle_dir, *FAST, "--json", out, "--html", page, "--max-size-kb", "1") == 1
+    assert bench(bundle_dir, *FAST, "--json-out", out, "--html", page, "--max-size-kb", "1") == 1
     assert "Over the limit: size" in capsys.readouterr().out
     assert json.loads(out.read_text())["verdict"]["pass"] is False and page.exists()
     assert bench(bundle_dir, *FAST, "--max-size-kb", "100000", "--max-latency-ms", "10000") == 0
@@ -57,7 +57,16 @@ def test_a_limit_exceeded_is_exit_code_one_and_the_files_are_there(bundle_dir, t
 
 def test_a_collapsed_int8_is_caught_by_the_gate(bundle_dir, toy_engines, tmp_path, monkeypatch):
     fakes.replace_torch(monkeypatch)
-    arguments = [bundle_dir, *FAST, "--checkpoint", tmp_path, "--max-recall-drop", "1", "--json", tmp_path / "r.json"]
+    arguments = [
+        bundle_dir,
+        *FAST,
+        "--checkpoint",
+        tmp_path,
+        "--max-recall-drop",
+        "1",
+        "--json-out",
+        tmp_path / "r.json",
+    ]
     assert bench(*arguments) == 0
     toy_engines["tflite-int8"] = fakes.ToyRunner(noise=1.0)
     assert bench(*arguments) == 1
@@ -67,14 +76,14 @@ def test_a_collapsed_int8_is_caught_by_the_gate(bundle_dir, toy_engines, tmp_pat
 
 def test_a_bundle_that_preprocesses_otherwise_is_caught(bundle_dir, toy_engines, tmp_path, monkeypatch, capsys):
     fakes.replace_torch(monkeypatch, {"resize_size": 40})
-    bench(bundle_dir, *FAST, "--checkpoint", tmp_path, "--json", tmp_path / "r.json")
+    bench(bundle_dir, *FAST, "--checkpoint", tmp_path, "--json-out", tmp_path / "r.json")
     assert "preprocesses images differently" in capsys.readouterr().out
     assert json.loads((tmp_path / "r.json").read_text())["variants"][0]["cosine"]["mean"] < 0.99
 
 
 def test_a_variant_that_fails_leaves_the_others(bundle_dir, toy_engines, tmp_path, capsys):
     toy_engines["onnx-float32"] = RuntimeError("unsupported")
-    assert bench(bundle_dir, *FAST, "--json", tmp_path / "r.json") == 0
+    assert bench(bundle_dir, *FAST, "--json-out", tmp_path / "r.json") == 0
     failed = json.loads((tmp_path / "r.json").read_text())["variants"][2]
     assert (failed["status"], failed["error"], failed["latency_ms"]) == ("failed", "unsupported", None)
     toy_engines["tflite-int8"] = RuntimeError("unsupported")  # the candidate itself
@@ -84,14 +93,14 @@ def test_a_variant_that_fails_leaves_the_others(bundle_dir, toy_engines, tmp_pat
 def test_unreadable_images_are_counted(bundle_dir, photos, toy_engines, tmp_path):
     (photos / "class07" / "0.png").write_bytes(b"no image")
     (photos / "class04" / "0.png").write_bytes(b"")
-    assert bench(bundle_dir, *FAST, "--json", tmp_path / "r.json") == 0
+    assert bench(bundle_dir, *FAST, "--json-out", tmp_path / "r.json") == 0
     data = json.loads((tmp_path / "r.json").read_text())["data"]
     assert (data["images"], data["skipped"]) == (18, 2)
 
 
 def test_variants_and_candidate_can_be_chosen(bundle_dir, toy_engines, tmp_path, capsys):
     out = tmp_path / "r.json"
-    assert bench(bundle_dir, *FAST, "--variant", "onnx-float32", "--json", out) == 0
+    assert bench(bundle_dir, *FAST, "--variant", "onnx-float32", "--json-out", out) == 0
     value = json.loads(out.read_text())
     assert len(value["variants"]) == 1 and value["verdict"]["candidate"] == "onnx-float32"
 
@@ -162,7 +171,7 @@ def test_what_cannot_be_measured_is_found_before_the_latency(bundle_dir, toy_eng
 
 
 def test_nothing_is_written_into_the_bundle(bundle_dir, toy_engines, capsys):
-    assert bench(bundle_dir, *FAST, "--json", bundle_dir / "r.json") == 2
+    assert bench(bundle_dir, *FAST, "--json-out", bundle_dir / "r.json") == 2
     assert f"is inside {bundle_dir}" in errors(capsys).replace("\n", "")
 
 
@@ -185,13 +194,13 @@ def test_a_full_disk_costs_the_file_but_not_the_figures(bundle_dir, toy_engines,
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
     monkeypatch.setattr("benchmark.result.write_result", full)
-    assert bench(bundle_dir, *FAST, "--json", tmp_path / "r.json") == 1
+    assert bench(bundle_dir, *FAST, "--json-out", tmp_path / "r.json") == 1
     printed = capsys.readouterr()
     assert "tflite-int8" in printed.out and "No space left" in printed.err
 
 
 def test_show_prints_an_earlier_result(bundle_dir, toy_engines, tmp_path, capsys):
-    bench(bundle_dir, *FAST, "--json", tmp_path / "r.json")
+    bench(bundle_dir, *FAST, "--json-out", tmp_path / "r.json")
     first = capsys.readouterr().out
     assert bench("show", tmp_path / "r.json", "--html", tmp_path / "again.html") == 0
     assert capsys.readouterr().out == first
@@ -249,7 +258,7 @@ def test_a_run_without_checkpoint_imports_no_training_library(bundle_dir, tmp_pa
         heavy = {"torch", "tensorflow", "timm", "sklearn", "faiss", "torchvision", "matplotlib"} & set(sys.modules)
         print("HEAVY", sorted(heavy), "CODE", code)
     """)
-    arguments = [bundle_dir, *FAST, "--json", tmp_path / "r.json", "--html", tmp_path / "r.html"]
+    arguments = [bundle_dir, *FAST, "--json-out", tmp_path / "r.json", "--html", tmp_path / "r.html"]
     done = subprocess.run(
         [sys.executable, "-c", program, Path(fakes.__file__).parent, *arguments],
         capture_output=True,

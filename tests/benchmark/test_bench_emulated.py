@@ -72,7 +72,14 @@ def test_what_an_emulated_device_reports(real_bundle, tmp_path):
 @pytest.mark.slow
 def test_arm64_embeds_like_this_computer_and_shows_no_time(real_bundle, tmp_path):
     out = tmp_path / "r.json"
-    arguments = ["--device", f"emulated-arm64:{ROOT}", "--remote-folder", str(tmp_path / "files"), "--json", str(out)]
+    arguments = [
+        "--device",
+        f"emulated-arm64:{ROOT}",
+        "--remote-folder",
+        str(tmp_path / "files"),
+        "--json-out",
+        str(out),
+    ]
     assert run_app(app, [str(real_bundle), *arguments]) == 0
     value = json.loads(out.read_text())
     machine, (variant,) = value["machine"], value["variants"]

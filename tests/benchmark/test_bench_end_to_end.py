@@ -75,7 +75,7 @@ def result(exported, tmp_path_factory) -> dict:
     out = tmp_path_factory.mktemp("out")
     code = run_app(app, [
         str(bundle), "--checkpoint", str(checkpoint), "--reference", f"again={checkpoint}", "--seconds", "1",
-        "--json", str(out / "r.json"), "--html", str(out / "r.html"),
+        "--json-out", str(out / "r.json"), "--html", str(out / "r.html"),
     ])  # fmt: skip
     assert code == 0
     assert (out / "r.html").stat().st_size < 2_000_000
@@ -145,7 +145,7 @@ def test_a_wrong_resize_rule_in_the_bundle_is_caught_by_the_gate(exported, tmp_p
         "1",
     ]
     assert run_app(app, [str(bundle), *arguments]) == 0
-    code = run_app(app, [str(copy), *arguments, "--json", str(tmp_path / "r.json")])
+    code = run_app(app, [str(copy), *arguments, "--json-out", str(tmp_path / "r.json")])
     value = json.loads((tmp_path / "r.json").read_text())
     assert code == 1
     assert value["variants"][0]["cosine"]["mean"] < 0.95 and value["variants"][0]["recall_drop"]["1"]["value"] > 0.05
@@ -171,7 +171,7 @@ def test_the_real_engines_need_no_training_library(exported, tmp_path):
         str(exported[1]),
         "--seconds",
         "0",
-        "--json",
+        "--json-out",
         str(tmp_path / "r.json"),
         "--html",
         str(tmp_path / "r.html"),

@@ -181,7 +181,7 @@ def test_in_one_command(bundle_dir, tmp_path, monkeypatch, capsys):
     }.items():
         (supplies / "BAT0" / file).write_text(f"{text}\n")
     out, page = tmp_path / "r.json", tmp_path / "r.html"
-    assert run_app(app, [*arguments, "--json", str(out), "--html", str(page)]) == 0
+    assert run_app(app, [*arguments, "--json-out", str(out), "--html", str(page)]) == 0
     (variant,) = json.loads(out.read_text())["variants"]
     use = variant["energy"]
     assert (

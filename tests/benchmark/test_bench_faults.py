@@ -39,7 +39,7 @@ def judge(
     fakes.replace_torch(monkeypatch)
     code = run_app(app, [
         str(bundle), "--part", "all", "--seconds", "0", "--checkpoint", str(tmp_path / "student"),
-        "--gates", str(tmp_path / "gates.toml"), "--json", str(tmp_path / "r.json"),
+        "--gates", str(tmp_path / "gates.toml"), "--json-out", str(tmp_path / "r.json"),
     ])  # fmt: skip
     value = json.loads((tmp_path / "r.json").read_text())
     return code, value["variants"][0], {gate["name"]: gate["pass"] for gate in value["verdict"]["gates"]}

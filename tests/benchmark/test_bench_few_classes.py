@@ -14,8 +14,8 @@ from benchmark.result import FEW_CLASSES, Result, read_result, write_result
 from benchmark.run import BenchmarkOptions, measure
 from benchmark.subject import choose_images
 from benchmark.table import print_result
-from benchmark.terminal import result_console
 from benchmark.timing import Plan
+from distill.console import result_console
 from distill.metrics import bootstrap_ci
 from export.bundle import load_bundle
 

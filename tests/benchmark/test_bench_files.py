@@ -104,7 +104,7 @@ def test_a_healthy_bundle_loses_nothing(bundle_dir, tmp_path, capsys):
     found = {}
     for source in ("pixels", "files"):
         out = tmp_path / f"{source}.json"
-        arguments = ["--from", source, "--part", "all", "--seconds", "0", "--no-memory", "--json", str(out)]
+        arguments = ["--from", source, "--part", "all", "--seconds", "0", "--no-memory", "--json-out", str(out)]
         assert run_app(app, [str(bundle_dir), *arguments]) == 0
         found[source] = json.loads(out.read_text())
     said = " ".join(capsys.readouterr().out.split())

@@ -96,7 +96,7 @@ def test_end_to_end_it_is_what_the_host_measures(sshd, board_python, board, bund
     reach = ["--device", sshd.url, *sshd.options(), "--remote-python", str(board_python), "--remote-folder", str(board)]
     for where, more in (("host", []), ("board", reach)):
         out = tmp_path / f"{where}.json"
-        assert run_app(app, [*arguments, *more, "--json", str(out)]) == 0
+        assert run_app(app, [*arguments, *more, "--json-out", str(out)]) == 0
         results[where] = json.loads(out.read_text())
     assert results["board"]["machine"]["device"] == sshd.url
     assert results["board"]["machine"]["cpu"] == results["host"]["machine"]["cpu"]

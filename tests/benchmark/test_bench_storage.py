@@ -127,7 +127,7 @@ def test_a_sample_is_told(result, capsys):
 
 
 def test_galleries_can_be_left_out(bundle_dir, toy_engines, tmp_path, capsys, queries_searched):
-    arguments = [str(bundle_dir), "--seconds", "0", "--no-storage", "--json", str(tmp_path / "r.json")]
+    arguments = [str(bundle_dir), "--seconds", "0", "--no-storage", "--json-out", str(tmp_path / "r.json")]
     assert run_app(app, arguments) == 0
     assert "gallery" not in capsys.readouterr().out and queries_searched == []
     variants = json.loads((tmp_path / "r.json").read_text())["variants"]
@@ -169,7 +169,7 @@ def test_without_a_checkpoint_the_float_variant_is_the_gallery(bundle_dir, toy_e
         str(bundle_dir),
         "--seconds",
         "0",
-        "--json",
+        "--json-out",
         str(tmp_path / "r.json"),
         "--html",
         str(tmp_path / "r.html"),

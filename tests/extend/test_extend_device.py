@@ -54,7 +54,7 @@ def test_an_installed_device_is_listed_and_measures(installed: Path, tmp_path: P
     out = tmp_path / "r.json"
     words = [str(bundle), "--device", "one-core", "--pin-core", str(core), "--part", "all", "--seconds", "0"]
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, *words, "--no-memory", "--json", str(out)],
+        [sys.executable, "-c", PROGRAM, *words, "--no-memory", "--json-out", str(out)],
         capture_output=True,
         text=True,
         # Its own home, so that runs at the same time do not meet in the device's folder; no PATH, no adb.
