@@ -29,7 +29,7 @@ from benchmark.subject import Subject, choose_images
 from benchmark.system import package_versions
 from benchmark.text import plain
 from benchmark.timing import Plan, interleave
-from distill.console import Failure, UsageFailure, note, still_progress
+from distill.console import Failure, UsageFailure, note, progress, still_progress
 from distill.data.imageset import UnreadableImage
 from distill.data.known import reopened
 from distill.data.preprocess import Preprocessing
@@ -153,8 +153,8 @@ def _measure_on_device(job: _Job, device: Device, subject: Subject, warnings: li
     able = [name for name in job.names if timings[name].error is None]
     memory: dict[str, Memory] = {}
     if options.memory:
-        note(f"memory on {device.name} …")
-        memory = _optional("memory", lambda: device.peak_memory(job.bundle, able), warnings)
+        with progress(f"memory on {device.name}", None):
+            memory = _optional("memory", lambda: device.peak_memory(job.bundle, able), warnings)
     energy: dict[str, Energy] = {}
     if options.energy:
         seconds = options.energy_seconds
@@ -224,12 +224,16 @@ def _score(job: _Job, device: Device, subject: Subject, figures: _Figures, embed
     """Score all embeddings, time the checkpoints, and collect the figures of each variant."""
     scored = Scored()
     for model in embedded.models:
-        scored.add_model(model, embedded, _torch_latency(model, subject, job.options.plan))
+        latency = _torch_latency(model, subject, job.options.plan)
+        with progress(f"scoring {model.name}", None):
+            scored.add_model(model, embedded, latency)
     if embedded.models:
         figures.machine.packages |= package_versions(("torch", "timm"))
     for name in job.names:
         size, timing = job.bundle.variant(name).size_bytes, figures.timings[name]
-        _add_figures(scored.add_variant(name, size, embedded, timing.error), figures, device.emulated)
+        with progress(f"scoring {name}", None):
+            scores = scored.add_variant(name, size, embedded, timing.error)
+        _add_figures(scores, figures, device.emulated)
     if job.options.storage and job.candidate in scored.scores:
         note(f"galleries of {job.candidate} …")
         scored.measure_galleries(job.candidate, embedded)

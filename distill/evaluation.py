@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from distill.console import Failure
+from distill.console import Failure, progress
 from distill.data.batches import pixel_batches
 from distill.data.imageset import ImageSet
 from distill.data.preprocess import Preprocessing
@@ -106,17 +106,19 @@ def score(
         raise Failure(
             "Recall@K needs labels", "give images with labels, or compare neighbours with those of a reference"
         )
-    if gallery is None:
-        scores = retrieval_scores(queries.rows, queries.labels, ks)
-    else:
-        same_images = np.array_equal(queries.indices, gallery.indices)
-        scores = retrieval_scores(queries.rows, queries.labels, ks, gallery.rows, gallery.labels, same_images)
+    with progress("scoring", None):
+        if gallery is None:
+            scores = retrieval_scores(queries.rows, queries.labels, ks)
+        else:
+            same_images = np.array_equal(queries.indices, gallery.indices)
+            scores = retrieval_scores(queries.rows, queries.labels, ks, gallery.rows, gallery.labels, same_images)
     result = {f"recall@{k}": value for k, value in scores.recall.items()}
     result |= {"map@r": scores.map_at_r, "r_precision": scores.r_precision}
     if with_nmi:
         from distill.metrics import nmi
 
-        result["nmi"] = nmi(queries.rows, queries.labels)
+        with progress("clustering for NMI", None):
+            result["nmi"] = nmi(queries.rows, queries.labels)
     return result
 
 

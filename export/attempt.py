@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from distill.console import Failure, note, warn
+from distill.console import Failure, note, progress, warn
 from distill.files import sha256_file
 from export.bundle.runtime import open_file
 from export.bundle.schema import FineTuning, Tolerance, Variant
@@ -86,15 +86,16 @@ def attempt(
     tolerance = chosen.get(target.name) or chosen.get(target.precision) or target.tolerance
     made_from = _made_from(target, job, samples, tolerance, options)
     try:
-        path, variant = _take(target, job, made_from)
-        kept = variant is not None
-        if variant is None:
-            path, variant = _build(target, job, tolerance, options)
-        seconds = time.perf_counter() - started
-        runner = open_file(path, variant, job.preprocessing)
-        embeddings, golden = runner.embed(samples.check_pixels), runner.embed(samples.golden.pixels)
-        inputs = runner.input_sha256(samples.golden.pixels)
-        layers = _compare_layers(target, job, path, variant.repair, samples) if options.debug_layers else ()
+        with progress(f"building and checking {target.name}", None):
+            path, variant = _take(target, job, made_from)
+            kept = variant is not None
+            if variant is None:
+                path, variant = _build(target, job, tolerance, options)
+            seconds = time.perf_counter() - started
+            runner = open_file(path, variant, job.preprocessing)
+            embeddings, golden = runner.embed(samples.check_pixels), runner.embed(samples.golden.pixels)
+            inputs = runner.input_sha256(samples.golden.pixels)
+            layers = _compare_layers(target, job, path, variant.repair, samples) if options.debug_layers else ()
     except Failure as failure:
         return TargetResult(target, None, None, str(failure))
     except (OSError, MemoryError):

@@ -124,8 +124,7 @@ class _Loop:
         main = self.setup.accelerator.is_main_process
         log = RunLog(self.folder.path, start) if main else None
         try:
-            with progress("training", self.steps) as bar:
-                bar.advance(start * len(self.sampler))
+            with progress("training", self.steps, done=start * len(self.sampler)) as bar:
                 for epoch in range(start, self.config.epochs):
                     # Checked before an epoch, so that a run killed after its last one does not add another.
                     if self._out_of_patience(epoch):
