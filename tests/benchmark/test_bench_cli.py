@@ -190,10 +190,10 @@ def test_a_folder_without_classes(bundle_dir, toy_engines, tmp_path, capsys):
 
 
 def test_a_full_disk_costs_the_file_but_not_the_figures(bundle_dir, toy_engines, tmp_path, monkeypatch, capsys):
-    def full(path, result):
+    def full(path, value):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
-    monkeypatch.setattr("benchmark.result.write_result", full)
+    monkeypatch.setattr("distill.files.write_json", full)
     assert bench(bundle_dir, *FAST, "--json-out", tmp_path / "r.json") == 1
     printed = capsys.readouterr()
     assert "tflite-int8" in printed.out and "No space left" in printed.err
