@@ -19,7 +19,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-__all__ = ["Bar", "Lines", "console", "note", "progress", "still_progress", "warn"]
+__all__ = ["ProgressBar", "Lines", "console", "note", "progress", "still_progress", "warn"]
 
 FIRST, LATER = 10.0, 60.0  # seconds until the first line of figures, and at most between later ones
 
@@ -41,7 +41,7 @@ def _writable(text: str) -> str:
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
-class Bar(Protocol):
+class ProgressBar(Protocol):
     """Where work reports how far it is."""
 
     def advance(self, steps: int = 1) -> None:
@@ -137,7 +137,7 @@ def _duration(seconds: float) -> str:
 
 
 @contextmanager
-def progress(label: str, total: int | None, done: int = 0) -> Iterator[Bar]:
+def progress(label: str, total: int | None, done: int = 0) -> Iterator[ProgressBar]:
     """Show how far some work is: as a bar on a terminal, else as a line now and then (:class:`Lines`).
 
     Args:

@@ -233,7 +233,7 @@ def test_wrong_usage(
             2,
             "did you mean 'tflite-float32'?",
         ),
-        ((bundle_dir, photos, "--out", tmp_path / "x", "--dtype", "int4"), 2, "use int8 or float32"),
+        ((bundle_dir, photos, "--out", tmp_path / "x", "--dtype", "int4"), 2, "did you mean 'int8'?"),
         ((bundle_dir, photos, "--out", bundle_dir / "x"), 2, "is inside "),
         ((bundle_dir, photos, "--out", tmp_path / "x", "--variant", "onnx-int8"), 2, "no variant 'onnx-int8'"),
         ((bundle_dir, photos), 2, "--out"),
