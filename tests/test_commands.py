@@ -41,6 +41,7 @@ APPS = {
 COMMAND = re.compile(
     r"(distill-(?:train|export|bench|index)|(?:\S*/)?python (?:scripts/benchmarks|scripts|android_demo)/\w+\.py)(?= |$)"
 )
+COMPLETION = ("--install-completion", "--show-completion")
 CUT_SHORT = re.compile(r"…|\.\.\.|\[|=FOLDER\b")  # "distill-train student … --method relative"
 
 # Runs in its own process: benchmarks set thread counts and search paths at start-up.
@@ -99,6 +100,9 @@ def problem(app: typer.Typer, line: str, partly: bool = False) -> str:
                 } | {"--help"}
                 unknown = {word.partition("=")[0] for word in words if word.startswith("--")} - known
                 return f"no such option: {sorted(unknown)}" if unknown else ""
+            if words and words[0] in COMPLETION:  # would change the home folder
+                found = any(words[0] in parameter.opts for parameter in command.params)
+                return "" if found else f"no such option: {words[0]}"
             name = (command.name or "") if context else program
             context = command.make_context(name, list(words), parent=context)
             if not hasattr(command, "commands"):

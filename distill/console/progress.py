@@ -19,7 +19,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-__all__ = ["ProgressBar", "Lines", "console", "note", "progress", "still_progress", "warn"]
+__all__ = ["Lines", "ProgressBar", "console", "note", "progress", "still_progress", "warn"]
 
 FIRST, LATER = 10.0, 60.0  # seconds until the first line of figures, and at most between later ones
 
