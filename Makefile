@@ -1,13 +1,22 @@
 #   make demo     set up, then: images -> teacher -> student -> ONNX and TFLite -> report
-#   make test     set up, then run every test
+#   make test     set up, with the test tools, then run every test (TESTS="tests/export -m 'not slow'": these)
 #   make lint     set up, then ruff (check and format) and mypy
 #   make docs     set up, then build the documentation site in build/site
 #   make android  set up, then: bundle -> gallery -> signed APK in android_demo/build
 #                 (BUNDLE=folder GALLERY=file; default: the output of make demo, else a small model made on the spot)
 # On a folder of your own photos (one folder per class):
 #   make demo DATA=folder:photos TEACHER="--weights imagenet" STUDENT="--weights imagenet"
+# The install (docs/install.md):
+#   PYTHON=python3.13   default: python3, or the python3.13, 3.12 or 3.11 that is there
+#   PINS=card|current   the set of versions; default: card on Python 3.11, else current
+#   TORCH_INDEX=URL     take torch from this package index, e.g. PyTorch's for computers without an NVIDIA GPU
+#   VENV=folder         the environment; default: .venv
 
-PYTHON ?= python3
+PYTHON ?=
+PINS ?=
+TORCH_INDEX ?=
+VENV ?= .venv
+TESTS ?=
 DATA ?= glyphs
 OUT ?= runs/demo
 TEACHER_RECIPE ?= recipes/glyphs-teacher.yaml
@@ -17,36 +26,42 @@ STUDENT ?=
 ALONE ?=
 BUNDLE ?=
 GALLERY ?=
-BIN := .venv/bin
+BIN = $(VENV)/bin
+# The other set of versions was asked for: install again.
+OTHER = $(if $(PINS),$(filter-out $(PINS),$(shell cat $(VENV)/pins 2>/dev/null)))
+INSTALL = python=$$(sh scripts/python.sh $(VENV) $(PYTHON)) && "$$python" scripts/install.py $(VENV) --python "$$python" \
+	$(if $(PYTHON),--named) --pins "$(PINS)" --torch-index "$(TORCH_INDEX)"
 
-.PHONY: demo test lint docs android clean
+.PHONY: demo test lint docs android clean again
 
-demo: .venv/ready
-	@PATH="$(CURDIR)/$(BIN):$$PATH" sh scripts/demo.sh "$(OUT)" "$(DATA)" \
+demo: $(VENV)/demo
+	@PATH="$(abspath $(BIN)):$$PATH" sh scripts/demo.sh "$(OUT)" "$(DATA)" \
 		"--recipe $(TEACHER_RECIPE) $(TEACHER)" "--recipe $(STUDENT_RECIPE) $(STUDENT)" "$(ALONE)"
 
-test: .venv/ready
-	$(BIN)/python -m pytest
+test: $(VENV)/ready
+	$(BIN)/python -m pytest $(TESTS)
 
-lint: .venv/ready
+lint: $(VENV)/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-docs: .venv/ready
+docs: $(VENV)/ready
 	$(BIN)/python scripts/docs.py build/site
 
-android: .venv/ready
-	@PATH="$(CURDIR)/$(BIN):$$PATH" sh scripts/android.sh "$(BUNDLE)" "$(GALLERY)"
+android: $(VENV)/demo
+	@PATH="$(abspath $(BIN)):$$PATH" sh scripts/android.sh "$(BUNDLE)" "$(GALLERY)"
 
-.venv/ready: pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is required: make PYTHON=python3.11 ..." if sys.version_info < (3, 11) else 0)'
-	@$(PYTHON) -c 'import shutil, sys; free = shutil.disk_usage(".").free / 1e9; sys.exit(f"only {free:.1f} GB of disk space are free here; the install takes 9 GB, and more while it runs: free some space" if free < 10 else 0)'
-	$(PYTHON) -m venv .venv
-	@echo "installing torch, tensorflow and the other dependencies into .venv (a few minutes the first time)"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+# What the demo needs, and no test tool.
+$(VENV)/demo: pyproject.toml constraints.txt constraints-current.txt overrides.txt $(if $(OTHER),again)
+	@$(INSTALL) demo
 	@touch $@
+
+# The rest: what the tests, the linters and the documentation need. It contains the demo's.
+$(VENV)/ready: pyproject.toml constraints.txt constraints-current.txt overrides.txt $(if $(OTHER),again)
+	@$(INSTALL) dev
+	@touch $@ $(VENV)/demo
 
 # Keeps runs/: training takes longer than an install.
 clean:
-	rm -rf .venv build *.egg-info android_demo/build android_demo/*/target
+	rm -rf $(VENV) build *.egg-info android_demo/build android_demo/*/target
