@@ -21,8 +21,8 @@ CONSTRAINTS = {"card": "constraints.txt", "current": "constraints-current.txt"}
 OVERRIDES = "overrides.txt"
 UNFINISHED = "unfinished"  # a file in the environment while packages are installed
 AGAIN = "see the message above; the same command again goes on where it stopped"
-GB = {"demo": 6.6, "dev": 7.8}  # installed, on Linux from the ordinary index
-CUDA_GB = 4.0  # of these, torch's CUDA code and libraries
+GB = {"demo": 6.7, "dev": 8.0}  # installed, on Linux from the ordinary index
+CUDA_GB = 3.9  # of these, torch's CUDA code and libraries
 
 PROBE = """
 import sys

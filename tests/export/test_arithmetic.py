@@ -57,9 +57,9 @@ def test_scales_and_zero_points_are_onnxruntimes(pair):
     low, high = pair
     zero_point, scale = compute_scale_zp(*(np.array(end, np.float32) for end in pair), *np.int8([[-128], [127]]))
     ours = QuantParams(*scale_and_zero_point(low, high))
-    assert ours.scale == pytest.approx(float(scale), rel=1e-6)  # it computes in float32
+    assert ours.scale == pytest.approx(scale.item(), rel=1e-6)  # it computes in float32
     if not near_half(real_zero_point(widened(low, high)[0], ours.scale)):
-        assert ours.zero_point == int(zero_point)
+        assert ours.zero_point == zero_point.item()
 
 
 @given(wide)

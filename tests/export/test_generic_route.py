@@ -54,6 +54,13 @@ def test_a_missing_extra_is_named(without_extra, resnet, tmp_path, capsys):
         convert_module(student("timm:test_resnet"), SIDE)
 
 
+def test_a_platform_without_wheels_is_named(without_extra, monkeypatch):
+    monkeypatch.setattr("platform.system", lambda: "Linux")
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    failure = missing_generic()
+    assert failure is not None and "not for Linux aarch64" in failure.cure and "--target onnx" in failure.cure
+
+
 @pytest.mark.slow
 def test_all_goes_on_without_the_extra(without_extra, resnet, tmp_path, capsys):
     assert call(resnet, "--out", tmp_path / "b") == 0

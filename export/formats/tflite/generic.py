@@ -30,19 +30,22 @@ if TYPE_CHECKING:
 
 __all__ = ["add_norm", "convert_module", "missing_for", "missing_generic", "quantize_generic"]
 
+WHEELS = ("Linux x86_64", "Darwin arm64")  # platforms of the extra `generic`, as in pyproject.toml
 RECIPE = "static_wi8_ai8"  # weights int8 per channel, activations int8 per tensor
 
 
 def missing_generic() -> Failure | None:
     """Return the error to show if the extra ``generic`` is not installed."""
     import importlib.util
+    import platform
 
+    here = f"{platform.system()} {platform.machine()}"
     for module, package in (("litert_torch", "litert-torch"), ("ai_edge_quantizer", "ai-edge-quantizer")):
         if importlib.util.find_spec(module) is None:
-            return Failure(
-                f"{package} is not installed, and TFLite files of this network need it",
-                "pip install 'distill-to-phone[generic]', or export with --target onnx",
-            )
+            cure = "pip install 'distill-to-phone[generic]', or export with --target onnx"
+            if here not in WHEELS:
+                cure = f"it has wheels for {' and '.join(WHEELS)}, not for {here}: export there, or with --target onnx"
+            return Failure(f"{package} is not installed, and TFLite files of this network need it", cure)
     return None
 
 
