@@ -18,6 +18,8 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from pathlib import Path
 
+import typer
+
 ROOT = Path(__file__).parents[1]
 PLATFORMS = {
     "Linux x86-64": "x86_64-manylinux_2_28",
@@ -35,7 +37,16 @@ def command(constraints: str, python: str, platform: str) -> list[str]:
         "--extra=executorch",
         *(["--extra=tasklib"] if constraints == "constraints.txt" else []),
     ]
-    asked = ["--python-version", python, "--python-platform", PLATFORMS[platform], "--only-binary", ":all:"]
+    asked = [
+        "--python-version",
+        python,
+        "--python-platform",
+        PLATFORMS[platform],
+        "--only-binary",
+        ":all:",
+        "--override",
+        "overrides.txt",
+    ]
     return [
         sys.executable,
         "-m",
@@ -69,6 +80,10 @@ def resolve(case: tuple[str, str, str], cache: str) -> tuple[str, str]:
     )
 
 
+app = typer.Typer(add_completion=False)
+
+
+@app.command(help=__doc__)
 def main() -> None:
     began = time.monotonic()
     cases = [
@@ -86,4 +101,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    app()
