@@ -67,8 +67,8 @@ def shown(text: str) -> Iterator[str]:
     for line in joined.splitlines():
         line = re.sub(r"^(\$ |!)", "", line.strip())  # of a shell, of a cell in a notebook
         if COMMAND.match(line):
-            # "command      what it does" in two columns, or "command   # what it does"
-            yield re.split(r"\s{3,}|\s+# ", line)[0].strip()
+            # "command      what it does" in two columns, or "command   # what it does", or "command > file"
+            yield re.split(r"\s{3,}|\s+# |\s+> ", line)[0].strip()
 
 
 def mentioned(text: str) -> Iterator[str]:
