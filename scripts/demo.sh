@@ -4,8 +4,23 @@
 # After an interruption, run it again: finished stages are kept, training resumes.
 set -eu
 out=$1 data=$2 teacher=$3 student=$4
-alone=${5:---method multi_similarity} # options of the student without a teacher
+alone=${5:-} # options of the student without a teacher
 began=$(date +%s)
+job='' # the process that trains it, while it trains beside the teacher
+trap '[ -z "$job" ] || kill "$job" 2>/dev/null || true' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+case "$teacher/$student" in
+*glyphs-teacher*/*glyphs-student*)
+    # These recipes train on one thread, so that the result does not depend on the number of cores: two fit side by side.
+    together=yes
+    alone=${alone:---recipe glyphs-alone} # the last --recipe counts
+    ;;
+*)
+    together=''
+    alone=${alone:---method multi_similarity}
+    ;;
+esac
 
 stage() { # stage FOLDER COMMAND...: run the command unless its folder is finished
     folder=$1
@@ -18,12 +33,29 @@ stage() { # stage FOLDER COMMAND...: run the command unless its folder is finish
     fi
 }
 
-# shellcheck disable=SC2086  # the option strings are split into words on purpose
+if [ "$together" ] && [ ! -e "$out/alone/model.json" ]; then
+    mkdir -p "$out"
+    echo "== beside the teacher: distill-train student --data $data $student $alone --out $out/alone (its output: $out/alone.log)"
+    # shellcheck disable=SC2086  # the option strings are split into words on purpose
+    distill-train student --data "$data" $student $alone --out "$out/alone" >"$out/alone.log" 2>&1 &
+    job=$!
+fi
+# shellcheck disable=SC2086
 stage "$out/teacher" distill-train teacher --data "$data" $teacher --out "$out/teacher"
 # shellcheck disable=SC2086
 stage "$out/student" distill-train student --data "$data" --teacher "$out/teacher" $student --out "$out/student"
-# shellcheck disable=SC2086
-stage "$out/alone" distill-train student --data "$data" $student $alone --out "$out/alone"
+if [ "$job" ]; then
+    echo "== waiting for $out/alone"
+    code=0
+    wait "$job" || code=$?
+    job=''
+    # Its last lines are its table, or its error.
+    tail -n 6 "$out/alone.log"
+    [ "$code" = 0 ] || exit "$code"
+else
+    # shellcheck disable=SC2086
+    stage "$out/alone" distill-train student --data "$data" $student $alone --out "$out/alone"
+fi
 
 echo "== distill-export $out/student --target all --quantize none,int8 --repair auto --calibration-data $data --out $out/bundle --overwrite"
 distill-export "$out/student" --target all --quantize none,int8 --repair auto --calibration-data "$data" --out "$out/bundle" --overwrite
