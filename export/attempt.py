@@ -149,13 +149,17 @@ def _build(target: Target, job: Job, tolerance: Tolerance, options: ExportOption
     """Build with each repair asked for, and return the first file that is good enough on calibration images.
 
     Good enough: within the tolerance, and a mean cosine of at least ``REPAIR_MEAN_COSINE``. If none is, return the
-    one with the highest mean cosine. The check images have no part in the choice: they judge the result.
+    one with the highest mean cosine. The check images have no part in the choice: they judge the result. Training takes
+    minutes, so it is tried only if no file before is within the tolerance.
     """
     methods: Sequence[str] = methods_of(options.repair) if target.needs_calibration else ("none",)
     if not target.trainable:
         methods = list(dict.fromkeys(without_training(method) for method in methods))
     tried: list[tuple[float, Path, Variant]] = []
+    within = False
     for method in methods:
+        if within and METHODS[method].trained:
+            break
         note(f"building {target.name}" + ("" if method == "none" else f", repair {method}"))
         path = built_file(job.scratch, target, method)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -172,6 +176,7 @@ def _build(target: Target, job: Job, tolerance: Tolerance, options: ExportOption
         wanted = reference_embeddings(job.model, pixels, job.preprocessing)
         check = check_embeddings(wanted, open_file(path, variant, job.preprocessing).embed(pixels), tolerance, "")
         tried.append((check.mean_cosine, path, variant))
+        within = within or check.passed
         if check.passed and check.mean_cosine >= REPAIR_MEAN_COSINE:
             return path, variant
     _, path, variant = max(tried, key=lambda row: row[0])

@@ -53,11 +53,11 @@ OUT.failed for inspection.
 Which options to choose (measured with scripts/benchmarks/export_latency.py on x86-64 with VNNI and AMX, one
 thread, MobileNet-0.25 at 224 pixels; other processors rank differently: measure on yours, with distill-bench):
 
-- **--repair cle+bias** if int8 loses accuracy: on birds it took Recall@1 from 1.0 points below PyTorch to
-  0.1 (docs/quantization.md), in seconds; size and speed of the file stay the same.
+- **--repair auto**, the default, takes the first of none, cle, bias and cle+bias that is good enough: seconds for each. On
+  birds cle+bias took Recall@1 from 1.0 points below PyTorch to 0.1 (docs/quantization.md); size and speed of
+  the file stay the same. **none** builds plain int8.
 - **--repair qat** trains the rounded network against its own float embeddings: no labels, a minute or two.
-  It works best after the others: **cle+bias+qat**. **auto** takes the first of none, cle, bias, cle+bias,
-  cle+bias+qat that is good enough.
+  It works best after the others: **cle+bias+qat**. auto does so only if every other file is out of tolerance.
 - **--io** chooses the input and output type of an int8 file. int8 costs nothing: with mean = std = 128 the
   input is pixel - 128. MediaPipe and the TFLite Task Library refuse it; they accept float32 (1.06
   times int8's time) or uint8 (one more QUANTIZE operator at each end: 1.12 times).
@@ -77,7 +77,7 @@ Examples:
 
     distill-export runs/student --quantize int8 --tolerance int8=0.8 --out b
 
-    distill-export runs/student --quantize int8 --repair auto --debug-layers runs/layers --out b
+    distill-export runs/student --quantize int8 --debug-layers runs/layers --out b
 
     distill-export runs/student --quantize int8 --repair cle+bias+qat --qat-steps 300 --out b
 
@@ -141,19 +141,24 @@ def run(
         )
     note(f"wrote {export.folder}")
     if export.repairable:
-        _advise(export.results)
+        _advise(export.results, options.repair)
 
 
-def _advise(results: Sequence[TargetResult]) -> None:
-    """Recommend ``--repair auto`` if int8 lost more than it usually does after a repair."""
+def _advise(results: Sequence[TargetResult], repair: str) -> None:
+    """Recommend the next step if int8 lost more than it usually does after a repair."""
     from export.attempt import REPAIR_MEAN_COSINE
+    from export.int8.repair.methods import AUTO, METHODS
 
+    cures = {
+        "none": "--repair auto looks for a better int8",
+        AUTO: "--repair cle+bias+qat may find a better int8: it trains for a minute or two",
+    }
     for result in results:
         variant = result.variant
-        if variant is None or variant.check is None or not result.target.trainable:
+        if variant is None or variant.check is None or not result.target.trainable or METHODS[variant.repair].trained:
             continue
-        if variant.repair == "none" and variant.check.mean_cosine < REPAIR_MEAN_COSINE:
-            note(f"{variant.name}: mean cosine {variant.check.mean_cosine:.4f}; --repair auto looks for a better int8")
+        if repair in cures and variant.check.mean_cosine < REPAIR_MEAN_COSINE:
+            note(f"{variant.name}: mean cosine {variant.check.mean_cosine:.4f}; {cures[repair]}")
             return
 
 

@@ -63,7 +63,7 @@ class ExportOptions(BaseModel):
     calibration_images: int = option(200, "Number of calibration images.", IMAGES, ge=1, le=100_000)
     seed: int = option(0, "Seed for the choice of images.", IMAGES, ge=0, lt=2**32)
 
-    repair: str = option("none", "Before quantization.", INT8)
+    repair: str = option("auto", "Before quantization.", INT8)
     qat_steps: int = option(QAT.steps, "Number of training batches of qat, 32 crops each.", INT8, ge=1, le=1_000_000)
     qat_lr: float = option(QAT.lr, "Initial step size of qat, relative to the weights.", INT8, ge=1e-8, le=1)
     calibration_range: str = option(

@@ -52,6 +52,7 @@ __all__ = ["Export", "ExportOptions", "TargetResult", "export_bundle", "failed_f
 
 # Distributions besides those of the formats that decide what is built.
 PACKAGES = ("torch", "numpy", "pillow")
+FEWEST_IMAGES = 16  # calibration images by which --repair auto may choose; the calibration of int8 itself wants 100
 
 
 @dataclass(frozen=True)
@@ -103,8 +104,8 @@ def export_bundle(checkpoint: str | Path, out: str | Path, options: ExportOption
 
     model, info = load_checkpoint(checkpoint)
     targets = leave_out_unfit(targets, model, options.target)
-    options = without_impossible_repair(options, model)
     calibrating = any(target.needs_calibration for target in targets)
+    options = without_impossible_repair(options, model, calibrating)
     samples = choose_samples(
         info.preprocessing,
         info.data,
@@ -112,6 +113,8 @@ def export_bundle(checkpoint: str | Path, out: str | Path, options: ExportOption
         options.calibration_images if calibrating else 0,
         options.seed,
     )
+    if calibrating:
+        options = without_uninformed_repair(options, len(samples.calibration or ()))
     reference = reference_embeddings(model, samples.check_pixels, info.preprocessing)
     golden = reference_embeddings(model, samples.golden.pixels, info.preprocessing)
     if not (np.isfinite(reference).all() and np.isfinite(golden).all()):
@@ -169,8 +172,8 @@ def refuse_existing(out: Path, overwrite: bool) -> None:
             raise UsageFailure(f"{folder}: exists", "give --overwrite to replace this bundle, or another --out")
 
 
-def without_impossible_repair(options: ExportOptions, model: Embedder) -> ExportOptions:
-    """Turn ``--repair auto`` off for a network that cannot be folded.
+def without_impossible_repair(options: ExportOptions, model: Embedder, calibrating: bool) -> ExportOptions:
+    """Turn ``--repair auto`` off for a network that cannot be folded; said only if a target could have used it.
 
     Raises:
         Failure: a repair was named for such a network.
@@ -181,7 +184,18 @@ def without_impossible_repair(options: ExportOptions, model: Embedder) -> Export
         return options
     if options.repair != AUTO:
         raise Failure(f"{model.backbone.arch}: --repair {options.repair} works on {FOLDED} only", "use --repair none")
-    note(f"no repair: it does not support {model.backbone.arch} yet")
+    if calibrating:
+        note(f"no repair: it does not support {model.backbone.arch} yet")
+    return options.model_copy(update={"repair": "none"})
+
+
+def without_uninformed_repair(options: ExportOptions, images: int) -> ExportOptions:
+    """Turn ``--repair auto`` off if there are too few calibration images to choose by."""
+    if options.repair != AUTO or images >= FEWEST_IMAGES:
+        return options
+    note(
+        f"no repair: {images} calibration images are too few to choose one by (--calibration-data with more, or name one)"
+    )
     return options.model_copy(update={"repair": "none"})
 
 

@@ -168,7 +168,7 @@ def _random_bundle(scratch: Path) -> Path:
     )
     save_checkpoint(scratch / "student", model, info)
     options = ExportOptions(
-        target="tflite", calibration_images=16, tolerances={"float32": Tolerance(), "int8": Tolerance()}
+        target="tflite", calibration_images=16, repair="none", tolerances={"float32": Tolerance(), "int8": Tolerance()}
     )
     export = export_bundle(scratch / "student", scratch / "bundle", options)
     if export.folder is None:

@@ -60,7 +60,10 @@ def make_bundle(folder: Path) -> Path:
     )
     save_checkpoint(folder / "student", model.eval(), info)
     options = ExportOptions(
-        calibration_images=32, tolerances={name: Tolerance() for name in ("float32", "int8")}, target="tflite"
+        calibration_images=32,
+        tolerances={name: Tolerance() for name in ("float32", "int8")},
+        target="tflite",
+        repair="none",
     )
     assert export_bundle(folder / "student", folder / "bundle", options).folder is not None
     return folder / "bundle"

@@ -63,7 +63,7 @@ def exported(tmp_path_factory) -> tuple[Path, Path]:
     save_checkpoint(folder / "student", model.eval(), info)
     loose = {name: Tolerance() for name in ("float32", "int8")}
     export = export_bundle(
-        folder / "student", folder / "bundle", ExportOptions(calibration_images=64, tolerances=loose)
+        folder / "student", folder / "bundle", ExportOptions(calibration_images=64, tolerances=loose, repair="none")
     )
     assert export.folder is not None
     return folder / "student", export.folder

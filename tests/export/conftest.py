@@ -6,10 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from export_helpers import picture_folder, student, write_checkpoint
-
-from distill.console import run_app
-from export.cli import app
+from export_helpers import call, picture_folder, student, write_checkpoint
 
 
 @pytest.fixture(scope="session")
@@ -33,7 +30,7 @@ def checkpoint(model, pictures: Path, tmp_path_factory: pytest.TempPathFactory) 
 def made_bundle(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """ONNX float32 and int8, built by the command line."""
     out = tmp_path_factory.mktemp("bundle") / "onnx"
-    assert run_app(app, [str(checkpoint), "--target", "onnx", "--out", str(out)]) == 0
+    assert call(checkpoint, "--target", "onnx", "--out", out) == 0
     return out
 
 
@@ -47,6 +44,5 @@ def bundle(made_bundle: Path, tmp_path: Path) -> Path:
 def tflite_bundle(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Every TFLite variant. It needs TensorFlow, so only slow tests use it."""
     out = tmp_path_factory.mktemp("bundle") / "tflite"
-    command = [str(checkpoint), "--target", "tflite", "--quantize", "all", "--io", "all", "--out", str(out)]
-    assert run_app(app, command) == 0
+    assert call(checkpoint, "--target", "tflite", "--quantize", "all", "--io", "all", "--out", out) == 0
     return out

@@ -6,17 +6,14 @@ import json
 from pathlib import Path
 
 import pytest
-from export_helpers import student, write_checkpoint
+from export_helpers import call, student, write_checkpoint
 
-from distill.console import run_app
 from export.bundle import load_bundle
 from export.cache import MOST_ENTRIES, BuildCache
-from export.cli import app
 
 
 def export(checkpoint: Path, out: Path, *more: object) -> int:
-    words = [checkpoint, "--target", "onnx", "--out", out, "--overwrite", *more]
-    return run_app(app, [str(word) for word in words])
+    return call(checkpoint, "--target", "onnx", "--out", out, "--overwrite", *more)
 
 
 @pytest.fixture

@@ -8,22 +8,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from export_helpers import SIDE, noise
+from export_helpers import SIDE, call, noise
 
-from distill.console import UsageFailure, run_app
+from distill.console import UsageFailure
 from export.bundle import load_bundle, open_variant
 from export.bundle.tflite_file import interpreter_for
 from export.check import cosines
-from export.cli import app
 from export.formats.tflite.convert import to_tflite
 from export.graph.fold import fold
 from export.graph.folded import FoldedGraph
 from export.int8.sensitivity import Exclusion, chosen_layers, parse_exclusion, sensitivities
 from export.samples.calibration import CalibrationImages
-
-
-def call(*words: object) -> int:
-    return run_app(app, [str(word) for word in words])
 
 
 @pytest.fixture

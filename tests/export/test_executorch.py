@@ -6,18 +6,12 @@ import importlib.util
 
 import numpy as np
 import pytest
-from export_helpers import noise
+from export_helpers import call, noise
 
-from distill.console import run_app
 from export.bundle import load_bundle, open_variant
 from export.check import reference_embeddings
-from export.cli import app
 from export.formats.executorch import missing_executorch
 from export.targets import select_targets
-
-
-def call(*words: object) -> int:
-    return run_app(app, [str(word) for word in words])
 
 
 def test_it_is_taken_by_name_only():

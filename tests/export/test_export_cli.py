@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from export_helpers import edit, student, write_checkpoint
+from export_helpers import call, edit, student, write_checkpoint
 
 from distill.console import UsageFailure, run_app
 from export.bundle import load_bundle
@@ -19,10 +19,6 @@ from export.targets import all_targets, select_targets
 ROWS = {(row.format, row.quantize): row for row in all_targets() if row.io_auto and not row.optional}
 # A format and a scheme, both of the table, that no row combines.
 ABSENT = next((form, scheme) for form, _ in ROWS for _, scheme in ROWS if (form, scheme) not in ROWS)
-
-
-def call(*words: object) -> int:
-    return run_app(app, [str(word) for word in words])
 
 
 def leftovers(folder: Path) -> list[str]:

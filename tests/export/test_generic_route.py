@@ -7,13 +7,12 @@ import json
 
 import numpy as np
 import pytest
-from export_helpers import SIDE, noise, student, write_checkpoint
+from export_helpers import SIDE, call, noise, student, write_checkpoint
 
-from distill.console import Failure, run_app
+from distill.console import Failure
 from export.bundle import load_bundle, open_variant
 from export.bundle.tflite_file import interpreter_for
 from export.check import cosines
-from export.cli import app
 from export.formats.tflite.convert import to_tflite
 from export.formats.tflite.generic import add_norm, convert_module, missing_generic, quantize_generic
 from export.graph.fold import fold
@@ -22,10 +21,6 @@ from export.samples.calibration import CalibrationImages
 needs_generic = pytest.mark.skipif(
     missing_generic() is not None, reason="the extra generic (litert-torch, ai-edge-quantizer) is not installed"
 )
-
-
-def call(*words: object) -> int:
-    return run_app(app, [str(word) for word in words])
 
 
 @pytest.fixture

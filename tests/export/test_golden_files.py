@@ -8,23 +8,18 @@ import json
 
 import numpy as np
 import pytest
-from export_helpers import SIDE, edit, noise, student, write_checkpoint
+from export_helpers import SIDE, call, edit, noise, student, write_checkpoint
 from PIL import Image, PngImagePlugin
 
-from distill.console import Failure, run_app
+from distill.console import Failure
 from distill.data.decode import decode
 from distill.data.preprocess import Preprocessing
 from export.bundle import load_bundle
 from export.bundle.golden_files import verify_golden_files
-from export.cli import app
 from export.samples.calibration import choose_samples
 from export.samples.golden import encode, is_plain
 
 PRE = Preprocessing(input_size=SIDE, resize_size=SIDE)
-
-
-def call(*words: object) -> int:
-    return run_app(app, [str(word) for word in words])
 
 
 def saved(kind: str, image: Image.Image | None = None, **options) -> bytes:

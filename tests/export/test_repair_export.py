@@ -8,7 +8,7 @@ import xml.etree.ElementTree
 
 import numpy as np
 import pytest
-from export_helpers import SIDE, noise, student, write_checkpoint
+from export_helpers import SIDE, call, noise, student, write_checkpoint
 from test_repair import PRE, benchmark_script
 
 from distill.console import Failure, run_app
@@ -18,10 +18,6 @@ from export.formats.tflite.convert import to_tflite
 from export.graph.fold import fold
 from export.int8.layer_errors import compare_layers
 from export.samples.calibration import CalibrationImages, choose_samples
-
-
-def call(*words: object) -> int:
-    return run_app(app, [str(word) for word in words])
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +49,44 @@ def test_auto_stops_at_none_if_int8_is_good_enough(checkpoint, tmp_path, capsys,
     words = (checkpoint, "--target", "onnx", "--quantize", "int8", "--repair", "auto", "--out", tmp_path / "b")
     assert call(*words, "--tolerance", "int8=0.8", "--json") == 0
     assert json.loads(capsys.readouterr().out)["variants"][0]["repair"] == "none"
+
+
+def test_auto_is_the_default_and_does_not_train_within_the_tolerance(checkpoint, tmp_path, capsys, monkeypatch):
+    """Below the mean cosine that auto aims at, it tries the fast repairs and takes the best."""
+    monkeypatch.setattr("export.attempt.REPAIR_MEAN_COSINE", 1.1)
+    words = [checkpoint, "--target", "onnx", "--quantize", "int8", "--tolerance", "int8=0.8", "--out", tmp_path / "b"]
+    assert run_app(app, [str(word) for word in words]) == 0
+    said = capsys.readouterr().err
+    tried = [line.partition("building onnx-int8")[2] for line in said.splitlines() if "building onnx-int8" in line]
+    assert tried == ["", ", repair cle", ", repair bias", ", repair cle+bias"]
+    assert load_bundle(tmp_path / "b").manifest.variants[0].repair in ("none", "cle", "bias", "cle+bias")
+    assert "--repair cle+bias+qat may find a better int8" in said
+
+
+def test_without_int8_the_default_says_nothing_of_repairs(pictures, tmp_path, capsys):
+    data = {"spec": f"folder:{pictures}", "split": "half"}
+    write_checkpoint(tmp_path / "resnet", student("timm:test_resnet"), data)
+    words = [str(tmp_path / "resnet"), "--target", "onnx", "--quantize", "none", "--out", str(tmp_path / "b")]
+    assert run_app(app, words) == 0
+    assert "repair" not in capsys.readouterr().err
+
+
+def test_too_few_images_to_choose_a_repair_by_are_named(checkpoint, tmp_path, capsys):
+    words = [
+        checkpoint,
+        "--target",
+        "onnx",
+        "--quantize",
+        "int8",
+        "--calibration-images",
+        15,
+        "--tolerance",
+        "int8=0.5",
+    ]
+    assert run_app(app, [str(word) for word in (*words, "--out", tmp_path / "b")]) == 0
+    said = capsys.readouterr().err
+    assert "no repair: 15 calibration images are too few to choose one by" in said and "onnx-int8, repair" not in said
+    assert load_bundle(tmp_path / "b").manifest.variants[0].repair == "none"
 
 
 def test_auto_takes_the_best_if_none_suffices(collapsed, tmp_path, capsys):
