@@ -127,7 +127,7 @@ def _made_from(
     made_from |= {"repair": options.repair, "auto": auto, "calibration": calibration}
     if foreign := [code for step in steps_of(options.repair) if (code := foreign_code(step))]:
         made_from["repair_code"] = foreign
-    if is_trained(options.repair) and job.training:
+    if is_trained(options.repair) and job.training is not None:  # its length would decode all images
         made_from |= {"qat": asdict(options.qat), "training": job.training.fingerprint}
     return made_from
 

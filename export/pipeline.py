@@ -52,7 +52,7 @@ __all__ = ["Export", "ExportOptions", "TargetResult", "export_bundle", "failed_f
 
 # Distributions besides those of the formats that decide what is built.
 PACKAGES = ("torch", "numpy", "pillow")
-FEWEST_IMAGES = 16  # calibration images by which --repair auto may choose; the calibration of int8 itself wants 100
+FEWEST_IMAGES = 8  # calibration images by which --repair auto may choose; the calibration of int8 itself wants 100
 
 
 @dataclass(frozen=True)
