@@ -49,9 +49,11 @@ if [ "$job" ]; then
     code=0
     wait "$job" || code=$?
     job=''
-    # Its last lines are its table, or its error.
-    tail -n 6 "$out/alone.log"
-    [ "$code" = 0 ] || exit "$code"
+    if [ "$code" != 0 ]; then
+        tail -n 6 "$out/alone.log" >&2
+        exit "$code"
+    fi
+    tail -n 6 "$out/alone.log" # its table
 else
     # shellcheck disable=SC2086
     stage "$out/alone" distill-train student --data "$data" $student $alone --out "$out/alone"

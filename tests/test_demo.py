@@ -44,3 +44,69 @@ def test_from_images_to_a_report(tmp_path):
 
     again = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=900)
     assert again.returncode == 0 and again.stdout.count("is finished, kept") == 3
+
+
+STAND_IN = """#!/bin/sh
+echo "$(basename "$0") $*" >>"$CALLS"
+case "$*" in *"${FAILS:-nothing}"*) echo "error: as asked" >&2; exit 1 ;; esac
+while [ $# -gt 1 ]; do
+    [ "$1" = --out ] && case "$2" in */teacher | */student | */alone) mkdir -p "$2" && echo trained "$2" && : >"$2/model.json" ;; esac
+    shift
+done
+"""
+
+
+def _run_script(tmp_path: Path, student: str, **variables: str) -> tuple[subprocess.CompletedProcess[str], list[str]]:
+    """Run scripts/demo.sh with commands that only write down how they were called."""
+    folder, calls = tmp_path / "bin", tmp_path / "calls"
+    folder.mkdir(exist_ok=True)
+    for name in ("distill-train", "distill-export", "distill-bench", "distill-index"):
+        (folder / name).write_text(STAND_IN)
+        (folder / name).chmod(0o755)
+    calls.write_text("")
+    environment = os.environ | {"PATH": f"{folder}{os.pathsep}{os.environ['PATH']}", "CALLS": str(calls)} | variables
+    words = ["sh", str(ROOT / "scripts" / "demo.sh"), "out", "glyphs", student.replace("student", "teacher"), student]
+    done = subprocess.run(words, capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=60)
+    return done, calls.read_text().splitlines()
+
+
+def test_the_demo_trains_the_student_alone_beside_the_teacher_with_its_own_recipe(tmp_path):
+    done, calls = _run_script(tmp_path, "--recipe recipes/glyphs-student.yaml --arch x")
+    assert done.returncode == 0, done.stderr
+    alone = "distill-train student --data glyphs --recipe recipes/glyphs-student.yaml --arch x --recipe glyphs-alone --out out/alone"
+    assert alone in calls[:2] and len(calls) == 7  # started before the teacher, or with it
+    assert "trained out/alone" in done.stdout and (tmp_path / "out" / "alone.log").read_text() == "trained out/alone\n"
+    again, calls = _run_script(tmp_path, "--recipe recipes/glyphs-student.yaml --arch x")
+    assert again.stdout.count("is finished, kept") == 3 and not any("distill-train" in call for call in calls)
+
+
+def test_the_demo_ends_with_the_error_of_the_student_alone(tmp_path):
+    done, calls = _run_script(tmp_path, "--recipe recipes/glyphs-student.yaml", FAILS="out/alone")
+    assert done.returncode == 1 and "error: as asked" in done.stderr
+    assert not any(call.startswith("distill-export") for call in calls)
+
+
+def test_other_recipes_train_one_after_another(tmp_path):
+    """Their trainings use all cores: two at a time would wait for each other."""
+    done, calls = _run_script(tmp_path, "--recipe photos-student")
+    assert done.returncode == 0, done.stderr
+    assert (
+        calls[2]
+        == "distill-train student --data glyphs --recipe photos-student --method multi_similarity --out out/alone"
+    )
+    assert "beside" not in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", ["teacher", "alone"])
+def test_the_recipes_train_the_same_weights_with_and_without_amx(recipe, tmp_path):
+    """oneDNN can hide AMX, as on an older processor. In bfloat16 the weights would differ (on a machine that has it)."""
+    kind = "teacher" if recipe == "teacher" else "student"
+    words = [kind, "--recipe", f"{ROOT}/recipes/glyphs-{recipe}.yaml", "--data", "glyphs:classes=24,faces=4,size=32"]
+    words += ["--batch-size", "16", "--epochs", "1", "--cache-dir", str(tmp_path / "cache")]
+    weights = set()
+    for name, hidden in (("all", {}), ("hidden", {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE_VNNI"})):
+        command = [sys.executable, "-m", "distill", *words, "--out", str(tmp_path / name)]
+        subprocess.run(command, check=True, capture_output=True, env={**os.environ, **hidden}, timeout=600)
+        weights.add((tmp_path / name / "model.safetensors").read_bytes())
+    assert len(weights) == 1
