@@ -18,20 +18,34 @@ stage() { # stage FOLDER COMMAND...: run the command unless its folder is finish
     fi
 }
 
+# Images without labels ask for another teacher, no student alone, and agreement with the teacher in place of Recall.
+labels=yes
+if python -c 'import sys; from distill.data.spec import open_data; sys.exit(open_data(sys.argv[1]).labelled)' "$data" 2>/dev/null; then
+    labels=no
+    teacher="$teacher --epochs 0 --embedding-size 0"
+    echo "== $data: no labels, so the teacher stays the network that it is given, and no student is trained alone"
+fi
+
 # shellcheck disable=SC2086  # the option strings are split into words on purpose
 stage "$out/teacher" distill-train teacher --data "$data" $teacher --out "$out/teacher"
 # shellcheck disable=SC2086
 stage "$out/student" distill-train student --data "$data" --teacher "$out/teacher" $student --out "$out/student"
-# shellcheck disable=SC2086
-stage "$out/alone" distill-train student --data "$data" $student $alone --out "$out/alone"
+if [ "$labels" = yes ]; then
+    # shellcheck disable=SC2086
+    stage "$out/alone" distill-train student --data "$data" $student $alone --out "$out/alone"
+    set -- --reference "teacher=$out/teacher" --reference "student trained alone=$out/alone"
+else
+    taught=$out/student/teacher # the teacher as it taught, if it was reduced
+    [ -e "$taught/model.json" ] || taught=$out/teacher
+    set -- --reference "teacher=$taught"
+fi
 
 echo "== distill-export $out/student --target all --quantize none,int8 --repair auto --calibration-data $data --out $out/bundle --overwrite"
 distill-export "$out/student" --target all --quantize none,int8 --repair auto --calibration-data "$data" --out "$out/bundle" --overwrite
 
 echo "== distill-bench $out/bundle --device host --data $data --checkpoint $out/student ..."
 distill-bench "$out/bundle" --device host --data "$data" --checkpoint "$out/student" \
-    --reference "teacher=$out/teacher" --reference "student trained alone=$out/alone" \
-    --json-out "$out/report.json" --html "$out/report.html"
+    "$@" --json-out "$out/report.json" --html "$out/report.html"
 
 echo "== distill-index $out/bundle $data --part test --out $out/test.gallery --overwrite"
 distill-index "$out/bundle" "$data" --part test --out "$out/test.gallery" --overwrite

@@ -13,6 +13,7 @@ from rich.console import Console
 
 import benchmark.agreement as agreement_module
 from benchmark.agreement import Neighbours
+from benchmark.differences import differences
 from benchmark.gates import Limits
 from benchmark.options import BenchmarkOptions
 from benchmark.plan import Plan
@@ -172,6 +173,17 @@ def test_with_labels_it_stands_beside_recall(measured) -> None:
         out.getvalue().split()
     )
     assert "Nearest images compared" in render(result, None)
+
+
+def test_results_without_labels_are_compared_by_agreement(measured) -> None:
+    before = measured[0]
+    before.data.classes = before.data.interval_classes = None
+    after = before.model_copy(deep=True)
+    agreement_with(after.variant("tflite-int8"), "PyTorch").overlap[10] -= 0.02  # type: ignore[union-attr]
+    found = {(change.variant, change.measure.name): change for change in differences(before, after)}
+    change = found["tflite-int8", "agreement@10"]
+    assert change.worse and change.change == pytest.approx(-2) and not found["tflite-float32", "agreement@10"].worse
+    assert ("tflite-int8", "Recall@1") not in found
 
 
 def test_a_file_written_before_has_no_agreement(measured, tmp_path: Path) -> None:
