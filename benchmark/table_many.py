@@ -44,7 +44,9 @@ def _print_differences(
     console.print(f"{before} → {after}", style="bold", markup=False)
     names = dict.fromkeys(change.variant for change in changes)
     if console.width >= WIDE:
-        table = _table("", *(f"{measure.name}, {measure.unit}" for measure in dict.fromkeys(c.measure for c in changes)))
+        table = _table(
+            "", *(f"{measure.name}, {measure.unit}" for measure in dict.fromkeys(c.measure for c in changes))
+        )
         for name in names:
             table.add_row(name, *(_cell(change) for change in changes if change.variant == name))
         console.print(table)
