@@ -97,7 +97,8 @@ class FileTeacher(PixelTeacher):
         mean, std = (
             np.array(part, np.float32).reshape(1, 3, 1, 1) for part in (self.preprocessing.mean, self.preprocessing.std)
         )
-        values = (pixels.cpu().numpy().astype(np.float32) - mean) / std
+        with np.errstate(over="ignore", invalid="ignore"):  # reported below
+            values = (pixels.cpu().numpy().astype(np.float32) - mean) / std
         if self._bgr:
             values = values[:, ::-1]
         if self._layout == "NHWC":
