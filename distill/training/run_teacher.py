@@ -27,6 +27,7 @@ __all__ = ["learnable", "open_for_run", "teacher_of_crops", "warn_of_taught_test
 
 
 def open_for_run(config: RunConfig, accelerator: Accelerator) -> OpenTeacher | None:
+    """Open ``--teacher`` and ``--teacher-embeddings``; None for a run without."""
     options = config.distillation
     if options is None:
         return None
@@ -55,6 +56,7 @@ def learnable(live: OpenTeacher, train: ImageSet, unlabelled: ImageSet | None) -
 
 
 def warn_of_taught_tests(teacher: OpenTeacher, test_classes: tuple[str, ...]) -> None:
+    """Warn of each teacher that was trained on test classes of this run."""
     for member in teacher.members:
         known = Known.of(member.info.data).trained.intersection(test_classes)
         if known and member.info.training.get("epochs") != 0:
