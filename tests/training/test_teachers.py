@@ -277,6 +277,22 @@ def test_crops_of_stored_vectors_are_mild(tmp_path, teachers):
     assert prepare(student(**base, teacher=teachers / "a"), tmp_path / "r").rule.scale == 0.25
 
 
+def test_stored_vectors_teach_without_labels(tmp_path):
+    from PIL import Image
+
+    folder = tmp_path / "flat"
+    folder.mkdir()
+    for number in range(24):
+        Image.new("RGB", (40, 40), (10 * number, 0, 255 - 10 * number)).save(folder / f"{number}.png")
+    names = open_data(f"folder:{folder}").keys
+    write_embeddings(tmp_path / "x.npz", names, np.random.default_rng(0).normal(size=(24, 16)))
+    options = dict(data=f"folder:{folder}", input_size=32, validation=0.4, cache_dir=tmp_path / "cache")
+    info = train_run("student", student(**options, teacher_embeddings=tmp_path / "x.npz"), tmp_path / "run")
+    assert info.metrics["test"] and info.metrics["validation"]
+    # Without --reference, neighbours are compared with those of the teacher's vectors.
+    assert evaluate_run(tmp_path / "run", None, None, "test", None, False) == pytest.approx(info.metrics["test"])
+
+
 def test_a_file_of_two_images_of_one_name_is_not_guessed(tmp_path, teachers):
     from PIL import Image
 
