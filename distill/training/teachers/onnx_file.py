@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,7 @@ def _content(path: Path, onnx: Any) -> tuple[bytes, str]:
     model = onnx.load(path, load_external_data=False)
     outside = {
         entry.value
-        for tensor in onnx.external_data_helper._get_all_tensors(model)
+        for tensor in _tensors(model)
         if onnx.external_data_helper.uses_external_data(tensor)
         for entry in tensor.external_data
         if entry.key == "location"
@@ -105,6 +106,18 @@ def _content(path: Path, onnx: Any) -> tuple[bytes, str]:
         )
     onnx.external_data_helper.load_external_data_for_model(model, str(folder))
     return model.SerializeToString(), digest.hexdigest()
+
+
+def _tensors(message: Any) -> Iterator[Any]:
+    """Yield every tensor of a model, wherever it is: initializers, attributes, subgraphs, functions."""
+    for field, value in message.ListFields():
+        if field.message_type is None:
+            continue
+        for each in [value] if hasattr(value, "ListFields") else value:
+            if field.message_type.name == "TensorProto":
+                yield each
+            else:
+                yield from _tensors(each)
 
 
 def _shape(shape: list[Any]) -> tuple[int | None, ...]:
