@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from benchmark.result import Result, VariantResult
+from benchmark.result import Result, VariantResult, agreement_with
 
-__all__ = ["MEASURES", "Change", "Measure", "Tolerances", "differences", "mismatches"]
+__all__ = ["Change", "Measure", "Tolerances", "differences", "measures", "mismatches"]
 
 
 @dataclass(frozen=True)
@@ -34,12 +34,23 @@ class Measure:
     digits: int
 
 
-MEASURES = (
-    Measure("Recall@1", "%", lambda v: 100 * v.recall[1] if v.recall else None, False, "more", "recall_loss", 2),
+def _agreement(variant: VariantResult) -> float | None:
+    found = agreement_with(variant, "PyTorch")
+    return None if found is None else 100 * found.overlap[found.main_k]
+
+
+_RECALL = Measure("Recall@1", "%", lambda v: 100 * v.recall[1] if v.recall else None, False, "more", "recall_loss", 2)
+_AGREEMENT = Measure("agreement@10", "%", _agreement, False, "more", "recall_loss", 2)
+_COSTS = (
     Measure("latency p50", "ms", lambda v: v.latency_ms.p50 if v.latency_ms else None, True, "less", "slowdown", 3),
     Measure("latency p90", "ms", lambda v: v.latency_ms.p90 if v.latency_ms else None, True, "less", "slowdown", 3),
     Measure("size", "kB", lambda v: v.size_bytes / 1000, True, "less", "growth", 1),
 )
+
+
+def measures(result: Result) -> tuple[Measure, ...]:
+    """Return what is compared: Recall@1 or, without labels, agreement@10 with PyTorch; and the costs."""
+    return (_AGREEMENT if result.data.classes is None else _RECALL, *_COSTS)
 
 
 @dataclass(frozen=True)
@@ -47,7 +58,7 @@ class Change:
     """One measure of one variant in an earlier and a later result.
 
     Attributes:
-        change: Points for Recall@1, otherwise percent; ``None`` where one side was not measured.
+        change: Points for Recall@1 and agreement@10, otherwise percent; ``None`` where one side was not measured.
         worse: Worse by more than the tolerance, or no longer measured.
         better: Better by more than the tolerance.
     """
@@ -82,7 +93,7 @@ def differences(before: Result, after: Result, tolerances: Tolerances | None = N
     return [
         _change(variant, later.get(variant.name), measure, tolerances)
         for variant in before.variants
-        for measure in MEASURES
+        for measure in measures(before)
     ]
 
 

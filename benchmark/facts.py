@@ -13,6 +13,7 @@ from benchmark.devices.base import Device
 from benchmark.result import BundleFacts, Data, Decoding, Latency
 from benchmark.subject import Subject
 from benchmark.text import plain
+from distill.data.known import Known
 from distill.files import sha256_file
 from export.bundle import Bundle
 
@@ -39,25 +40,29 @@ def _finite(value: dict[str, Any]) -> dict[str, Any]:
     return json.loads(plain(json.dumps(value)), parse_constant=lambda _: None)
 
 
-def data_facts(subject: Subject, labels: np.ndarray, files: bool) -> Data:
+def data_facts(subject: Subject, labels: np.ndarray | None, files: bool, count: int | None = None) -> Data:
     """Describe the images.
 
     Args:
-        labels: int64 [N], labels of the readable images.
+        labels: int64 [N], labels of the readable images; None: they have none.
         files: Whether the device decoded them.
+        count: N, needed without labels.
     """
-    sizes = np.unique(labels, return_counts=True)[1]
+    if count is None:
+        assert labels is not None
+        count = len(labels)
+    sizes = None if labels is None else np.unique(labels, return_counts=True)[1]
     return Data(
         spec=plain(subject.spec),
         split=subject.split,
         part=subject.part,
-        images=len(labels),
-        classes=len(sizes),
+        images=count,
+        classes=None if sizes is None else len(sizes),
         fingerprint=subject.images.fingerprint(),
-        skipped=len(subject.images) - len(labels),
+        skipped=len(subject.images) - count,
         available=subject.available,
         decoded_by="device" if files else "computer",
-        interval_classes=int((sizes > 1).sum()),
+        interval_classes=None if sizes is None else int((sizes > 1).sum()),
     )
 
 
@@ -81,17 +86,26 @@ def provenance_warnings(bundle: Bundle, checkpoint: Path | None, subject: Subjec
     if len(subject.images) < subject.available:
         found.append(
             f"measured on a sample of {len(subject.images)} of {subject.available} images: "
-            "Recall is higher than on all of them"
+            f"{'Recall' if subject.images.labelled else 'agreement'} is higher than on all of them"
         )
     return found
 
 
-def trained_class_warnings(subject: Subject, trained: object) -> list[str]:
-    """Warn if classes of the training are among those measured.
+def trained_class_warnings(subject: Subject, trained: object, known: Known | None = None) -> list[str]:
+    """Warn if classes of the training (without labels, its images) are among those measured.
 
     Args:
         trained: Names of the training classes, from the checkpoint; a bundle holds only their number.
+        known: What the checkpoint knows of its images; a bundle does not hold it.
     """
+    if not subject.images.labelled:
+        again = 0 if known is None else len(known.known_images(subject.images))
+        if again:
+            count = len(subject.images)
+            return [f"{again} or more of {count} images were trained on: agreement is higher than on new ones"]
+        if subject.part != "test":
+            return [f"measured on the {subject.part} part, which holds images that the model was trained on"]
+        return []
     shared = set(trained) & set(subject.images.classes) if isinstance(trained, list) else set()
     if shared:
         count = len(subject.images.classes)

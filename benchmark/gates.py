@@ -9,7 +9,17 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from benchmark.result import Gate, GateReport, LatencyRun, Machine, Reference, VariantResult
+from benchmark.result import (
+    Agreement,
+    Gate,
+    GateReport,
+    LatencyRun,
+    Machine,
+    RecallDrop,
+    Reference,
+    VariantResult,
+    agreement_with,
+)
 from benchmark.text import percent, points
 from distill.console import UsageFailure, suggest
 from distill.options import option
@@ -47,6 +57,15 @@ class Limits(BaseModel):
     min_cosine: float | None = _limit(
         "Lower limit of the mean cosine to PyTorch's embeddings. Needs --checkpoint.", -1, 1
     )
+    min_agreement: float | None = _limit(
+        "Lower limit of agreement@10 with PyTorch, percent; needs no labels. Needs --checkpoint.", 0, 100
+    )
+    min_rank_correlation: float | None = _limit(
+        "Lower limit of the mean rank correlation with PyTorch; needs no labels. Needs --checkpoint.", -1, 1
+    )
+    max_agreement_drop: float | None = _limit(
+        "Upper limit of the drop of agreement@10 with the first --reference, in points; needs no labels. Needs --checkpoint."
+    )
     max_asymmetric_drop: float | None = _limit(
         "Upper limit of the drop of Recall@1 in points on a gallery that the float model indexed."
     )
@@ -75,6 +94,26 @@ def _range(name: str) -> tuple[float, float]:
     return low.ge, high.le
 
 
+def _with_pytorch(variant: VariantResult) -> Agreement | None:
+    return agreement_with(variant, "PyTorch")
+
+
+def _agreement(variant: VariantResult) -> float | None:
+    found = _with_pytorch(variant)
+    return None if found is None else 100 * found.overlap[found.main_k]
+
+
+def _rank_correlation(variant: VariantResult) -> float | None:
+    found = _with_pytorch(variant)
+    return None if found is None else found.rank_correlation
+
+
+def _agreement_drop(variant: VariantResult) -> RecallDrop | None:
+    """Return the drop of the agreement with the first reference for which PyTorch's is known."""
+    found = next((one for one in variant.agreement or () if one.overlap_drop), None)
+    return found.overlap_drop[found.main_k] if found and found.overlap_drop else None
+
+
 @dataclass(frozen=True)
 class Rule:
     """How one limit is checked."""
@@ -93,11 +132,19 @@ RULES = (
     Rule("max_recall_drop", DROP_GATE, "points", lambda v: 100 * v.recall_drop[1].value if v.recall_drop else None),
     Rule("min_recall", "Recall@1", "%", lambda v: 100 * v.recall[1] if v.recall else None, "min"),
     Rule("min_cosine", "mean cosine to PyTorch", "", lambda v: v.cosine.mean if v.cosine else None, "min"),
+    Rule("min_agreement", "agreement@10 with PyTorch", "%", _agreement, "min"),
+    Rule("min_rank_correlation", "rank correlation with PyTorch", "", _rank_correlation, "min"),
+    Rule(
+        "max_agreement_drop",
+        "drop of agreement@10 with the reference",
+        "points",
+        lambda v: 100 * drop.value if (drop := _agreement_drop(v)) else None,
+    ),
     Rule(
         "max_asymmetric_drop",
         "drop on the float model's gallery",
         "points",
-        lambda v: 100 * v.asymmetric[0].recall_drop.value if v.asymmetric else None,
+        lambda v: 100 * drop.value if v.asymmetric and (drop := v.asymmetric[0].recall_drop) else None,
     ),
 )
 
@@ -135,12 +182,12 @@ def judge(
     gates = list(_gates(candidate, limits))
     passed = candidate.status == "ok" and all(gate.passed for gate in gates)
     warnings = [*warnings, *_warnings(variants, machine)]
-    drop = candidate.recall_drop[1] if candidate.recall_drop else None
-    if drop and limits.max_recall_drop is not None and drop.ci95[0] < limits.max_recall_drop / 100 < drop.ci95[1]:
-        warnings.append(
-            f"the limit of {limits.max_recall_drop:g} points lies inside the 95 % interval of the drop: "
-            "more test images would decide"
-        )
+    recall_drop = candidate.recall_drop[1] if candidate.recall_drop else None
+    for drop, limit in ((recall_drop, limits.max_recall_drop), (_agreement_drop(candidate), limits.max_agreement_drop)):
+        if drop and limit is not None and drop.ci95[0] < limit / 100 < drop.ci95[1]:
+            warnings.append(
+                f"the limit of {limit:g} points lies inside the 95 % interval of the drop: more test images would decide"
+            )
     return GateReport(
         passed=passed,
         candidate=candidate.name,
@@ -205,15 +252,30 @@ def _heat(run: LatencyRun) -> list[str]:
     return found
 
 
+def _agreement_text(found: Agreement) -> str:
+    k = found.main_k
+    text = f"agreement@{k} with {found.reference} {percent(found.overlap[k])} %"
+    if found.overlap_drop is None:
+        low, high = found.overlap_ci95[k]
+        return f"{text} (95 % interval {percent(low)} to {percent(high)})"
+    drop = found.overlap_drop[k]
+    return (
+        f"{text} (drop against PyTorch {points(drop.value)} points, 95 % interval {points(drop.ci95[0])} to "
+        f"{points(drop.ci95[1])})"
+    )
+
+
 def _sentence(
     candidate: VariantResult, pytorch: Reference | None, gates: Sequence[Gate], passed: bool, few: int | None
 ) -> str:
     if candidate.status == "failed":
         return f"{candidate.name} could not be measured: {candidate.error}"
     parts = []
-    if candidate.recall:
+    if not candidate.recall:
+        parts += [_agreement_text(one) for one in candidate.agreement or ()]
+    else:
         text = f"Recall@1 {percent(candidate.recall[1])} %"
-        if candidate.recall_drop and pytorch:
+        if candidate.recall_drop and pytorch and pytorch.recall:
             drop = candidate.recall_drop[1]
             text += (
                 f" against {percent(pytorch.recall[1])} % in PyTorch "

@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from benchmark.differences import MEASURES
+from benchmark.differences import measures
 from benchmark.result import Result, read_result, write_result
 from distill.console import Failure, warn
 
@@ -64,10 +64,10 @@ class Series:
         """Return plain values of the last results, oldest first; measures by name, null where not measured."""
         rows = [
             {"created": result.created, "pass": result.verdict.passed}
-            | {measure.name: measure.value(result.variant(self.variant)) for measure in MEASURES}
+            | {measure.name: measure.value(result.variant(self.variant)) for measure in measures(result)}
             for result in self.results[-last:]
         ]
-        units = {measure.name: measure.unit for measure in MEASURES}
+        units = {measure.name: measure.unit for measure in measures(self.results[-1])}
         return {"variant": self.variant, "device": self.device, "data": self.data, "units": units, "results": rows}
 
 

@@ -37,6 +37,7 @@ __all__ = [
     "VariantEmbeddings",
     "check_are_files",
     "compare",
+    "cosine",
     "embed_all",
     "geometry",
     "recall_intervals",
@@ -197,14 +198,18 @@ def compare(
         drop = paired_drop_ci(reference_scores.hits[k], hits, labels, seed=seed, counted=counted)
         drops[k] = RecallDrop(value=drop.value, ci95=drop.ci95)
     before, after = reference_scores.hits[1], scores.hits[1]
-    cosine = None
-    if reference.shape == variant.shape:
-        values = np.einsum("nd,nd->n", unit_rows(reference), unit_rows(variant), dtype=np.float64)
-        cosine = Cosine(mean=float(values.mean()), min=float(values.min()))
     return Comparison(
         recall_drop=drops,
         mcnemar_p=mcnemar_exact(before[counted], after[counted]).p_value,
-        cosine=cosine,
+        cosine=cosine(reference, variant),
         lost=np.flatnonzero(before & ~after & counted),
         gained=np.flatnonzero(after & ~before & counted),
     )
+
+
+def cosine(reference: np.ndarray, variant: np.ndarray) -> Cosine | None:
+    """Compare two embeddings of each image, both [N, D]; None if their dimensions differ."""
+    if reference.shape != variant.shape:
+        return None
+    values = np.einsum("nd,nd->n", unit_rows(reference), unit_rows(variant), dtype=np.float64)
+    return Cosine(mean=float(values.mean()), min=float(values.min()))

@@ -9,16 +9,32 @@ from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
+from benchmark.figures import (
+    AGREEMENT_K,
+    Agreement,
+    Asymmetric,
+    Cosine,
+    EnergyUse,
+    Flips,
+    Fraction,
+    Latency,
+    Part,
+    Recall,
+    RecallDrop,
+    Storage,
+)
 from distill.console import Failure
 from distill.files import read_json, write_json
 
 __all__ = [
+    "AGREEMENT_K",
     "FEW_CLASSES",
     "SCHEMA_VERSION",
+    "Agreement",
     "Asymmetric",
     "BundleFacts",
     "Cosine",
@@ -39,6 +55,7 @@ __all__ = [
     "Storage",
     "VariantResult",
     "Vitals",
+    "agreement_with",
     "read_result",
     "write_result",
 ]
@@ -46,108 +63,8 @@ __all__ = [
 SCHEMA_VERSION: Literal[2] = 2
 FEW_CLASSES = 30  # below, an interval that resamples classes is too narrow (docs/benchmark.md)
 
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Recall = dict[int, Fraction]  # K -> Recall@K
 
-
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, populate_by_name=True)
-
-
-class Latency(_Part):
-    """Wall-clock times of single inferences, milliseconds. Percentiles interpolate linearly (NumPy's default)."""
-
-    p50: float
-    p90: float
-    p99: float
-    mean: float
-    min: float
-    samples: int = Field(ge=1)
-    raw: list[float]  # all samples in the order taken, rounded to 0.1 microseconds
-
-    @classmethod
-    def of(cls, nanoseconds: list[int]) -> Latency:
-        """Summarize samples.
-
-        Raises:
-            ValueError: no samples.
-        """
-        import numpy as np  # here, so that reading a result does not need it
-
-        if not nanoseconds:
-            raise ValueError("no latency samples")
-        raw = np.round(np.asarray(nanoseconds, dtype=np.float64) / 1e6, 4)
-        p50, p90, p99 = np.percentile(raw, [50, 90, 99])
-        return cls(p50=p50, p90=p90, p99=p99, mean=raw.mean(), min=raw.min(), samples=len(raw), raw=raw.tolist())
-
-    @model_validator(mode="after")
-    def _counts_agree(self) -> Latency:
-        if len(self.raw) != self.samples:
-            raise ValueError(f"samples is {self.samples} but raw holds {len(self.raw)} values")
-        return self
-
-
-class RecallDrop(_Part):
-    """PyTorch's Recall@K minus the variant's on the same queries (positive: the variant is worse)."""
-
-    value: float = Field(ge=-1, le=1)
-    ci95: tuple[float, float]  # paired bootstrap over classes
-
-
-class Cosine(_Part):
-    """Cosine between the variant's and PyTorch's embedding of the same image, over all images."""
-
-    mean: float
-    min: float
-
-
-class Flips(_Part):
-    """Queries whose nearest image is right in PyTorch only (lost) or in the variant only (gained)."""
-
-    lost: int = Field(ge=0)
-    gained: int = Field(ge=0)
-    lost_keys: list[str] = []  # the first few keys of the data set
-    gained_keys: list[str] = []
-
-
-class Storage(_Part):
-    """A gallery stored in one way and searched accordingly. The drop is against the same embeddings as float32."""
-
-    name: Literal["float32", "int8", "int8+bits"]
-    bytes_per_image: int
-    recall: Recall
-    map_at_r: Fraction | None  # null where the search is for 20 images only
-    recall_drop: RecallDrop  # of Recall@1
-    queries: int | None = None  # drawn at random from more; null: every image queried all others
-
-
-class Asymmetric(_Part):
-    """This variant's queries on a gallery indexed by another model.
-
-    The drop is against that model's own queries on the same gallery.
-    """
-
-    gallery: str
-    recall: Recall
-    map_at_r: Fraction
-    recall_drop: RecallDrop  # of Recall@1
-    queries: int | None = None  # as in Storage
-
-
-class EnergyUse(_Part):
-    """Energy that the whole device took from its battery while the variant ran continuously (``--energy``, experimental)."""
-
-    method: Literal["power", "current", "charge"]  # counter: power, current times voltage, charge times voltage
-    seconds: float
-    inferences: int = Field(ge=1)
-    watts: float  # mean during the run
-    idle_watts: float | None  # mean at rest, before the program starts; null: the counter is too coarse
-    mj_per_inference: float  # millijoules, screen and radios included
-    net_mj_per_inference: float | None  # above idle
-    readings: int  # of the battery during the run
-
-
-class VariantResult(_Part):
+class VariantResult(Part):
     """One model file of the bundle. Fields that were not measured are null."""
 
     name: str
@@ -170,11 +87,12 @@ class VariantResult(_Part):
     recall_drop: dict[int, RecallDrop] | None = None
     mcnemar_p: Fraction | None = None
     flips: Flips | None = None
+    agreement: list[Agreement] | None = None  # with PyTorch and each reference; absent in older files
     storage: list[Storage] | None = None  # of the candidate only
     asymmetric: list[Asymmetric] | None = None  # of the candidate only
 
 
-class Reference(_Part):
+class Reference(Part):
     """A PyTorch checkpoint, measured on the same images with its own preprocessing."""
 
     name: str
@@ -183,24 +101,25 @@ class Reference(_Part):
     kind: str
     embedding_size: int
     parameters: int
-    recall: Recall
+    recall: Recall | None = None  # null: the images have no labels
     recall_ci95: dict[int, tuple[float, float]] | None = None
-    map_at_r: Fraction
+    map_at_r: Fraction | None = None
     latency_ms: Latency | None = None
+    agreement: list[Agreement] | None = None  # of PyTorch's network with each reference
 
 
-class Vitals(_Part):
+class Vitals(Part):
     """Signs of throttling; empty or null where the system does not report them."""
 
-    governors: list[str] = []
-    mhz: list[float] = []  # of each processor
-    celsius: dict[str, float] = {}  # by thermal zone
+    governors: list[str] = Field(default_factory=list)
+    mhz: list[float] = Field(default_factory=list)  # of each processor
+    celsius: dict[str, float] = Field(default_factory=dict)  # by thermal zone
     throttled: int | None = None  # number of thermal throttling events since boot
     # Android's: 0 none, 1 light, 2 moderate, 3 severe, 4 critical, 5 emergency, 6 shutdown
     thermal_status: int | None = None
 
 
-class LatencyRun(_Part):
+class LatencyRun(Part):
     """Conditions of the latency measurement, and whether the machine's speed stayed the same."""
 
     threads: int
@@ -219,7 +138,7 @@ class LatencyRun(_Part):
     vitals_after: Vitals | None = None
 
 
-class Phone(_Part):
+class Phone(Part):
     """Facts that an Android phone reports before the measurement; null where it does not."""
 
     model: str | None = None
@@ -230,10 +149,10 @@ class Phone(_Part):
     battery_percent: int | None = None
     battery_celsius: float | None = None
     plugged_in: bool | None = None
-    max_mhz: list[float] = []  # of each processor; tells big cores from little ones
+    max_mhz: list[float] = Field(default_factory=list)  # of each processor; tells big cores from little ones
 
 
-class Machine(_Part):
+class Machine(Part):
     """The machine that the figures come from."""
 
     device: str
@@ -252,14 +171,14 @@ class Machine(_Part):
     latency: LatencyRun | None = None
 
 
-class Data(_Part):
+class Data(Part):
     """The images that all figures were computed on."""
 
     spec: str
     split: str
     part: str
     images: int  # used, without skipped ones
-    classes: int
+    classes: int | None  # null: the images have no labels
     fingerprint: str  # of the selected images, skipped ones included
     skipped: int  # unreadable
     available: int  # images of this part without --limit
@@ -270,17 +189,17 @@ class Data(_Part):
     def few_classes(self) -> int | None:
         """The number of classes that intervals resample if it is so small that they are too narrow."""
         count = self.classes if self.interval_classes is None else self.interval_classes
-        return count if count < FEW_CLASSES else None
+        return count if count is not None and count < FEW_CLASSES else None
 
 
-class Decoding(_Part):
+class Decoding(Part):
     """Time the device takes to decode and preprocess an image (``--from files``); part of no variant's latency."""
 
     decode_ms: Latency  # encoded file in memory to pixels
     resize_ms: Latency  # resize and crop to the input size; on phones also rotation to upright
 
 
-class BundleFacts(_Part):
+class BundleFacts(Part):
     """The bundle that was measured. ``provenance`` is copied from its ``bundle.json``."""
 
     path: str
@@ -291,7 +210,7 @@ class BundleFacts(_Part):
     provenance: dict[str, Any]
 
 
-class Gate(_Part):
+class Gate(Part):
     """One limit. ``value`` is null where it could not be measured; the gate then fails."""
 
     name: str
@@ -302,24 +221,24 @@ class Gate(_Part):
     passed: bool = Field(alias="pass")
 
 
-class GateReport(_Part):
+class GateReport(Part):
     """Whether the candidate keeps all limits, in one sentence and gate by gate."""
 
     passed: bool = Field(alias="pass")
     candidate: str  # the variant that the gates check
     gates: list[Gate]
     text: str
-    warnings: list[str] = []
+    warnings: list[str] = Field(default_factory=list)
 
 
-class Result(_Part):
+class Result(Part):
     """Everything that one ``distill-bench`` run found."""
 
     schema_version: Literal[2] = SCHEMA_VERSION
     bundle: BundleFacts
     variants: list[VariantResult]
     pytorch: Reference | None = None
-    references: list[Reference] = []
+    references: list[Reference] = Field(default_factory=list)
     machine: Machine
     data: Data
     decoding: Decoding | None = None  # null: decoded on this computer, or the device is emulated
@@ -340,6 +259,12 @@ class Result(_Part):
             raise ValueError(f"no variant {self.verdict.candidate!r}, which the verdict names")
         return self
 
+    @property
+    def agreement_reference(self) -> str | None:
+        """The reference of the agreement that stands in for Recall in charts: the first besides PyTorch, if any."""
+        names = [one.reference for variant in self.variants for one in variant.agreement or ()]
+        return next((name for name in names if name != "PyTorch"), names[0] if names else None)
+
     def variant(self, name: str) -> VariantResult:
         """Return the variant of this name (KeyError if there is none)."""
         for variant in self.variants:
@@ -351,6 +276,11 @@ class Result(_Part):
 def result_json(result: Result) -> dict[str, Any]:
     """Return a result as plain values: what ``distill-bench --json`` prints and ``--json-out`` writes."""
     return result.model_dump(mode="json", by_alias=True)
+
+
+def agreement_with(model: VariantResult | Reference, reference: str) -> Agreement | None:
+    """Return the agreement of a model with one reference; None if it was not measured."""
+    return next((one for one in model.agreement or () if one.reference == reference), None)
 
 
 def write_result(path: str | Path, result: Result) -> None:

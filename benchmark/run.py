@@ -14,6 +14,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from benchmark.agreement import Neighbours
 from benchmark.devices import open_device
 from benchmark.devices.base import Device, Memory, Timing
 from benchmark.devices.power import Energy
@@ -31,7 +32,7 @@ from benchmark.text import plain
 from benchmark.timing import Plan, interleave
 from distill.console import Failure, UsageFailure, note, progress, still_progress
 from distill.data.imageset import UnreadableImage
-from distill.data.known import reopened
+from distill.data.known import Known, reopened
 from distill.data.preprocess import Preprocessing
 from distill.metrics import RetrievalScores
 from export.bundle import Bundle, load_bundle
@@ -50,8 +51,11 @@ class Evidence:
     indices: np.ndarray  # int64 [N]: row -> image of the subject
     candidate: np.ndarray | None  # float32 [N, D]; None: the candidate failed
     pytorch: np.ndarray | None
-    scores: RetrievalScores | None  # the candidate's
+    scores: RetrievalScores | None  # the candidate's; None also without labels
     comparison: Comparison | None
+    reference: tuple[str, np.ndarray] | None = (
+        None  # without labels: whose neighbours the candidate's are compared with
+    )
 
 
 def measure(options: BenchmarkOptions) -> tuple[Result, Evidence]:
@@ -81,6 +85,8 @@ def _run(job: _Job, device: Device) -> tuple[Result, Evidence]:
     subject = choose_images(job.bundle, options.data, options.split, options.part, options.limit, options.plan.seed)
     if options.source == "files":
         check_are_files(subject.images)
+    if not subject.images.labelled:
+        _refuse_label_limits(options, subject)
     warnings = provenance_warnings(job.bundle, options.checkpoint, subject)
     figures = _measure_on_device(job, device, subject, warnings)
     embedded = _embed(job, device, subject, warnings)
@@ -102,8 +108,27 @@ class _Job:
     checkpoints: list[tuple[str, Path]]  # PyTorch (the bundle's own) first
 
 
+def _refuse_label_limits(options: BenchmarkOptions, subject: Subject) -> None:
+    """Refuse limits on Recall for images without labels."""
+    instead = {
+        "max_recall_drop": "min-agreement",
+        "min_recall": "min-agreement",
+        "max_asymmetric_drop": "min-agreement",
+    }
+    for name, other in instead.items():
+        if getattr(options.limits, name) is not None:
+            raise UsageFailure(
+                f"--{name.replace('_', '-')} needs labels, and {plain(subject.spec)} has none", f"use --{other}"
+            )
+
+
 def _prepare(options: BenchmarkOptions) -> _Job:
-    for name in ("max_recall_drop", "min_cosine"):
+    if options.limits.max_agreement_drop is not None and not (options.checkpoint and options.references):
+        raise UsageFailure(
+            "--max-agreement-drop compares PyTorch's and the candidate's agreement with a reference",
+            "give --checkpoint DIR and --reference DIR",
+        )
+    for name in ("max_recall_drop", "min_cosine", "min_agreement", "min_rank_correlation"):
         if getattr(options.limits, name) is not None and options.checkpoint is None:
             raise UsageFailure(f"--{name.replace('_', '-')} needs PyTorch to compare with", "give --checkpoint DIR")
     if options.limits.max_asymmetric_drop is not None and not options.storage:
@@ -200,18 +225,22 @@ def _embed(job: _Job, device: Device, subject: Subject, warnings: list[str]) -> 
                 "the bundle preprocesses images differently from its checkpoint: "
                 "PyTorch was measured with the checkpoint's preprocessing"
             )
-    warnings += trained_class_warnings(subject, trained)
+    known = Known.of(models[0].info.data) if options.checkpoint else None
+    warnings += trained_class_warnings(subject, trained, known)
     found = embed_all(
         device, bundle, job.names, subject.images, models, options.plan.threads, options.source == "files"
     )
     keys = [subject.images.keys[index] for index in found.indices]
-    labels, compared = subject.images.labels[found.indices], options.checkpoint is not None
+    labels = subject.images.labels[found.indices] if subject.images.labelled else None
+    compared = options.checkpoint is not None
     return EmbeddedImages(found, labels, keys, models, compared, options.plan.seed)
 
 
 def _trained_classes(bundle: Bundle, subject: Subject) -> list[str] | None:
     """Return the training classes of a bundle measured on other data than its own; its record holds only their number."""
     record = bundle.manifest.provenance.source.data
+    if not subject.images.labelled:
+        return None
     if (subject.spec, subject.split) == (record.get("spec"), str(record.get("split"))):
         return None
     return sorted(reopened(record).trained) or None
@@ -222,11 +251,12 @@ def _trained_classes(bundle: Bundle, subject: Subject) -> list[str] | None:
 
 def _score(job: _Job, device: Device, subject: Subject, figures: _Figures, embedded: EmbeddedImages) -> Scored:
     """Score all embeddings, time the checkpoints, and collect the figures of each variant."""
-    scored = Scored()
+    scored = Scored(Neighbours(len(embedded.keys), job.options.plan.seed))
     for model in embedded.models:
         latency = _torch_latency(model, subject, job.options.plan)
         with progress(f"scoring {model.name}", None):
             scored.add_model(model, embedded, latency)
+    scored.compare_models(embedded)
     if embedded.models:
         figures.machine.packages |= package_versions(("torch", "timm"))
     for name in job.names:
@@ -234,7 +264,7 @@ def _score(job: _Job, device: Device, subject: Subject, figures: _Figures, embed
         with progress(f"scoring {name}", None):
             scores = scored.add_variant(name, size, embedded, timing.error)
         _add_figures(scores, figures, device.emulated)
-    if job.options.storage and job.candidate in scored.scores:
+    if job.options.storage and scored.variants[job.candidate].status == "ok":
         note(f"galleries of {job.candidate} …")
         scored.measure_galleries(job.candidate, embedded)
     return scored
@@ -280,7 +310,7 @@ def _result(
     options, variants = job.options, list(scored.variants.values())
     references = dict(scored.models)
     pytorch = references.pop(PYTORCH) if options.checkpoint else None
-    data = data_facts(subject, embedded.labels, options.source == "files")
+    data = data_facts(subject, embedded.labels, options.source == "files", len(embedded.keys))
     verdict = judge(
         scored.variants[job.candidate], variants, pytorch, figures.machine, options.limits, warnings, data.few_classes
     )
@@ -303,5 +333,17 @@ def _result(
         embedded.found.models.get(PYTORCH),
         scored.scores.get(job.candidate),
         scored.comparisons.get(job.candidate),
+        _compared_with(result, embedded) if embedded.labels is None else None,
     )
     return result, evidence
+
+
+def _compared_with(result: Result, embedded: EmbeddedImages) -> tuple[str, np.ndarray] | None:
+    """Return the reference that the candidate's neighbours are shown beside."""
+    name = result.agreement_reference
+    if name is None:
+        return None
+    if name in embedded.found.models:
+        return name, embedded.found.models[name]
+    rows = embedded.found.variants[name].embeddings
+    return None if rows is None else (name, rows)

@@ -2,7 +2,8 @@
 
 Storage: the same embeddings as float32, and as the int8 codes and sign bits of a gallery file, searched like a
 gallery (docs/gallery.md). Asymmetric: the candidate's queries on a gallery that another model of the same embedding
-space indexed, for example on a server.
+space indexed, for example on a server. Without labels, agreement with the exact search of the same embeddings, or with the
+gallery model's own queries, takes the place of Recall@K.
 
 Up to :data:`QUERIES` images, every image queries all others. Beyond, the cost would grow with the square of their number:
 as many queries are drawn at random, and still search all images.
@@ -16,15 +17,24 @@ from typing import Literal
 
 import numpy as np
 
+from benchmark.agreement import Neighbours, summary
 from benchmark.parity import KS
 from benchmark.result import Asymmetric, RecallDrop, Storage
 from distill.console import progress
-from distill.metrics import RetrievalScores, paired_drop_ci, ranked_scores, unit_rows
+from distill.metrics import (
+    NeighbourLists,
+    RetrievalScores,
+    agreement_of,
+    neighbour_lists,
+    paired_drop_ci,
+    ranked_scores,
+    unit_rows,
+)
 from distill.metrics.neighbours import nearest_chunks
 from gallery.codes import int8_codes, row_codes, sign_bits, words
 from gallery.search import KeptRows, candidate_count, search_rows
 
-__all__ = ["ANSWERS", "QUERIES", "asymmetric", "storage"]
+__all__ = ["ANSWERS", "QUERIES", "asymmetric", "asymmetric_agreement", "storage", "storage_agreement"]
 
 ANSWERS = 20  # images that distill-index and the app show by default
 QUERIES = 20_000
@@ -103,6 +113,60 @@ def asymmetric(
                 queries=_sampled(alone, asked),
             )
         )  # fmt: skip
+    return found
+
+
+def storage_agreement(embeddings: np.ndarray, seed: int = 0) -> list[Storage]:
+    """Measure how far each way to store a gallery finds what a search of the float32 embeddings finds, without labels.
+
+    Args and ways: as for :func:`storage`.
+    """
+    images, size = embeddings.shape
+    asked = Neighbours(images, seed).asked
+    places = np.arange(images) if asked is None else asked
+    exact, unit = neighbour_lists(embeddings, asked), unit_rows(embeddings)
+    exact = replace(exact, found=exact.found[:, :ANSWERS])  # a search for as many images as apps show
+    codes = np.concatenate([row_codes(unit[start : start + _BLOCK]) for start in range(0, images, _BLOCK)])
+    queries = None if asked is None else len(asked)
+
+    def stored(name: Literal["float32", "int8", "int8+bits"], size: int, kept: KeptRows | None) -> Storage:
+        agreement = None
+        if kept is not None:
+            depth = exact.found.shape[1]
+            blocks = (
+                (start, search_rows(kept, int8_codes(unit[places[start : start + _BLOCK]]), depth + 1).rows)
+                for start in range(0, len(places), _BLOCK)
+            )
+            rows = np.concatenate([rows for _, rows in _ranked(blocks, places, f"{name} gallery")])
+            # The order is that of exact similarities: only the lists are the gallery's.
+            found = agreement_of(exact, NeighbourLists(rows, exact.queries, exact.gallery))
+            agreement = summary("float32", found, seed, queries=queries)
+            agreement.rank_correlation = agreement.rank_correlation_ci95 = None
+        return Storage(name=name, bytes_per_image=size, map_at_r=None, queries=queries, agreement=agreement)
+
+    found = [stored("float32", 4 * size, None), stored("int8", size, KeptRows(codes))]
+    if candidate_count(len(codes), exact.found.shape[1] + 1) < len(codes):
+        found.append(stored("int8+bits", size + 8 * words(size), KeptRows(codes, sign_bits(codes))))
+    return found
+
+
+def asymmetric_agreement(queries: np.ndarray, galleries: Mapping[str, np.ndarray], seed: int = 0) -> list[Asymmetric]:
+    """Measure how far the queries of one model find in another model's gallery what that model's own queries find.
+
+    Args:
+        queries: float32 [N, D].
+        galleries: Name -> embeddings of the same images in the same order.
+
+    Returns:
+        One row for each gallery of the same dimension.
+    """
+    asked, found = Neighbours(len(queries), seed).asked, []
+    for name, gallery in galleries.items():
+        if gallery.shape != queries.shape:
+            continue
+        agreement = agreement_of(neighbour_lists(gallery, asked), neighbour_lists(queries, asked, gallery))
+        count = None if asked is None else len(asked)
+        found.append(Asymmetric(gallery=name, queries=count, agreement=summary(name, agreement, seed, queries=count)))
     return found
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from distill.console import Failure, UsageFailure, suggest
 from distill.data.imageset import ImageSet
 from distill.data.spec import open_data
-from distill.data.split import split
+from distill.data.split import default_rule, split
 from distill.metrics import counted_queries
 from export.bundle import Bundle
 
@@ -18,7 +18,6 @@ __all__ = ["PARTS", "Subject", "choose_images", "whole_classes"]
 
 Part = Literal["test", "train", "all"]
 PARTS: tuple[Part, ...] = get_args(Part)
-DEFAULT_SPLIT = "half"
 
 
 @dataclass(frozen=True)
@@ -40,13 +39,13 @@ def choose_images(
 
     Args:
         spec: Data spec; ``None``: the training data, from the bundle's provenance.
-        rule: Split rule; ``None``: the one recorded in the bundle, else ``half``.
+        rule: Split rule; ``None``: the one recorded in the bundle, else ``half``, or ``0.8`` without labels.
         part: ``test`` (classes that the model was not trained on), ``train``, ``all``.
-        limit: Approximate number of images, as whole classes drawn at random.
+        limit: Approximate number of images, drawn at random as whole classes, or one by one without labels.
 
     Raises:
         UsageFailure: unknown spec, rule or part.
-        Failure: the data cannot be read, or no class has two images.
+        Failure: the data cannot be read, no class has two images, or there are fewer than three without labels.
     """
     recorded = bundle.manifest.provenance.source.data
     spec = spec or recorded.get("spec")
@@ -54,9 +53,30 @@ def choose_images(
         raise UsageFailure(f"{bundle.directory}: the bundle records no data", "give --data SPEC")
     if part not in PARTS:
         raise UsageFailure(f"--part {part}: no such part", suggest(part, PARTS))
-    rule = str(rule or recorded.get("split") or DEFAULT_SPLIT)
     everything = open_data(str(spec))
+    if rule is None and recorded.get("split") and (recorded.get("labels") is not False) == everything.labelled:
+        rule = str(recorded["split"])
+    rule = rule or default_rule(everything)
     images = split(everything, rule, part)
+    if images.labelled:
+        _check_classes(images, str(spec), part)
+    elif len(images) < 3:
+        raise Failure(
+            f"{spec}: {len(images)} images in the {part} part: too few to compare their nearest images",
+            "use --part all, another --split, or more images",
+        )
+    available = len(images)
+    if limit is not None and limit < available:
+        drawn = whole_classes(images.labels, limit, seed) if images.labelled else _drawn(available, limit, seed)
+        images = images.select(drawn)
+    return Subject(images, str(spec), rule, part, available, _changed(everything, str(spec), rule, recorded))
+
+
+def _drawn(available: int, limit: int, seed: int) -> np.ndarray:
+    return np.sort(np.random.default_rng(seed).choice(available, max(3, limit), replace=False))
+
+
+def _check_classes(images: ImageSet, spec: str, part: str) -> None:
     if not len(images) or not counted_queries(images.labels).any():
         raise Failure(
             f"{spec}: {len(images)} images in the {part} part, no class has two: nothing to retrieve",
@@ -67,10 +87,6 @@ def choose_images(
             f"{spec}: one class in the {part} part: every answer would be right",
             "use --part all, or images of more classes",
         )
-    available = len(images)
-    if limit is not None and limit < available:
-        images = images.select(whole_classes(images.labels, limit, seed))
-    return Subject(images, str(spec), rule, part, available, _changed(everything, str(spec), rule, recorded))
 
 
 def _changed(images: ImageSet, spec: str, rule: str, recorded: dict[str, Any]) -> bool:

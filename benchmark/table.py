@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from benchmark.result import Recall, Reference, Result, VariantResult
+from benchmark.result import Agreement, Asymmetric, Recall, Reference, Result, Storage, VariantResult, agreement_with
 from benchmark.text import few_classes, kilobytes, percent, points
 from distill.console import plain_table, result_console
 
@@ -22,13 +22,17 @@ def print_result(result: Result, console: Console | None = None) -> None:
     console = console or result_console()
     wide = console.width >= WIDE
     data = result.data
-    parts = f"{data.images:,} images of {data.classes:,} classes, {data.part} part of {data.spec}"
+    classes = " without labels" if data.classes is None else f" of {data.classes:,} classes"
+    parts = f"{data.images:,} images{classes}, {data.part} part of {data.spec}"
     decoded = ", decoded on the device" if data.decoded_by == "device" else ""
     skipped = f", {data.skipped} unreadable skipped" if data.skipped else ""
     threads = f" · {_threads(result)}" if result.machine.latency else ""
     console.print(_variants(result, wide))
-    if not wide and result.pytorch:
+    if not wide and result.pytorch and data.classes is not None:
         console.print(_drops(result))
+    for name in _compared_with(result) if data.classes is None else ():
+        console.print(f"agreement with {name}, %", style="bold", markup=False)
+        console.print(_agreements(result, name, wide))
     few = result.data.few_classes
     if few is not None and any(variant.recall_drop for variant in result.variants):
         console.print(few_classes(few), style="yellow", markup=False)
@@ -57,7 +61,9 @@ def print_result(result: Result, console: Console | None = None) -> None:
                 markup=False,
                 soft_wrap=True,
             )
-    for line in _galleries(result.variant(result.verdict.candidate)):
+    candidate = result.variant(result.verdict.candidate)
+    lines = [*(_agreement_lines(result) if data.classes is not None else []), *_galleries(candidate)]
+    for line in lines:
         console.print(line, style="dim", markup=False)
     for gate in result.verdict.gates:
         value = (
@@ -80,7 +86,8 @@ def print_result(result: Result, console: Console | None = None) -> None:
 def _variants(result: Result, wide: bool) -> Table:
     table = plain_table()
     table.add_column("", overflow="fold")
-    for heading in ("kB", "ms p50", "p90", "p99", *(f"R@{k}" for k in KS), "MAP@R", *([DROP] if wide else [])):
+    recall = [*(f"R@{k}" for k in KS), "MAP@R", *([DROP] if wide else [])] if result.data.classes is not None else []
+    for heading in ("kB", "ms p50", "p90", "p99", *recall):
         table.add_column(heading, justify="right", no_wrap=True)
     columns = len(table.columns)
     for variant in result.variants:
@@ -100,6 +107,60 @@ def _drops(result: Result) -> Table:
     return table
 
 
+def _compared_with(result: Result) -> list[str]:
+    """Return the names of what neighbours are compared with, PyTorch first."""
+    return list(dict.fromkeys(one.reference for variant in result.variants for one in variant.agreement or ()))
+
+
+def _agreements(result: Result, name: str, wide: bool) -> Table:
+    """Return how far every model finds what one reference finds."""
+    models: list[VariantResult | Reference] = [*result.variants, *([result.pytorch] if result.pytorch else [])]
+    rows = [(model.name, found) for model in models if (found := agreement_with(model, name))]
+    ks = list(rows[0][1].overlap)
+    drops = any(found.overlap_drop for _, found in rows)
+    table = plain_table()
+    table.add_column("", overflow="fold")
+    interval = wide or not drops
+    for heading in (
+        *(f"@{k}" for k in ks),
+        *(["95 %"] if interval else []),
+        "rank corr.",
+        *(["drop [95 %]"] if drops else []),
+    ):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for model, found in rows:
+        k = found.main_k
+        low, high = found.overlap_ci95[k]
+        drop = found.overlap_drop[k] if found.overlap_drop else None
+        table.add_row(
+            Text(model, style="bold" if model == result.verdict.candidate else ""),
+            *(percent(found.overlap.get(k)) for k in ks),
+            *([f"@{k} {percent(low)}–{percent(high)}"] if interval else []),
+            _correlation(found),
+            *(
+                [f"{points(drop.value, True)} [{points(drop.ci95[0], True)}, {points(drop.ci95[1], True)}]"]
+                if drop
+                else []
+            ),
+        )
+    return table
+
+
+def _agreement_lines(result: Result) -> list[str]:
+    """Return one line for each reference, where Recall comes first."""
+    lines = []
+    for name in _compared_with(result):
+        found = [(v.name, one) for v in result.variants if (one := agreement_with(v, name))]
+        k = found[0][1].main_k
+        parts = [f"{variant} {percent(one.overlap[k])} % ({_correlation(one)})" for variant, one in found]
+        lines.append(f"agreement@{k} (rank correlation) with {name}: {' · '.join(parts)}")
+    return lines
+
+
+def _correlation(found: Agreement) -> str:
+    return "–" if found.rank_correlation is None else f"{found.rank_correlation:.3f}".replace("-", "−")
+
+
 def _drop(variant: VariantResult, result: Result) -> str:
     if not variant.recall_drop:
         return "–"
@@ -114,8 +175,8 @@ def _variant_row(variant: VariantResult, result: Result) -> list[Text | str]:
         return [name, kilobytes(variant.size_bytes), Text("failed", style="red")]
     latency = variant.latency_ms
     times = [f"{value:.2f}" for value in (latency.p50, latency.p90, latency.p99)] if latency else ["–"] * 3
-    recall = [*_recall(variant.recall), percent(variant.map_at_r)]
-    return [name, kilobytes(variant.size_bytes), *times, *recall, _drop(variant, result)]
+    recall = [*_recall(variant.recall), percent(variant.map_at_r), _drop(variant, result)]
+    return [name, kilobytes(variant.size_bytes), *times, *recall]
 
 
 def _reference_row(reference: Reference) -> list[str]:
@@ -129,16 +190,27 @@ def _galleries(candidate: VariantResult) -> list[str]:
     """Return one line on stored galleries, and one on galleries that other models indexed."""
     lines = []
     if candidate.storage:
-        parts = [f"{s.name} {s.bytes_per_image:,} bytes {percent(s.recall[1])}" for s in candidate.storage]
+        parts = [f"{s.name} {s.bytes_per_image:,} bytes {_figure(s)}".rstrip() for s in candidate.storage]
+        what = "R@1" if candidate.storage[0].recall else "agreement with float32"
         drawn = _drawn(candidate.storage[0].queries)
-        lines.append(f"gallery of {candidate.name}, bytes per image and R@1{drawn}: {' · '.join(parts)}")
+        lines.append(f"gallery of {candidate.name}, bytes per image and {what}{drawn}: {' · '.join(parts)}")
     if candidate.asymmetric:
-        parts = [
-            f"{a.gallery} {percent(a.recall[1])} (drop {points(a.recall_drop.value)})" for a in candidate.asymmetric
-        ]
+        parts = [f"{a.gallery} {_figure(a)}" for a in candidate.asymmetric]
+        what = "R@1" if candidate.asymmetric[0].recall else "agreement with the gallery model's own queries"
         drawn = _drawn(candidate.asymmetric[0].queries)
-        lines.append(f"queries of {candidate.name}, R@1{drawn} on a gallery indexed by: {' · '.join(parts)}")
+        lines.append(f"queries of {candidate.name}, {what}{drawn} on a gallery indexed by: {' · '.join(parts)}")
     return lines
+
+
+def _figure(row: Storage | Asymmetric) -> str:
+    """Return Recall@1 or, without labels, the agreement."""
+    if row.recall:
+        drop = row.recall_drop if isinstance(row, Asymmetric) else None
+        return percent(row.recall[1]) + (f" (drop {points(drop.value)})" if drop else "")
+    if row.agreement is None:
+        return ""
+    k = row.agreement.main_k
+    return f"@{k} {percent(row.agreement.overlap[k])} %"
 
 
 def _drawn(queries: int | None) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from benchmark.differences import MEASURES, Change, Measure
+from benchmark.differences import Change, Measure, measures
 from benchmark.history import Series
 from benchmark.text import kilobytes, percent
 from distill.console import plain_table, result_console
@@ -44,7 +44,9 @@ def _print_differences(
     console.print(f"{before} → {after}", style="bold", markup=False)
     names = dict.fromkeys(change.variant for change in changes)
     if console.width >= WIDE:
-        table = _table("", *(f"{measure.name}, {measure.unit}" for measure in MEASURES))
+        table = _table(
+            "", *(f"{measure.name}, {measure.unit}" for measure in dict.fromkeys(c.measure for c in changes))
+        )
         for name in names:
             table.add_row(name, *(_cell(change) for change in changes if change.variant == name))
         console.print(table)
@@ -92,15 +94,16 @@ def _print_series(series: Series, last: int) -> None:
     console = result_console()
     console.print(series.variant, style="bold", markup=False)
     console.print(f"{series.device}\n{series.data}", style="dim", markup=False, soft_wrap=True)
-    table = _table("", *(f"{measure.name}, {measure.unit}" for measure in MEASURES), "")
     shown = series.results[-last:]
-    rows = [[measure.value(result.variant(series.variant)) for measure in MEASURES] for result in shown]
+    columns = measures(shown[-1])
+    table = _table("", *(f"{measure.name}, {measure.unit}" for measure in columns), "")
+    rows = [[measure.value(result.variant(series.variant)) for measure in columns] for result in shown]
     for result, values in zip(shown, rows, strict=True):
         when = f"{datetime.fromisoformat(result.created):%Y-%m-%d %H:%M}"
-        figures = ["–" if v is None else f"{v:.{m.digits}f}" for v, m in zip(values, MEASURES, strict=True)]
+        figures = ["–" if v is None else f"{v:.{m.digits}f}" for v, m in zip(values, columns, strict=True)]
         table.add_row(when, *figures, "" if result.verdict.passed else Text("did not pass", style="red"))
     if len(rows) > 1:
-        table.add_row("", *(_bars([row[n] for row in rows], m) for n, m in enumerate(MEASURES)), "", style="dim")
+        table.add_row("", *(_bars([row[n] for row in rows], m) for n, m in enumerate(columns)), "", style="dim")
     console.print(table)
     console.print()
 

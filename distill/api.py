@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,13 +35,18 @@ def train_teacher(out: str | Path, *, overwrite: bool = False, **options: Any) -
 
 
 def train_student(
-    out: str | Path, *, teacher: str | Path | None = None, overwrite: bool = False, **options: Any
+    out: str | Path,
+    *,
+    teacher: str | Path | Sequence[str | Path] | None = None,
+    overwrite: bool = False,
+    **options: Any,
 ) -> CheckpointInfo:
     """Train a student, with or without a teacher, and save its checkpoint, like ``distill-train student``.
 
     Args:
         out: Folder of the run. An unfinished run with the same options resumes.
-        teacher: Folder of a trained teacher; ``None`` trains with metric losses alone.
+        teacher: Folder of a run, bundle, ``.onnx`` or ``.tflite`` file, or several of them to join; ``None``
+            trains with metric losses alone, or from the option ``teacher_embeddings``.
         overwrite: Replace a run that ``out`` holds.
         options: Fields of :class:`~distill.training.config.StudentConfig`: ``data``, ``arch``, ``method``,
             ``epochs``, ``lr`` …; ``distill-train student --help`` lists them.
@@ -55,7 +61,10 @@ def train_student(
     from distill.runs import train_run
     from distill.training.config import StudentConfig, make_config
 
-    config = make_config(StudentConfig, options if teacher is None else {**options, "teacher": Path(teacher)})
+    if teacher is not None:
+        given = [teacher] if isinstance(teacher, str | Path) else teacher
+        options = {**options, "teacher": tuple(map(Path, given))}
+    config = make_config(StudentConfig, options)
     return train_run("student", config, Path(out), overwrite)
 
 
@@ -76,7 +85,8 @@ def evaluate(
         data: Data spec; ``None`` takes the data it was trained on.
         split: Split rule; ``None`` takes the run's.
         part: ``test``, ``train``, ``validation`` or ``all``.
-        gallery_model: Checkpoint that embeds the gallery; ``None`` takes ``run`` for queries and gallery.
+        gallery_model: Teacher of any kind that embeds the gallery, or a file of stored vectors; ``None`` takes ``run``
+            for queries and gallery.
         nmi: Also cluster the embeddings and compute NMI (slow).
         degrade: Degrade the images first: ``lowres:4``, ``blur:2``, ``jpeg:20``, joined by ``+``.
 

@@ -90,6 +90,8 @@ def student(
     """Train a student, with or without a teacher.
 
     - Distil, with labels or without: `distill-train student --data folder:photos --teacher runs/teacher --out runs/student`
+    - From an ONNX file, from stored vectors, from two teachers: `--teacher model.onnx`, `--teacher-embeddings index.parquet`,
+      `--teacher runs/a --teacher runs/b`
     - With labels as well: `--method absolute+multi_similarity:0.3`
     - Without a teacher, for comparison: `distill-train student --data folder:photos --method triplet --out runs/alone`
     """
@@ -105,7 +107,16 @@ def evaluate(
     ] = None,
     part: Annotated[str, typer.Option("--part", help="Part of the split: test, train, validation or all.")] = "test",
     gallery_model: Annotated[
-        Path | None, typer.Option("--gallery-model", help="Run that indexes the gallery, for asymmetric search.")
+        Path | None,
+        typer.Option(
+            "--gallery-model", help="Run, bundle, .onnx or .tflite file that indexes the gallery (asymmetric search)."
+        ),
+    ] = None,
+    gallery_embeddings: Annotated[
+        Path | None,
+        typer.Option(
+            "--gallery-embeddings", help="Search these stored vectors (.npz, .npy, .parquet) instead of a model's."
+        ),
     ] = None,
     reference: Annotated[
         Path | None,
@@ -138,6 +149,7 @@ def evaluate(
 
     - `distill-train evaluate runs/student`
     - Student queries in a gallery indexed by the teacher: `--gallery-model runs/teacher`
+    - In the vectors of an existing index: `--gallery-embeddings index.parquet`
     - Images of low quality, which `--student-degrade` trains for: `--degrade lowres:4`
     - How far it finds what the teacher finds, with or without labels: `--reference runs/teacher`
     - Whether two images show the same person: `distill-train evaluate runs/faces --data lfw:lfw --pairs lfw/pairs.txt`
@@ -146,16 +158,18 @@ def evaluate(
     if threshold_pairs and not pairs:
         raise UsageFailure("--threshold-pairs needs --pairs", "add --pairs FILE")
     if pairs:
-        if gallery_model or reference or nmi or split or part != "test":
+        if gallery_model or gallery_embeddings or reference or nmi or split or part != "test":
             raise UsageFailure(
-                "--pairs takes none of --gallery-model, --reference, --nmi, --split and --part",
+                "--pairs takes none of --gallery-model, --gallery-embeddings, --reference, --nmi, --split and --part",
                 "leave them out: the pairs name the images",
             )
         _print(str(run), _verify(run, data, pairs, threshold_pairs, degrade), as_json, json_out)
         return
+    if gallery_model and gallery_embeddings:
+        raise UsageFailure("--gallery-model and --gallery-embeddings both name the gallery", "give one of them")
     from distill.runs import evaluate_run
 
-    metrics = evaluate_run(run, data, split, part, gallery_model, nmi, degrade, reference)
+    metrics = evaluate_run(run, data, split, part, gallery_model or gallery_embeddings, nmi, degrade, reference)
     _print(str(run), metrics, as_json, json_out)
 
 

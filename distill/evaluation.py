@@ -34,6 +34,18 @@ class Embeddings:
     labels: np.ndarray | None
     indices: np.ndarray
 
+    @classmethod
+    def of(cls, images: ImageSet, indices: np.ndarray, rows: np.ndarray) -> Embeddings:
+        """Return rows [N, D] with the labels, if there are any, of the images that they belong to."""
+        return cls(rows, images.labels[indices] if images.labelled else None, indices)
+
+    def only(self, indices: np.ndarray) -> Embeddings:
+        """Return the embeddings of the images with these indices, as far as there are any."""
+        kept = np.isin(self.indices, indices)
+        if kept.all():
+            return self
+        return Embeddings(self.rows[kept], None if self.labels is None else self.labels[kept], self.indices[kept])
+
 
 def embed_images(
     model: Embedder,

@@ -135,6 +135,9 @@ def _plain(annotation: Any) -> Any:
     if origin is tuple:
         return list[typing.get_args(annotation)[0]]  # type: ignore[misc]
     if origin in (Union, types.UnionType):
+        repeated = [a for a in typing.get_args(annotation) if typing.get_origin(a) is tuple]
+        if repeated:  # one or several
+            return list[typing.get_args(repeated[0])[0]]  # type: ignore[misc]
         return _plain(next(a for a in typing.get_args(annotation) if a is not type(None)))
     return annotation
 

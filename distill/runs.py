@@ -18,6 +18,10 @@ from distill.training.config import RunConfig
 from distill.training.loop import TrainingResult, train_model
 from distill.training.reduction import REDUCED_FOLDER
 from distill.training.state import RunFolder
+from distill.training.teacher import LiveTeacher
+from distill.training.teachers.composite_file import COMPOSITE_FILE, read_composite
+from distill.training.teachers.kind import TeacherContext
+from distill.training.teachers.registry import open_teacher
 from distill.versions import versions
 
 __all__ = ["evaluate_run", "open_for", "teacher_of", "train_run"]
@@ -74,9 +78,8 @@ def _test_metrics(config: RunConfig, result: TrainingResult) -> dict[str, dict[s
     if test_set.labelled:
         return {"test": score(found)}
     assert setup.teacher is not None
-    live = setup.teacher.live
-    taught = embed_images(live.model, live.preprocessing, test_set, label="the teacher on the test images")
-    return {"test": compare_neighbours(found, taught)}
+    taught = setup.teacher.live.index(test_set).only(found.indices)
+    return {"test": compare_neighbours(found.only(taught.indices), taught)}
 
 
 def _describe(kind: Literal["teacher", "student"], config: RunConfig, result: TrainingResult) -> CheckpointInfo:
@@ -88,6 +91,8 @@ def _describe(kind: Literal["teacher", "student"], config: RunConfig, result: Tr
     training["processes"] = setup.accelerator.num_processes
     if teacher is not None:
         training["teacher_id"] = teacher.id
+    if setup.teacher is not None and not isinstance(setup.teacher.live, LiveTeacher):
+        training["teacher_of"] = setup.teacher.live.describe()
     if setup.teacher is not None and setup.teacher.reduction is not None:
         training["reduction"] = setup.teacher.reduction
     return CheckpointInfo(
@@ -141,8 +146,8 @@ def evaluate_run(
         split_rule: None for the one it was trained with, if these are its classes, see
             :func:`distill.data.known.part_for`.
         part: ``test``, ``train``, ``validation`` or ``all``.
-        gallery_run: checkpoint that indexes the gallery; its embedding size must be the same. The
-            gallery holds the same images; each query is excluded from its own search.
+        gallery_run: teacher of any kind that indexes the gallery, stored vectors too; its embedding size must be
+            the same. The gallery holds the same images; each query is excluded from its own search.
         with_nmi: also cluster the embeddings and report NMI.
         degrade: degradation of the images (``lowres:4``); the gallery of another model stays clean.
         reference_run: checkpoint whose nearest neighbours the run's are compared with. None: with labels, none is
@@ -172,36 +177,43 @@ def evaluate_run(
         warn_of_trained(images, Known.of(info.data), str(run), f"the {part} part")
     queries = embed_images(model, info.preprocessing, images, degrade=worse)
     gallery = _gallery(run, info, gallery_run, images, part) if gallery_run else None
+    if gallery is not None:  # stored vectors may lack some images
+        queries = queries.only(gallery.indices)
+        gallery = gallery.only(queries.indices)
     metrics = score(queries, gallery, with_nmi=with_nmi) if images.labelled else {}
     if reference_run is None:
         return metrics
     if gallery is not None and reference_run == gallery_run:
         reference = gallery
     else:
-        other, other_info = load_checkpoint(reference_run)
-        reference = embed_images(other, other_info.preprocessing, images, label=f"embedding with {reference_run}")
+        reference = open_teacher(reference_run, TeacherContext()).index(images).only(queries.indices)
+        queries = queries.only(reference.indices)
+        gallery = None if gallery is None else gallery.only(reference.indices)
     return metrics | compare_neighbours(queries, reference, gallery)
 
 
 def teacher_of(run: Path, info: CheckpointInfo) -> Path:
-    """Return the folder of the teacher that a run learned from, as it taught.
+    """Return the path of the teacher that a run learned from, as it taught.
 
     Raises:
-        UsageFailure: there is none, or it is no longer there.
+        UsageFailure: there is none, there are several that were not joined for it, or it is no longer there.
     """
-    recorded = info.training.get("teacher")
-    for folder in (run / REDUCED_FOLDER, Path(str(recorded)) if recorded else None):
-        if folder is not None and (folder / "model.json").is_file():
-            return folder
-    what = f"its teacher {recorded} is not there" if recorded else "has no teacher"
+    recorded = [info.training.get("teacher"), info.training.get("teacher_embeddings")]
+    named = [Path(path) for path in recorded if isinstance(path, str)]
+    if (run / REDUCED_FOLDER).is_dir():
+        return run / REDUCED_FOLDER
+    if len(named) == 1 and named[0].exists():
+        return named[0]
+    what = f"its teacher {named[0]} is not there" if len(named) == 1 else "has no teacher"
     raise UsageFailure(
         f"{run}: {what}, and without labels neighbours are compared with those of a reference", "add --reference DIR"
     )
 
 
 def _gallery(run: Path, info: CheckpointInfo, gallery_run: Path, images: ImageSet, part: str) -> Embeddings:
-    """Embed the images with the model that indexes the gallery."""
-    gallery_model, gallery_info = load_checkpoint(gallery_run)
+    """Embed the images with the teacher that indexes the gallery."""
+    gallery_teacher = open_teacher(gallery_run, TeacherContext())
+    gallery_info = gallery_teacher.info
     if gallery_info.embedding_size != info.embedding_size:
         raise UsageFailure(
             f"{run} embeds into {info.embedding_size} dimensions, {gallery_run} into {gallery_info.embedding_size}",
@@ -209,8 +221,15 @@ def _gallery(run: Path, info: CheckpointInfo, gallery_run: Path, images: ImageSe
             if (reduced := run / REDUCED_FOLDER).is_dir()
             else "distil with an absolute-type loss, which reduces the teacher to --embedding-size",
         )
-    if info.space != gallery_info.id:
+    if info.space != gallery_info.id and not _holds_space(gallery_run, info):
         warn(f"{run} was not trained into the space of {gallery_run}: expect poor results of asymmetric search")
-    if part in ("test", "validation") and gallery_info.training.get("epochs") != 0:
-        warn_of_trained(images, Known.of(gallery_info.data), str(gallery_run), f"the {part} part")
-    return embed_images(gallery_model, gallery_info.preprocessing, images, label="indexing the gallery")
+    for member in gallery_teacher.members:
+        if part in ("test", "validation") and member.info.training.get("epochs") != 0:
+            warn_of_trained(images, Known.of(member.info.data), str(gallery_run), f"the {part} part")
+    return gallery_teacher.index(images)
+
+
+def _holds_space(file: Path, info: CheckpointInfo) -> bool:
+    """Whether a file of vectors is the one that the reduced teacher of a run was saved with."""
+    beside = file.parent / COMPOSITE_FILE
+    return beside.is_file() and read_composite(file.parent)[0].id == info.space

@@ -33,6 +33,14 @@ stage() { # stage FOLDER COMMAND...: run the command unless its folder is finish
     fi
 }
 
+# Images without labels ask for another teacher, no student alone, and agreement with the teacher in place of Recall.
+labels=yes
+if python -c 'import sys; from distill.data.spec import open_data; sys.exit(open_data(sys.argv[1]).labelled)' "$data" 2>/dev/null; then
+    labels=no together=''
+    teacher="$teacher --epochs 0 --embedding-size 0"
+    echo "== $data: no labels, so the teacher stays the network that it is given, and no student is trained alone"
+fi
+
 if [ "$together" ] && [ ! -e "$out/alone/model.json" ]; then
     mkdir -p "$out"
     echo "== beside the teacher: distill-train student --data $data $student $alone --out $out/alone (its output: $out/alone.log)"
@@ -40,7 +48,7 @@ if [ "$together" ] && [ ! -e "$out/alone/model.json" ]; then
     distill-train student --data "$data" $student $alone --out "$out/alone" >"$out/alone.log" 2>&1 &
     job=$!
 fi
-# shellcheck disable=SC2086
+# shellcheck disable=SC2086  # the option strings are split into words on purpose
 stage "$out/teacher" distill-train teacher --data "$data" $teacher --out "$out/teacher"
 # shellcheck disable=SC2086
 stage "$out/student" distill-train student --data "$data" --teacher "$out/teacher" $student --out "$out/student"
@@ -54,9 +62,16 @@ if [ "$job" ]; then
         exit "$code"
     fi
     tail -n 6 "$out/alone.log" # its table
-else
+elif [ "$labels" = yes ]; then
     # shellcheck disable=SC2086
     stage "$out/alone" distill-train student --data "$data" $student $alone --out "$out/alone"
+fi
+if [ "$labels" = yes ]; then
+    set -- --reference "teacher=$out/teacher" --reference "student trained alone=$out/alone"
+else
+    taught=$out/student/teacher # the teacher as it taught, if it was reduced
+    [ -e "$taught/model.json" ] || taught=$out/teacher
+    set -- --reference "teacher=$taught"
 fi
 
 echo "== distill-export $out/student --target all --quantize none,int8 --repair auto --calibration-data $data --out $out/bundle --overwrite"
@@ -64,8 +79,7 @@ distill-export "$out/student" --target all --quantize none,int8 --repair auto --
 
 echo "== distill-bench $out/bundle --device host --data $data --checkpoint $out/student ..."
 distill-bench "$out/bundle" --device host --data "$data" --checkpoint "$out/student" \
-    --reference "teacher=$out/teacher" --reference "student trained alone=$out/alone" \
-    --json-out "$out/report.json" --html "$out/report.html"
+    "$@" --json-out "$out/report.json" --html "$out/report.html"
 
 echo "== distill-index $out/bundle $data --part test --out $out/test.gallery --overwrite"
 distill-index "$out/bundle" "$data" --part test --out "$out/test.gallery" --overwrite

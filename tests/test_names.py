@@ -20,7 +20,7 @@ FILES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
 REPLACED = {"picture", "pictures", "photo", "photos", "turned"}
 # Parameters that are the placeholder or the flag of a command line.
 ALLOWED = {("gallery/cli.py", "photos")}
-KINDS = ("losses", "backbones", "data", "formats", "targets", "repairs", "devices")
+KINDS = ("losses", "backbones", "data", "formats", "targets", "repairs", "devices", "teachers")
 
 
 def tree(path: Path) -> ast.Module:

@@ -27,7 +27,7 @@ from benchmark_fakes import SIDE, make_bundle
 from tiny_models import onnx_model, tflite_model
 
 PACKAGES = ("distill", "export", "gallery", "benchmark")
-NOT_CODE = {".git", ".venv", ".venv-run", "android_demo", "build", "dist", "runs"}
+NOT_CODE = {".git", ".venv", "android_demo", "build", "dist", "runs"}
 
 pytestmark = pytest.mark.slow
 
@@ -36,7 +36,7 @@ pytestmark = pytest.mark.slow
 def wheel(tmp_path_factory) -> Path:
     """Built from a copy, in which an earlier build has left a module that no longer exists."""
     source, out = tmp_path_factory.mktemp("source") / "repository", tmp_path_factory.mktemp("wheel")
-    leave_out = shutil.ignore_patterns("__pycache__", "*.egg-info", ".*_cache")
+    leave_out = shutil.ignore_patterns("__pycache__", "*.egg-info", ".*_cache", ".venv-*")
     shutil.copytree(ROOT, source, ignore=lambda folder, names: NOT_CODE & {*names} | leave_out(folder, names))
     (source / "build" / "lib" / "distill").mkdir(parents=True)
     (source / "build" / "lib" / "distill" / "renamed_since.py").touch()

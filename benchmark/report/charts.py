@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmark.gates import DROP_GATE
-from benchmark.result import Result, VariantResult
+from benchmark.result import Reference, Result, VariantResult, agreement_with
 
 __all__ = [
     "Bar",
@@ -23,6 +23,7 @@ __all__ = [
     "bars",
     "distribution",
     "intervals",
+    "measure_name",
     "nice_ticks",
     "place_labels",
     "scatter",
@@ -105,7 +106,23 @@ def distribution(result: Result) -> Distribution | None:
     return Distribution(ridges, ticks, sum(latency.samples for latency in latencies), beyond)
 
 
-# ---- Recall@1 as bars
+# ---- Recall@1 (without labels: agreement with a reference) as bars
+
+
+def measure_name(result: Result) -> str:
+    """Return what the charts show: Recall@1 or, without labels, the agreement with a reference."""
+    if result.data.classes is not None:
+        return "Recall@1"
+    found = [one for v in result.variants for one in v.agreement or () if one.reference == result.agreement_reference]
+    return f"agreement@{found[0].main_k} with {found[0].reference}" if found else "Recall@1"
+
+
+def _measured(result: Result, model: VariantResult | Reference) -> tuple[float, tuple[float, float] | None] | None:
+    """Return this figure of a model and its interval; None if it has none."""
+    if model.recall:
+        return model.recall[1], (model.recall_ci95 or {}).get(1)
+    found = agreement_with(model, result.agreement_reference or "")
+    return None if found is None else (found.overlap[found.main_k], found.overlap_ci95[found.main_k])
 
 
 @dataclass(frozen=True)
@@ -119,39 +136,17 @@ class Bar:
 
 def bars(result: Result) -> list[Bar]:
     """Return the bars of the references, the model in PyTorch and the variants, in this order."""
-    rows = [
-        Bar(
-            reference.name,
-            f"{reference.arch}, {_million(reference.parameters)} parameters",
-            reference.recall[1],
-            (reference.recall_ci95 or {}).get(1),
-            "reference",
-        )
-        for reference in result.references
-    ]
-    if result.pytorch:
-        model = result.pytorch
-        rows.append(
-            Bar(
-                "This model in PyTorch",
-                f"{model.arch}, {_million(model.parameters)} parameters",
-                model.recall[1],
-                (model.recall_ci95 or {}).get(1),
-                "pytorch",
-            )
-        )
+    rows = []
+    models = [(one, one.name, "reference") for one in result.references]
+    models += [(result.pytorch, "This model in PyTorch", "pytorch")] if result.pytorch else []
+    for model, name, kind in models:
+        if found := _measured(result, model):
+            note = f"{model.arch}, {_million(model.parameters)} parameters"
+            rows.append(Bar(name, note, *found, kind))
     for variant in result.variants:
-        if variant.recall:
+        if found := _measured(result, variant):
             kind = "candidate" if variant.name == result.verdict.candidate else "variant"
-            rows.append(
-                Bar(
-                    variant.name,
-                    f"{variant.size_bytes / 1000:,.0f} kB",
-                    variant.recall[1],
-                    (variant.recall_ci95 or {}).get(1),
-                    kind,
-                )
-            )
+            rows.append(Bar(variant.name, f"{variant.size_bytes / 1000:,.0f} kB", *found, kind))
     return rows
 
 
@@ -241,14 +236,16 @@ class Scatter(Drawing):
 
 
 def scatter(result: Result, width: int, height: int) -> Scatter | None:
-    """Draw Recall@1 against latency in ``width`` × ``height`` units, with labels that do not overlap."""
-    measured = [variant for variant in result.variants if variant.latency_ms and variant.recall]
+    """Draw Recall@1 (or the agreement) against latency in ``width`` × ``height`` units, with labels that do not overlap."""
+    found = {variant.name: _measured(result, variant) for variant in result.variants if variant.latency_ms}
+    measured = [variant for variant in result.variants if found.get(variant.name)]
     if not measured:
         return None
     left, right, top, bottom = 46, width - 14, 20, height - 40
     times = [variant.latency_ms.p50 for variant in measured if variant.latency_ms]
-    recalls = [variant.recall[1] for variant in measured if variant.recall]
-    pytorch = result.pytorch.recall[1] if result.pytorch else None
+    recalls = [value[0] for variant in measured if (value := found[variant.name])]
+    torch = _measured(result, result.pytorch) if result.pytorch else None
+    pytorch = torch[0] if torch else None
     points = next((gate.limit for gate in result.verdict.gates if gate.name == DROP_GATE), None)
     limit = pytorch - points / 100 if pytorch is not None and points is not None else None
     shown = [value for value in (*recalls, pytorch, limit) if value is not None]

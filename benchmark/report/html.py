@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmark.report import charts
 from benchmark.report.neighbours import NeighbourSheet
-from benchmark.result import Result
+from benchmark.result import Reference, Result, VariantResult, agreement_with
 from benchmark.table import KS
 from benchmark.text import few_classes, kilobytes, milliseconds, p_value, percent, points
 from distill.page import page as frame
@@ -56,6 +56,8 @@ def _context(result: Result, sheet: NeighbourSheet | None) -> dict[str, Any]:
         "baseline": next((v for v in others if v.name == "tflite-float32"), None),
         "sheet": sheet,
         "bars": charts.bars(result),
+        "measure": charts.measure_name(result),
+        "compared": _compared(result),
         "distribution": charts.distribution(result),
         "drops": {"rows": rows, "zero": zero, "limit": limit, "ticks": ticks},
         "scatters": [s for s in (charts.scatter(result, 980, 430), charts.scatter(result, 360, 330)) if s],
@@ -63,3 +65,14 @@ def _context(result: Result, sheet: NeighbourSheet | None) -> dict[str, Any]:
         "source": result.bundle.provenance.get("source") or {},
         "versions": result.bundle.provenance.get("versions") or {},
     }
+
+
+def _compared(result: Result) -> list[dict[str, Any]]:
+    """Return the agreement of every model with each reference: name, models with their figures, the values of K."""
+    models: list[VariantResult | Reference] = [*result.variants, *([result.pytorch] if result.pytorch else [])]
+    names = dict.fromkeys(one.reference for model in models for one in model.agreement or ())
+    tables = []
+    for name in names:
+        rows = [(model.name, found) for model in models if (found := agreement_with(model, name))]
+        tables.append({"reference": name, "rows": rows, "ks": list(rows[0][1].overlap), "k": rows[0][1].main_k})
+    return tables

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from benchmark.differences import MEASURES, Measure
+from benchmark.differences import Measure, measures
 from benchmark.history import Series
 from benchmark.report.charts import Tick, nice_ticks
 from benchmark.report.html import page
@@ -55,11 +55,14 @@ def line(entry: Series, measure: Measure) -> TrendLine | None:
 
 def render_trend(entries: Sequence[Series]) -> str:
     """Render the page; see :func:`benchmark.report.html.page`."""
-    shown = [measure for measure in MEASURES if measure.name != "latency p90"]
     drawn = [
         {
             "series": entry,
-            "lines": [found for measure in shown if (found := line(entry, measure))],
+            "lines": [
+                found
+                for measure in measures(entry.results[-1])
+                if measure.name != "latency p90" and (found := line(entry, measure))
+            ],
             "first": entry.results[0].created[:10],
             "last": entry.results[-1].created[:10],
         }

@@ -23,6 +23,8 @@ _TEACHER_LOSSES = {
     "relaxed_contrastive": "distill.losses.relaxed_contrastive:RELAXED_CONTRASTIVE",
     "relaxed_contrastive_raw": "distill.losses.relaxed_contrastive:RELAXED_CONTRASTIVE_RAW",
     "raml": "distill.losses.raml:RAML",
+    "csd": "distill.losses.csd:CSD",
+    "d3still": "distill.losses.d3still:D3STILL",
 }
 
 # A table of its own: the help text of `distill-train teacher` lists these without importing a loss.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from distill.console import UsageFailure, suggest
 from distill.data.spec import data_help
@@ -159,7 +159,20 @@ class StudentConfig(RunConfig):
     """Options of ``distill-train student``."""
 
     arch: str = _option("mobilenet_v1_025", f"Backbone: {arch_help()}", MODEL)
-    teacher: Path | None = _option(None, "Folder of the trained teacher. Without it: metric losses only.", METHOD)
+    teacher: Path | tuple[Path, ...] | None = _option(
+        None,
+        "Teacher: folder of a run, bundle, .onnx or .tflite file; repeat it to join several. Without it: metric losses only.",
+        METHOD,
+    )
+    teacher_embeddings: Path | None = _option(
+        None, "Teacher: stored vectors, one for each image, in .npz, .npy or .parquet, with the images' names.", METHOD
+    )
+    teacher_weights: str | None = _option(
+        None, "Weights of several teachers, joined by commas; --teacher-embeddings is the last. Default: all 1.", METHOD
+    )
+    teacher_missing: float = _option(
+        0.0, "Fraction of the images that may lack a stored vector; they are left out.", METHOD, ge=0, lt=1
+    )
     method: str = _option(
         "absolute",
         f"Loss, or a weighted sum such as 'absolute+multi_similarity:0.3': {', '.join(LOSSES.names())}.",
@@ -196,6 +209,18 @@ class StudentConfig(RunConfig):
     student_degrade: str | None = _option(
         None, "Degrade the student's crops only: lowres:4, blur:2 or jpeg:20; join several with +.", METHOD
     )
+
+    @field_validator("teacher")
+    @classmethod
+    def _one_as_before(cls, value: Any) -> Any:
+        """Record one teacher as a path, as all versions did."""
+        return (value[0] if len(value) == 1 else value or None) if isinstance(value, tuple) else value
+
+    @property
+    def teachers(self) -> tuple[Path, ...]:
+        """All paths of ``--teacher``."""
+        given = self.teacher
+        return given if isinstance(given, tuple) else () if given is None else (given,)
 
     @property
     def distillation(self) -> StudentConfig:

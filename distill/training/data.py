@@ -57,6 +57,7 @@ class TrainImages:
 
     Attributes:
         labels: int64 [N], −1 for an unlabelled image.
+        keys: names of the images in their sets.
         num_classes: number of classes whose labels are used; 0 without labels.
         fingerprint: hash of the image sets.
 
@@ -84,6 +85,7 @@ class TrainImages:
         if used:
             labels = labelled.labels[rows[0]]
             self.labels[: len(labels)] = np.where(labels < used, labels, -1)
+        self.keys = [images.keys[row] for images, chosen in zip(sets, rows, strict=True) for row in chosen]
         self.num_classes = used
         self.size = size
         self.fingerprint = sha256("".join(images.fingerprint() for images in sets).encode()).hexdigest()

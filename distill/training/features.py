@@ -16,7 +16,7 @@ from distill.files import atomic_path
 from distill.models.parallel import map_batches
 from distill.training.crops import CropRule
 from distill.training.data import TrainImages
-from distill.training.teacher import LiveTeacher
+from distill.training.teacher import OpenTeacher
 
 __all__ = ["CropFeatures", "crop_features"]
 
@@ -42,7 +42,7 @@ class CropFeatures:
         return self.rows.reshape(-1, self.rows.shape[-1])
 
 
-def crop_features(live: LiveTeacher, images: TrainImages, rule: CropRule, views: int, cache_dir: Path) -> CropFeatures:
+def crop_features(live: OpenTeacher, images: TrainImages, rule: CropRule, views: int, cache_dir: Path) -> CropFeatures:
     """Compute, or read, the teacher's features of the first ``views`` crops of each image.
 
     Of more than 20,000 images, 20,000 are drawn by seed. Each view is one file in ``cache_dir``, under a
@@ -53,7 +53,7 @@ def crop_features(live: LiveTeacher, images: TrainImages, rule: CropRule, views:
     if count > _MOST_IMAGES:
         chosen = np.sort(np.random.default_rng(rule.seed).choice(count, _MOST_IMAGES, replace=False))
     key = json.dumps(
-        [live.info.id, rule.scale, rule.flip, rule.seed, images.fingerprint, images.size, _MOST_IMAGES, live.autocast]
+        [live.cache_id, rule.scale, rule.flip, rule.seed, images.fingerprint, images.size, _MOST_IMAGES, live.autocast]
     )
     folder = cache_dir / f"features-{sha256(key.encode()).hexdigest()[:16]}"
     rows = [_view(live, images, chosen, view, rule, folder / f"view-{view:04d}.npy") for view in range(views)]
@@ -61,7 +61,7 @@ def crop_features(live: LiveTeacher, images: TrainImages, rule: CropRule, views:
 
 
 def _view(
-    live: LiveTeacher, images: TrainImages, chosen: np.ndarray, view: int, rule: CropRule, path: Path
+    live: OpenTeacher, images: TrainImages, chosen: np.ndarray, view: int, rule: CropRule, path: Path
 ) -> np.ndarray:
     try:
         stored = np.load(path, allow_pickle=False)
@@ -73,7 +73,7 @@ def _view(
     with progress(f"teacher's features of view {view + 1}", len(plan)) as bar:
 
         def features(indices: np.ndarray) -> np.ndarray:
-            rows = live.features(images.crops(indices, view, rule, live.preprocessing.input_size))
+            rows = live.features_of(images, indices, view, rule)
             bar.advance()
             return rows.cpu().numpy()
 

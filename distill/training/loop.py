@@ -27,7 +27,7 @@ from distill.training.optimiser import lr_factor, make_optimizer
 from distill.training.sampler import ClassBatches
 from distill.training.setup import Setup, prepare
 from distill.training.state import RunFolder
-from distill.training.teacher import to_input
+from distill.training.teacher import PixelTeacher, to_input
 
 __all__ = ["TrainingResult", "train_model"]
 
@@ -261,7 +261,7 @@ class _Loop:
         """
         numbers = range(epoch * self.views, (epoch + 1) * self.views)
         options = self.config.distillation if self.teacher is not None else None
-        if options is None or not options.teacher_crops:
+        if options is None or self.teacher is None or not options.teacher_crops or self.teacher.stored:
             return tuple(numbers), (False,) * self.views
         crops = max(options.teacher_crops, self.views)
         mirror = options.teacher_mirror and not self.losses.needs_stages
@@ -305,11 +305,9 @@ class _Loop:
         """Return the validation metric of images without labels: agreement with the teacher's nearest neighbours."""
         assert self.teacher is not None and self.setup.validation_set is not None
         if self._taught is None:
-            live = self.teacher.live
-            self._taught = embed_images(
-                live.model, live.preprocessing, self.setup.validation_set, label="the teacher on the validation images"
-            )
-        return agreement_at(compare_neighbours(found, self._taught))
+            self._taught = self.teacher.live.index(self.setup.validation_set)
+        taught = self._taught.only(found.indices)  # stored vectors may lack some images
+        return agreement_at(compare_neighbours(found.only(taught.indices), taught))
 
     def _out_of_patience(self, epochs_done: int) -> bool:
         return bool(self.config.patience) and epochs_done - self.best["epoch"] >= self.config.patience
@@ -337,7 +335,9 @@ class _Loop:
             return
         if maps == "live":
             note("this run began with a live teacher and continues with it")
-            self.teacher = self.teacher.live
+            live = self.teacher.live
+            assert isinstance(live, PixelTeacher)  # others have no stage maps
+            self.teacher = live
         else:
             note("this run began with stored maps of the teacher: the result will differ by their rounding")
 

@@ -1,7 +1,7 @@
 """A teacher of fewer dimensions: a linear layer after its features, saved as a checkpoint of its own.
 
-A student that learns the teacher's space needs the teacher's dimension. The reduction is folded into the
-teacher's embedding layer, so the result is an ordinary network: it teaches, it can be exported, and it
+A student that learns the teacher's space needs the teacher's dimension. The reduction of a checkpoint is folded into its
+embedding layer, so the result is an ordinary network: it teaches, it can be exported, and it
 indexes the gallery that the student's queries search.
 """
 
@@ -16,7 +16,7 @@ from typing import Any, Literal, cast
 import numpy as np
 import torch
 
-from distill.console import Failure, UsageFailure, note
+from distill.console import Failure, UsageFailure
 from distill.losses.method import Method
 from distill.models.checkpoint import load_checkpoint, save_checkpoint
 from distill.models.embedder import Embedder
@@ -26,12 +26,15 @@ from distill.training.data import TrainImages
 from distill.training.features import crop_features
 from distill.training.pca import principal_components
 from distill.training.projection import LEARNED_BY, learn_projection
-from distill.training.teacher import LiveTeacher
+from distill.training.teacher import LiveTeacher, OpenTeacher
+from distill.training.teachers.composite_file import FOLDER, read_composite, write_composite
+from distill.training.teachers.layer import Layer
+from distill.training.teachers.projected import ProjectedTeacher, note_reduction
 from distill.versions import versions
 
 __all__ = ["REDUCED_FOLDER", "ReducedTeacher", "ReductionKind", "composed", "reduce_teacher", "reduction_for"]
 
-REDUCED_FOLDER = "teacher"
+REDUCED_FOLDER = FOLDER
 ReductionKind = Literal["pca", "projection"]
 
 # The space depends on teacher and images, not on the run's seed: students of several runs share it.
@@ -52,14 +55,9 @@ class ReducedTeacher(LiveTeacher):
 
     def keep(self, run: Path) -> None:
         """Save the reduced teacher with its run, if it is not saved yet, and report how much variance it keeps."""
-        record = self.reduction
         folder = run / REDUCED_FOLDER
-        started = "" if record["kind"] == "pca" else "a projection learned from labels, started from "
-        note(
-            f"the teacher is reduced from {record['from_size']} to {self.info.embedding_size} dimensions by {started}principal "
-            f"components with {100 * record['variance_kept']:.1f} % of the variance of {record['crops']:,} crops: {folder}"
-        )
-        if _found(folder, record["key"]) is None:
+        note_reduction(self, folder)
+        if _found(folder, self.reduction["key"]) is None:
             saved = save_checkpoint(folder, self.model, self.info)
             assert saved.id == self.info.id
 
@@ -92,7 +90,7 @@ def reduction_for(option: str, method: Method, student_size: int, teacher_size: 
 
 
 def reduce_teacher(
-    live: LiveTeacher,
+    live: OpenTeacher,
     kind: ReductionKind,
     size: int,
     images: TrainImages,
@@ -100,7 +98,7 @@ def reduce_teacher(
     cache_dir: Path,
     out: Path,
     data: dict[str, Any],
-) -> ReducedTeacher:
+) -> OpenTeacher:
     """Reduce the teacher to ``size`` dimensions.
 
     The result is read from ``out`` or ``cache_dir`` if it is there, else fitted and saved in ``cache_dir``.
@@ -122,12 +120,12 @@ def reduce_teacher(
     key = _key(live, kind, size, images, rule)
     kept = cache_dir / f"reduced-{key}"
     for folder in (out / REDUCED_FOLDER, kept):
-        found = _found(folder, key)
+        found = _reduced_before(folder, key, live)
         if found is not None:
-            return _teaching(*found, live)
+            return found
     width = live.info.embedding_size
     views = max(_PROJECTION_VIEWS if kind == "projection" else 1, min(_MOST_VIEWS, math.ceil(4 * width / len(images))))
-    if rule.scale == 1 and not rule.flip:
+    if live.stored or (rule.scale == 1 and not rule.flip):
         views = 1  # all crops of an image are the same
     features = crop_features(live, images, rule, views, cache_dir)
     pca = principal_components(features.flat(), size)
@@ -136,7 +134,6 @@ def reduce_teacher(
         bias = -weight @ pca.mean
     else:
         weight, bias = learn_projection(features.rows, images.labels[features.images], pca, _SEED)
-    model = composed(live.model, weight, bias)
     record = {
         "kind": kind,
         "key": key,
@@ -146,6 +143,12 @@ def reduce_teacher(
         "variance_kept": pca.kept,
         "whitening": _WHITENING if kind == "pca" else 0.0,
     }
+    if not isinstance(live, LiveTeacher):
+        layer = Layer(np.ascontiguousarray(weight, np.float32), np.ascontiguousarray(bias, np.float32))
+        projected = ProjectedTeacher(live, layer, record, data)
+        write_composite(kept, projected, live, layer)
+        return projected
+    model = composed(live.model, weight, bias)
     info = CheckpointInfo(
         kind="teacher",
         arch=live.info.arch,
@@ -182,9 +185,23 @@ def _teaching(model: Embedder, info: CheckpointInfo, live: LiveTeacher) -> Reduc
     return ReducedTeacher(model, info, live.device, live.autocast, live.mirror)
 
 
-def _key(live: LiveTeacher, kind: ReductionKind, size: int, images: TrainImages, rule: CropRule) -> str:
+def _reduced_before(folder: Path, key: str, live: OpenTeacher) -> OpenTeacher | None:
+    """Return the teacher as it was reduced under ``key`` and saved in ``folder``, if it was."""
+    if isinstance(live, LiveTeacher):
+        found = _found(folder, key)
+        return None if found is None else _teaching(*found, live)
+    try:
+        record, layer = read_composite(folder)
+    except Failure:  # absent, or a kill came between its two files
+        return None
+    if layer is None or record.reduction is None or record.reduction.get("key") != key:
+        return None
+    return ProjectedTeacher(live, layer, record.reduction, record.data)
+
+
+def _key(live: OpenTeacher, kind: ReductionKind, size: int, images: TrainImages, rule: CropRule) -> str:
     parts = [
-        live.info.id,
+        live.cache_id,
         kind,
         _WHITENING,
         size,

@@ -3,35 +3,32 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
 
 from distill.console import Failure, UsageFailure, note, warn
 from distill.data.imageset import ImageSet
-from distill.data.known import Known, named, shared_images, unlabelled_tests
+from distill.data.known import named, shared_images, unlabelled_tests
 from distill.data.preprocess import Preprocessing
 from distill.data.spec import open_data
 from distill.data.split import default_rule, part_indices, split
 from distill.losses.build import DistillationLoss, build_losses
 from distill.losses.method import Method, parse_method
-from distill.models.checkpoint import load_checkpoint
 from distill.models.embedder import Embedder, freeze_batch_norm
-from distill.models.info import CheckpointInfo
 from distill.models.pretrained_head import keep_head, pixel_triple
 from distill.models.registry import build_backbone
-from distill.training.config import RunConfig, StudentConfig
+from distill.training.config import RunConfig
 from distill.training.crops import CropRule
 from distill.training.data import TrainImages
 from distill.training.degrade import Degrade, parse_degrade
+from distill.training.precision import in_bfloat16, native_bfloat16
 from distill.training.reduction import ReductionKind, reduce_teacher, reduction_for
-from distill.training.stage_maps import StoredStage, stage_shapes, stored_stages
-from distill.training.teacher import LiveTeacher, Teacher
-from distill.training.teacher_store import CachedTeacher, has_room
+from distill.training.run_teacher import learnable, open_for_run, teacher_of_crops, warn_of_taught_tests
+from distill.training.teacher import OpenTeacher, Teacher, TeacherInfo
 
 __all__ = ["Setup", "crop_workers", "in_bfloat16", "native_bfloat16", "prepare"]
 
@@ -44,7 +41,7 @@ class Setup:
         autocast: whether the student computes in bfloat16.
         model: the network to train.
         teacher: the teacher, if a loss needs one.
-        teacher_info: ``model.json`` of the teacher that was given, or of the one reduced from it, even if
+        teacher_info: record of the teacher that was given, or of the one reduced from it, even if
             no loss needs it.
         images: labelled and unlabelled training images.
         record: ``data`` of ``model.json``.
@@ -59,7 +56,7 @@ class Setup:
     preprocessing: Preprocessing
     losses: DistillationLoss
     teacher: Teacher | None
-    teacher_info: CheckpointInfo | None
+    teacher_info: TeacherInfo | None
     validation_set: ImageSet | None
     images: TrainImages
     record: dict[str, Any]
@@ -108,9 +105,12 @@ def prepare(config: RunConfig, out: Path) -> Setup:
     data = _open_images(config, accelerator.is_main_process)
     if method.needs_labels and not data.train.labelled and config.epochs:
         raise _needs_labels(config, method)
-    live = _load_teacher(config, accelerator)
-    if live is not None and accelerator.is_main_process:
-        _warn_of_taught_tests(live.info, data.test_classes, str(config.distillation and config.distillation.teacher))
+    live = open_for_run(config, accelerator)
+    if live is not None:
+        train, unlabelled = learnable(live, data.train, data.unlabelled)
+        data = replace(data, train=train, unlabelled=unlabelled)
+        if accelerator.is_main_process:
+            warn_of_taught_tests(live, data.test_classes)
     model, preprocessing = _build_student(config, data)
     kind = _reduction_kind(config, method, model, live)
     rule = _crop_rule(config, data, live)
@@ -126,13 +126,9 @@ def prepare(config: RunConfig, out: Path) -> Setup:
             "--validation: images without labels are validated by comparing neighbours with the teacher's",
             "leave it out, or add --teacher DIR",
         )
-    teacher: Teacher | None = live if method.needs_teacher else None
-    options = config.distillation
-    if teacher is not None and options is not None and options.teacher_crops:
-        stages = _stages_to_store(method, teacher.live, model, preprocessing)
-        cached = CachedTeacher(teacher.live, images, rule, cache_dir, stages)
-        if _may_cache(options, cached, method, cache_dir, accelerator):
-            teacher = cached
+    teacher = None
+    if live is not None and method.needs_teacher:
+        teacher = teacher_of_crops(config, method, live, model, preprocessing, images, rule, cache_dir, accelerator)
     return Setup(
         accelerator=accelerator,
         autocast=in_bfloat16(model, config.precision, accelerator.device),
@@ -150,16 +146,6 @@ def prepare(config: RunConfig, out: Path) -> Setup:
     )
 
 
-def native_bfloat16() -> bool:
-    """Whether bfloat16 is faster than float32 here: on GPUs with bfloat16, and on CPUs with AMX.
-
-    On a CPU with AVX512-BF16 alone a step of ResNet-50 takes 1.1 to 1.25 times as long as in float32, with AMX half as long.
-    """
-    if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported(including_emulation=False)  # a T4, say, emulates it, slowly
-    return bool(torch.cpu.get_capabilities().get("amx_bf16"))
-
-
 def crop_workers(config: RunConfig) -> int:
     """Return the number of data-loader workers.
 
@@ -171,19 +157,6 @@ def crop_workers(config: RunConfig) -> int:
         return config.workers
     cores = os.cpu_count() or 1
     return min(8, max(1, cores - 1)) if torch.accelerator.is_available() else min(8, cores // 4)
-
-
-def in_bfloat16(model: Embedder, precision: str, device: torch.device) -> bool:
-    """Whether ``model`` runs in bfloat16 under ``--precision``.
-
-    ``auto`` depends on the processor, and so does the result of a run; ``float32`` and ``bfloat16`` do not. ``auto`` keeps
-    networks with depthwise convolutions in float32 on a CPU: they are bound by memory and by the casts, and slower in
-    bfloat16 (``scripts/benchmarks/train_throughput.py``).
-    """
-    if precision != "auto":
-        return precision == "bfloat16"
-    depthwise = any(isinstance(m, torch.nn.Conv2d) and 1 < m.groups == m.in_channels for m in model.modules())
-    return native_bfloat16() and not (device.type == "cpu" and depthwise)
 
 
 def _data_record(config: RunConfig, data: _Data, images: TrainImages) -> dict[str, Any]:
@@ -263,24 +236,6 @@ def _test_set(everything: ImageSet, rule: str) -> ImageSet | None:
         return None
 
 
-def _warn_of_taught_tests(teacher: CheckpointInfo, test_classes: tuple[str, ...], folder: str) -> None:
-    known = Known.of(teacher.data).trained.intersection(test_classes)
-    if known and teacher.training.get("epochs") != 0:
-        warn(
-            f"{folder} was trained on {len(known)} of the {len(test_classes)} test classes of this run ({named(known)}): "
-            "its student's Recall@K is not that of unseen classes. Train both with the same --split"
-        )
-
-
-def _load_teacher(config: RunConfig, accelerator: Accelerator) -> LiveTeacher | None:
-    options = config.distillation
-    if options is None or options.teacher is None:
-        return None
-    model, info = load_checkpoint(options.teacher)
-    autocast = in_bfloat16(model, config.precision, accelerator.device)
-    return LiveTeacher(model, info, accelerator.device, autocast, options.teacher_mirror)
-
-
 def _build_student(config: RunConfig, data: _Data) -> tuple[Embedder, Preprocessing]:
     """Build the network to train, with its initial weights, and its preprocessing."""
     input_size = config.input_size or data.native_size or 224
@@ -298,7 +253,7 @@ def _build_student(config: RunConfig, data: _Data) -> tuple[Embedder, Preprocess
 
 
 def _reduction_kind(
-    config: RunConfig, method: Method, model: Embedder, live: LiveTeacher | None
+    config: RunConfig, method: Method, model: Embedder, live: OpenTeacher | None
 ) -> ReductionKind | None:
     if config.distillation is None:
         return None
@@ -306,9 +261,11 @@ def _reduction_kind(
     return reduction_for(config.distillation.teacher_reduction, method, model.embedding_size, teacher_size)
 
 
-def _crop_rule(config: RunConfig, data: _Data, live: LiveTeacher | None) -> CropRule:
+def _crop_rule(config: RunConfig, data: _Data, live: OpenTeacher | None) -> CropRule:
     # An image that fills its frame is no longer recognisable in a small crop.
-    scale = config.crop_scale or (0.7 if data.native_size else 0.25)
+    # Nor is a crop that shows much less than the stored vector tells of.
+    mild = data.native_size or (live is not None and live.one_per_image)
+    scale = config.crop_scale or (0.7 if mild else 0.25)
     flip = data.train.flip if config.flip is None else config.flip
     if live is not None and live.mirror and not flip:
         raise UsageFailure("--teacher-mirror: these images are not mirrored in training", "leave it out, or add --flip")
@@ -319,13 +276,13 @@ def _open_pixels(
     config: RunConfig,
     data: _Data,
     preprocessing: Preprocessing,
-    live: LiveTeacher | None,
+    live: OpenTeacher | None,
     cache_dir: Path,
     accelerator: Accelerator,
 ) -> TrainImages:
     """Decode the training images, in one process, into the store that all processes read."""
     options = config.distillation
-    sides = [preprocessing.resize_size] + ([live.preprocessing.resize_size] if live else [])
+    sides = [preprocessing.resize_size] + ([live.resize_size] if live and live.resize_size else [])
     with accelerator.main_process_first():
         return TrainImages(
             data.train,
@@ -337,15 +294,20 @@ def _open_pixels(
 
 
 def _build_losses(
-    config: RunConfig, method: Method, model: Embedder, live: LiveTeacher | None, images: TrainImages
+    config: RunConfig, method: Method, model: Embedder, live: OpenTeacher | None, images: TrainImages
 ) -> DistillationLoss:
+    if live is not None and live.stage_channels is None and method.teacher_maps:
+        raise UsageFailure(
+            f"--method {method}: this teacher has embeddings, but no stage maps",
+            "use losses on embeddings, such as relative or absolute",
+        )
     losses = build_losses(
         method,
         embedding_size=model.embedding_size,
         teacher_size=live.info.embedding_size if live else None,
         num_classes=max(1, images.num_classes),
         student_stage_channels=model.backbone.stage_channels,
-        teacher_stage_channels=live.stage_channels if live else None,
+        teacher_stage_channels=(live.stage_channels or ()) if live else None,
     )
     if losses.needs_labels and config.images_per_class < 2:
         raise UsageFailure("a metric loss needs positives in the batch", "use --images-per-class 2 or more")
@@ -364,24 +326,3 @@ def _needs_labels(config: RunConfig, method: Method) -> UsageFailure:
     return UsageFailure(
         what, "use a loss on the teacher alone: --teacher DIR --method absolute (or relative, rkd, pkt …)"
     )
-
-
-def _stages_to_store(
-    method: Method, live: LiveTeacher, model: Embedder, preprocessing: Preprocessing
-) -> list[StoredStage]:
-    if not method.needs_stages:
-        return []
-    teacher = stage_shapes(live.model, live.preprocessing.input_size)
-    student = stage_shapes(model, preprocessing.input_size)
-    return stored_stages(method.teacher_maps, teacher, student)
-
-
-def _may_cache(
-    options: StudentConfig, cached: CachedTeacher, method: Method, cache_dir: Path, accelerator: Accelerator
-) -> bool:
-    """Whether the teacher's stage maps fit on the disk. The main process decides for all."""
-    if not cached.stages:
-        return True
-    views = min(options.epochs * method.views, max(options.teacher_crops, method.views))
-    fits = [not accelerator.is_main_process or has_room(cached, views, options.teacher_store_gb, cache_dir)]
-    return bool(broadcast_object_list(fits)[0])

@@ -23,12 +23,11 @@ import torch
 
 from distill.console import Failure, note, progress
 from distill.files import atomic_path
-from distill.models.info import CheckpointInfo
 from distill.models.parallel import map_batches
 from distill.training.crops import CropRule
 from distill.training.data import Batch, TrainImages
 from distill.training.stage_maps import StoredStage, decode, encode
-from distill.training.teacher import LiveTeacher
+from distill.training.teacher import OpenTeacher
 
 __all__ = ["CachedTeacher", "has_room"]
 
@@ -50,11 +49,12 @@ class CachedTeacher:
     """
 
     source: Literal["live", "stored"] = "stored"
+    stored = False  # of some crops only
     input_size: int | None = None  # needs no pixels
 
     def __init__(
         self,
-        live: LiveTeacher,
+        live: OpenTeacher,
         images: TrainImages,
         rule: CropRule,
         cache_dir: Path,
@@ -66,8 +66,8 @@ class CachedTeacher:
         self._rule = rule
         key = json.dumps(
             {
-                "teacher": live.info.id,
-                "preprocessing": live.preprocessing.model_dump(mode="json"),
+                "teacher": live.cache_id,
+                "preprocessing": live.preprocessing.model_dump(mode="json") if live.preprocessing else None,
                 "crops": [rule.scale, rule.flip, rule.seed],
                 "images": images.fingerprint,
                 "stored_side": images.size,  # crops are rectangles of the stored images
@@ -80,10 +80,6 @@ class CachedTeacher:
         self._folder = cache_dir / f"teacher-{sha256(key.encode()).hexdigest()[:16]}"
         self._views: dict[int, np.ndarray] = {}
         self._maps: dict[tuple[int, StoredStage], np.ndarray] = {}
-
-    @property
-    def info(self) -> CheckpointInfo:
-        return self.live.info
 
     @property
     def reduction(self) -> dict[str, Any] | None:
@@ -164,7 +160,6 @@ class CachedTeacher:
     def _compute(self, view: int, with_embeddings: bool, stages: Sequence[StoredStage]) -> None:
         count = len(self._images)
         plan = np.array_split(np.arange(count), max(1, -(-count // _CHUNK)))
-        size = self.live.preprocessing.input_size
         self._remove_stale()
         with ExitStack() as files, progress(f"teacher on view {view + 1}", len(plan)) as bar:
             writers: list[tuple[StoredStage, Callable[[int, np.ndarray], None]]] = []
@@ -174,8 +169,7 @@ class CachedTeacher:
                 writers.append((stage, _row_writer(file, (count, stage.row))))
 
             def embed(indices: np.ndarray) -> np.ndarray:
-                crops = self._images.crops(indices, view, self._rule, size)
-                rows, maps = self.live.embed(crops, stages=bool(stages))
+                rows, maps = self.live.rows_of(self._images, indices, view, self._rule, stages=bool(stages))
                 for stage, write in writers:
                     assert maps is not None
                     write(int(indices[0]), encode(stage.of(maps[stage.stage - 1])))

@@ -116,7 +116,10 @@ def _training(manifest: Manifest) -> Iterator[str]:
     data = source.data
     words = [f"{_text(str(data.get('spec', 'not recorded')))}"]
     words += [f"split {_text(str(data['split']))}"] if data.get("split") else []
-    words += [f"{data[key]} {key}" for key in ("images", "classes") if isinstance(data.get(key), int)]
+    labelled = data.get("labels") is not False
+    counts = ("images", "classes") if labelled else ("images",)
+    words += [f"{data[key]} {key}" for key in counts if isinstance(data.get(key), int)]
+    words += [] if labelled else ["no labels"]
     yield f"- data: {', '.join(words)}"
     if source.weights:
         named = ", ".join(f"{_text(str(k))} {_text(str(v))}" for k, v in source.weights.items())

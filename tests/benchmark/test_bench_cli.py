@@ -166,7 +166,7 @@ def test_what_cannot_be_measured_is_found_before_the_latency(bundle_dir, toy_eng
     one = fakes.make_photos(tmp_path / "one")
     for folder in sorted(path for path in one.iterdir() if path.is_dir())[1:]:
         shutil.rmtree(folder)
-    assert bench(bundle_dir, *FAST, "--data", f"folder:{one}", "--part", "all") == 1
+    assert bench(bundle_dir, *FAST, "--data", f"folder:{one}?labels=yes", "--part", "all") == 1
     assert "one class" in errors(capsys)
 
 

@@ -201,7 +201,7 @@ def test_missing_inputs_are_named(text, dropped, message):
 def test_what_cannot_be_built():
     with pytest.raises(UsageFailure, match="needs a teacher.*--teacher"):
         build("relative", teacher_size=None, teacher_stages=None)
-    for name in ("absolute", "raml"):
+    for name in ("absolute", "raml", "csd", "d3still"):
         with pytest.raises(Failure, match=f"{name}: the student's embedding has 6 dimensions, the teacher's 16"):
             build(name, teacher_size=16)
     with pytest.raises(Failure, match="0 classes"):

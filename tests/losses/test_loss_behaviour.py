@@ -18,7 +18,7 @@ ON_EMBEDDINGS = {
     if spec.teacher and not spec.labels and spec.stages != "maps"
 }
 # Losses that do not vanish where the student equals the teacher.
-NEVER_ZERO = ("relaxed_contrastive",)
+NEVER_ZERO = ("relaxed_contrastive", "csd")
 ZERO_WHEN_EQUAL = sorted(name for name in ON_EMBEDDINGS if not name.startswith(NEVER_ZERO))
 RELATIONAL = sorted(name for name in ON_EMBEDDINGS if LOSSES[name].space != "teacher")
 ON_MAPS = {"hint_relative": RelativeHintLoss(), "attention": AttentionLoss()}

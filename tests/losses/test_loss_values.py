@@ -12,6 +12,8 @@ torch = pytest.importorskip("torch")
 from distill.console import Failure, UsageFailure
 from distill.losses.absolute import AbsoluteLoss
 from distill.losses.attention import AttentionLoss, attention_map
+from distill.losses.csd import CsdLoss
+from distill.losses.d3still import D3stillLoss
 from distill.losses.hints import HintLoss, RelativeHintLoss
 from distill.losses.pairs import pairwise_distances, same_grid
 from distill.losses.pkt import PktLoss
@@ -233,6 +235,67 @@ def test_raml():
     assert RamlLoss(1, 0)(student, teacher).item() == pytest.approx(1.0)
     assert RamlLoss(0, 1)(student, teacher).item() == pytest.approx(1.5)
     assert RamlLoss()(3 * student, teacher).item() == pytest.approx(0.5 + 0.7 * 0.5 + 0.7)
+
+
+def test_csd():
+    # Teacher (1,0), (0,1): t_0·t = (1, 0), t_1·t = (0, 1). Student (0,1), (0,1): s_0·t = s_1·t = (0, 1).
+    # With both temperatures 1: p_0 = (e, 1)/(e+1), q_0 = (1, e)/(e+1): KL = (e−1)/(e+1) · (1 − 0); p_1 = q_1: 0.
+    student, teacher = rows([0, 1], [0, 1]), rows([1, 0], [0, 1])
+    wanted = (math.e - 1) / (math.e + 1) / 2
+    assert CsdLoss(query=1, gallery=1)(student, teacher).item() == pytest.approx(wanted)
+    # Of the nearest image alone there is nothing to tell.
+    assert CsdLoss(nearest=1)(student, teacher).item() == pytest.approx(0)
+
+
+@pytest.mark.parametrize("nearest", [3, 9, 100])
+def test_csd_agrees_with_scipy(nearest):
+    special = pytest.importorskip("scipy.special")
+    student, teacher = unit(9, 6), unit(9, 6, seed=1)
+    total = 0.0
+    for s, t in zip(student.numpy(), teacher.numpy(), strict=True):
+        near = np.argsort(-(teacher.numpy() @ t))[:nearest]
+        p = special.softmax((teacher.numpy() @ t)[near] / 0.01)
+        q = special.softmax((teacher.numpy() @ s)[near] / 1.0)
+        total += special.rel_entr(p, q).sum()
+    assert CsdLoss(nearest)(2 * student, teacher).item() == pytest.approx(total / 9, rel=1e-9)
+
+
+def test_d3still():
+    # All rows on the circle, at degrees: teacher 0, 60, 90; student of image 0 at 90, of the others as the teacher.
+    def at(*degrees):
+        return rows(*[[math.cos(math.radians(a)), math.sin(math.radians(a))] for a in degrees])
+
+    student, teacher = at(90, 60, 90), at(0, 60, 90)
+    # Own: 1 − x_00 = 1, the others 0: ‖·‖ = 1, divided by 3.
+    assert D3stillLoss(3, 1, 0, 0)(student, teacher).item() == pytest.approx(1 / 3)
+    # Image 0: g to 60 and 90: ½, 0; x: √3/2, 1. g difference ½, x difference √3/2 − 1 < 0: ordered wrongly, both ways.
+    # r = (√3/2 − 1 − ½)/(0.1 + ½), twice: √2·|r|, divided by K − 1 = 2 and by 3 images. Images 1 and 2: r = 0.
+    r = (1.5 - math.sqrt(3) / 2) / 0.6
+    assert D3stillLoss(3, 0, 1, 0)(student, teacher).item() == pytest.approx(math.sqrt(2) * r / 2 / 3)
+    assert D3stillLoss(3, 0, 0, 1)(student, teacher).item() == pytest.approx(0, abs=1e-9)
+    # At 30 degrees the order is right: x to 60 and 90: √3/2, ½; the difference √3/2 − ½ against ½.
+    near = D3stillLoss(3, 0, 0, 1)(at(30, 60, 90), teacher).item()
+    assert near == pytest.approx(math.sqrt(2) * (1 - math.sqrt(3) / 2) / 0.6 / 2 / 3)
+
+
+@pytest.mark.parametrize("nearest", [2, 4, 10, 50])
+def test_d3still_agrees_with_a_loop_over_pairs(nearest):
+    student, teacher = unit(12, 6), unit(12, 6, seed=1)
+    s, t = student.numpy(), teacher.numpy()
+    x, g = s @ t.T, t @ t.T
+    kept = min(nearest, 12) - 1
+    wrong, right = np.zeros(12), np.zeros(12)
+    for i in range(12):
+        near = [j for j in np.argsort(-g[i]) if j != i][:kept]
+        for j in near:
+            for k in near:
+                if j != k:
+                    r = ((x[i, j] - x[i, k]) - (g[i, j] - g[i, k])) / (0.1 + abs(g[i, j] - g[i, k]))
+                    alike = (x[i, j] - x[i, k]) * (g[i, j] - g[i, k]) > 0
+                    (right if alike else wrong)[i] += r**2
+    expected = 50 * np.linalg.norm(1 - np.diag(x)) / 12
+    expected += (2 * np.sqrt(wrong).mean() + np.sqrt(right).mean()) / kept
+    assert D3stillLoss(nearest)(student, 3 * teacher).item() == pytest.approx(expected, rel=1e-9)
 
 
 def test_distances_of_equal_rows_are_exactly_zero():

@@ -22,7 +22,7 @@ TFLITE = Format(
     delegates=("xnnpack", "none"),
     operators="export.bundle.tflite_file:list_operators",
     profile="benchmark.operators.tflite:profile_tflite",
-    packages=("tensorflow", "ai-edge-litert", "litert-torch", "ai-edge-quantizer"),
+    packages=("tensorflow", "tensorflow-cpu", "ai-edge-litert", "litert-torch", "ai-edge-quantizer"),
     available="export.formats.tflite.generic:missing_for",
 )
 

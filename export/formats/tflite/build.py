@@ -95,7 +95,9 @@ def _input_type(target: Target) -> str:
 
 
 def _converter() -> str:
-    return f"TFLiteConverter, tensorflow {version('tensorflow')}"
+    import tensorflow  # its package is tensorflow or tensorflow-cpu
+
+    return f"TFLiteConverter, tensorflow {tensorflow.__version__}"
 
 
 def _litert_torch() -> str:

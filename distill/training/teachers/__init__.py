@@ -1,0 +1,1 @@
+"""Kinds of teachers, one file each; ``registry`` lists them."""
