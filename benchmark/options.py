@@ -76,6 +76,12 @@ class BenchmarkOptions:
         flag="--reference",
         parse_as=list[str],
     )
+    gallery_embeddings: Path | None = option(
+        None,
+        "Stored vectors (.npz, .npy, .parquet) of the images, such as a server's index, which the candidate's queries "
+        "search too.",
+        COMPARE,
+    )
     storage: bool = option(
         True,
         "Measure Recall of the candidate's stored galleries, and of its queries on other models' galleries.",

@@ -26,11 +26,13 @@ from benchmark.parity import Comparison, check_are_files, embed_all, geometry
 from benchmark.pytorch import TorchModel, parse_reference
 from benchmark.result import EnergyUse, Latency, Machine, Result, VariantResult
 from benchmark.scoring import PYTORCH, EmbeddedImages, Scored
+from benchmark.stored_vectors import open_vectors
 from benchmark.subject import Subject, choose_images
 from benchmark.system import package_versions
 from benchmark.text import plain
 from benchmark.timing import Plan, interleave
 from distill.console import Failure, UsageFailure, note, progress, still_progress
+from distill.data.embeddings_file import EmbeddingsFile
 from distill.data.imageset import UnreadableImage
 from distill.data.known import Known, reopened
 from distill.data.preprocess import Preprocessing
@@ -106,6 +108,7 @@ class _Job:
     names: list[str]  # of the variants to measure
     candidate: str
     checkpoints: list[tuple[str, Path]]  # PyTorch (the bundle's own) first
+    vectors: EmbeddingsFile | None = None  # a gallery that the candidate's queries search too
 
 
 def _refuse_label_limits(options: BenchmarkOptions, subject: Subject) -> None:
@@ -133,9 +136,14 @@ def _prepare(options: BenchmarkOptions) -> _Job:
             raise UsageFailure(f"--{name.replace('_', '-')} needs PyTorch to compare with", "give --checkpoint DIR")
     if options.limits.max_asymmetric_drop is not None and not options.storage:
         raise UsageFailure("--max-asymmetric-drop needs the galleries of other models", "leave out --no-storage")
+    if options.gallery_embeddings is not None and not options.storage:
+        raise UsageFailure("--gallery-embeddings is a gallery to measure", "leave out --no-storage")
     bundle = load_bundle(options.bundle)
     names = [bundle.variant(name).name for name in options.variants] or [v.name for v in bundle.manifest.variants]
-    return _Job(options, bundle, names, choose_candidate(names, options.candidate), _checkpoints(options))
+    vectors = None
+    if options.gallery_embeddings is not None:
+        vectors = open_vectors(options.gallery_embeddings, bundle.manifest.embedding_size)
+    return _Job(options, bundle, names, choose_candidate(names, options.candidate), _checkpoints(options), vectors)
 
 
 def _checkpoints(options: BenchmarkOptions) -> list[tuple[str, Path]]:
@@ -266,7 +274,7 @@ def _score(job: _Job, device: Device, subject: Subject, figures: _Figures, embed
         _add_figures(scores, figures, device.emulated)
     if job.options.storage and scored.variants[job.candidate].status == "ok":
         note(f"galleries of {job.candidate} …")
-        scored.measure_galleries(job.candidate, embedded)
+        scored.measure_galleries(job.candidate, embedded, job.vectors)
     return scored
 
 

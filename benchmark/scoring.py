@@ -11,7 +11,9 @@ from benchmark.parity import Comparison, VariantEmbeddings, compare, cosine, rec
 from benchmark.pytorch import TorchModel
 from benchmark.result import Latency, Reference, VariantResult
 from benchmark.storage import asymmetric, asymmetric_agreement, storage, storage_agreement
+from benchmark.stored_vectors import search_vectors
 from benchmark.text import plain
+from distill.data.embeddings_file import EmbeddingsFile
 from distill.metrics import RetrievalScores
 from export.bundle.formats import FORMATS
 
@@ -118,8 +120,10 @@ class Scored:
             variant.mcnemar_p, variant.flips = comparison.mcnemar_p, comparison.flips(embedded.keys)
         return variant
 
-    def measure_galleries(self, candidate: str, embedded: EmbeddedImages) -> None:
-        """Measure stored galleries of the candidate, and its queries on the galleries of other models."""
+    def measure_galleries(
+        self, candidate: str, embedded: EmbeddedImages, vectors: EmbeddingsFile | None = None
+    ) -> None:
+        """Measure stored galleries of the candidate, and its queries on ``vectors`` and the galleries of other models."""
         rows, labels, seed = embedded.found.variants[candidate].embeddings, embedded.labels, embedded.seed
         assert rows is not None
         variant = self.variants[candidate]
@@ -127,10 +131,13 @@ class Scored:
         if labels is None:
             variant.storage = storage_agreement(rows, seed)
             variant.asymmetric = asymmetric_agreement(rows, galleries, seed)
-            return
-        scored = {name: (gallery, self._scores_of(name)) for name, gallery in galleries.items()}
-        variant.storage = storage(rows, self.scores[candidate], labels, seed)
-        variant.asymmetric = asymmetric(rows, labels, scored, seed)
+        else:
+            scored = {name: (gallery, self._scores_of(name)) for name, gallery in galleries.items()}
+            variant.storage = storage(rows, self.scores[candidate], labels, seed)
+            variant.asymmetric = asymmetric(rows, labels, scored, seed)
+        if vectors is not None:  # first: the gallery that was asked for is the one that a limit applies to
+            searched = search_vectors(vectors, rows, labels, embedded.keys, seed)
+            variant.asymmetric = [*searched, *variant.asymmetric]
 
     def _scores_of(self, name: str) -> RetrievalScores:
         return self.model_scores[name] if name in self.model_scores else self.scores[name]
