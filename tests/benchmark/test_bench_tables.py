@@ -8,7 +8,7 @@ import pytest
 from fits import check_fits, narrow
 
 from benchmark.cli import app
-from benchmark.differences import MEASURES
+from benchmark.differences import measures
 from benchmark.operators.command import _print
 from benchmark.operators.profile import ProfiledOperator
 from benchmark.operators.roofline import as_json
@@ -69,7 +69,7 @@ def test_show_prints_json(files, capsys, tmp_path):
 
 
 def test_a_comparison(files, capsys, monkeypatch):
-    headings = [f"{measure.name}, {measure.unit}" for measure in MEASURES]
+    headings = [f"{measure.name}, {measure.unit}" for measure in measures(read_result(files[0]))]
     assert bench("compare", *files) == 0
     narrow_table = capsys.readouterr().out
     check_fits(narrow_table, LONG, *headings, long=SENTENCES)
@@ -83,7 +83,8 @@ def test_a_comparison(files, capsys, monkeypatch):
 
 def test_a_history(files, capsys, tmp_path):
     assert bench("history", *files) == 0
-    check_fits(capsys.readouterr().out, *(f"{measure.name}, {measure.unit}" for measure in MEASURES), long=SENTENCES)
+    headings = [f"{measure.name}, {measure.unit}" for measure in measures(read_result(files[0]))]
+    check_fits(capsys.readouterr().out, *headings, long=SENTENCES)
     assert bench("history", *files, "--json", "--variant", LONG) == 0
     found = json.loads(capsys.readouterr().out)
     assert [each["variant"] for each in found] == [LONG] and found[0]["units"]["size"] == "kB"

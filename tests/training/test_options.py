@@ -116,9 +116,7 @@ def test_shipped_recipes_hold_known_options_and_open_with_their_command(recipe):
     kind = TeacherConfig if "teacher" in recipe.stem else StudentConfig
     make_config(kind, read_recipe(recipe), recipe.name)
     first = recipe.read_text().splitlines()[0]
-    assert first.startswith("# distill-train ") and f" --recipe {recipe.stem} " in first.replace(
-        f"recipes/{recipe.name}", recipe.stem
-    )
+    assert first.startswith("# distill-train ") and f" --recipe {recipe.stem} " in first
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
