@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from distill.cli import app as training
 from distill.console import Failure, UsageFailure
@@ -77,6 +78,25 @@ def test_committed_results_belong_to_the_plan(path):
         assert (
             line["command"].startswith("distill-train ") and " /" not in line["command"] and ":/" not in line["command"]
         )
+
+
+@pytest.mark.parametrize(
+    ("recipe", "row"),
+    [("teacher", None), ("student", "distilled (absolute)"), ("alone", "alone (multi-similarity)")],
+)
+def test_the_recipes_of_the_demo_are_what_its_plan_measured_with_the_rates_that_won(recipe, row):
+    path = ROOT / "results" / "demo.yaml"
+    plan = results.read_plan(path)
+    options = yaml.safe_load((ROOT / "recipes" / f"glyphs-{recipe}.yaml").read_text())
+    if row is None:
+        expected, kind = plan.teacher, TeacherConfig
+    else:
+        (found,) = (each for each in plan.rows if each.name == row)
+        choice = tuning.choose(plan.tune, results._trials(tuning.read_trials(tuning.trials_file(path)), found))
+        assert choice is not None and not choice.at_the_edge
+        taught = plan.taught if parse_method(found.options["method"]).needs_teacher else {}
+        expected, kind = plan.student | taught | found.options | choice.best.options, StudentConfig
+    assert make_config(kind, options) == make_config(kind, expected)
 
 
 @pytest.mark.parametrize(
