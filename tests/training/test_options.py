@@ -135,11 +135,12 @@ def test_the_commands_above_a_recipe_are_valid(recipe, monkeypatch):
     commands = [line[2:] for line in recipe.read_text().splitlines() if line.startswith("# distill-train ")]
     for command in commands:
         assert run_app(app, shlex.split(command)[1:]) == 0, command
-    kind = recipe.stem.rpartition("-")[2]
-    config = seen[kind]
+    role = recipe.stem.rpartition("-")[2]  # teacher, student, or alone: a student without a teacher
+    config = seen["teacher" if role == "teacher" else "student"]
     assert config.model_dump() | read_recipe(recipe) == config.model_dump()
     assert config.batch_size % config.images_per_class == 0
-    assert data_kind(config.data) in KINDS and (kind == "teacher" or config.teacher)
+    assert data_kind(config.data) in KINDS
+    assert role == "teacher" or bool(config.teacher) == (role == "student")
     from distill.losses.method import parse_method
 
     parse_method(config.method)
