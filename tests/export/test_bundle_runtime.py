@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 import pytest
 from export_helpers import SIDE, SIZE, edit, noise
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distill.console import Failure
@@ -40,6 +40,7 @@ def test_uint8_is_the_pixel_itself():
     scale=st.floats(1e-3, 1),
     zero_point=st.integers(-128, 127),
 )
+@settings(deadline=None)
 def test_other_scalings_round_to_the_nearest_and_stay_in_range(mean, std, scale: float, zero_point: int):
     preprocessing = Preprocessing(input_size=8, resize_size=8, mean=mean, std=std)
     table = input_table(spec("int8", scale, zero_point), preprocessing).astype(float)
