@@ -4,8 +4,8 @@
 #   make docs     set up, then build the documentation site in build/site
 #   make android  set up, then: bundle -> gallery -> signed APK in android_demo/build
 #                 (BUNDLE=folder GALLERY=file; default: the output of make demo, else a small model made on the spot)
-# On a folder of your own photos (one folder per class):
-#   make demo DATA=folder:photos TEACHER="--weights imagenet" STUDENT="--weights imagenet"
+# On a folder of your own photos (one folder per class; without class folders, see docs/guide.md):
+#   make demo DATA=folder:photos OUT=runs/photos TEACHER_RECIPE=photos-teacher STUDENT_RECIPE=photos-student
 # The install (docs/install.md):
 #   PYTHON=python3.13   default: python3, or the python3.13, 3.12 or 3.11 that is there
 #   PINS=card|current   the set of versions; default: card on Python 3.11, else current
