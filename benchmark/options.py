@@ -21,7 +21,7 @@ from benchmark.plan import Plan
 from distill.console import UsageFailure
 from distill.options import option
 
-__all__ = ["BenchmarkOptions", "PlanOptions"]
+__all__ = ["BenchmarkOptions", "PairOptions", "PlanOptions"]
 
 DEVICE, DATA, COMPARE, LATENCY, GATES = "Device", "Images", "Comparison", "Latency", "Limits"
 
@@ -110,6 +110,42 @@ class BenchmarkOptions:
     limits: Limits = field(default_factory=Limits)
     plan: Plan = field(default_factory=Plan)
     command: str = ""
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
+class PairOptions:
+    """What to measure on pairs of images; see ``distill-bench pairs --help``.
+
+    Attributes:
+        bundle: The folder of the bundle.
+        pairs: Pairs to judge, see :func:`distill.pair_protocol.open_protocol`.
+        device_options: Options of the device, see :func:`benchmark.devices.open_device`.
+    """
+
+    bundle: Path
+    pairs: Path
+    threshold_pairs: Path | None = option(
+        None, "Pairs on which the threshold is chosen (pairsDevTrain.txt). Default: the other sets of --pairs.", DATA
+    )
+    data: str | None = option(None, "Images, such as lfw:lfw. Default: the training data.", DATA)
+    checkpoint: Path | None = option(
+        None, "PyTorch checkpoint that the bundle was made from, to measure the drop.", COMPARE
+    )
+    references: Sequence[str] = option(
+        (),
+        "Another checkpoint to show for comparison, DIR or NAME=DIR. Repeatable.",
+        COMPARE,
+        flag="--reference",
+        parse_as=list[str],
+    )
+    variants: Sequence[str] = option(
+        (), "Only this variant. Repeatable. Default: all.", COMPARE, flag="--variant", parse_as=list[str]
+    )
+    seed: int = option(0, "Seed of the bootstrap.", COMPARE, ge=0)
+    device: str = option("host", f"Where to run: {', '.join(DEVICES.names())}; see: distill-bench devices.", DEVICE)
+    delegate: str = option(DEFAULT_DELEGATE, _delegate_help(), DEVICE)
+    threads: int = option(1, "CPU threads of each variant.", DEVICE, ge=1, le=256)
+    device_options: Mapping[str, Any] = field(default_factory=dict)
 
 
 def _cpus(value: Any) -> Any:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmark.devices import open_device
-from benchmark.devices.spec import DEFAULT_DELEGATE
+from benchmark.options import PairOptions
 from benchmark.parity import embed_all
 from benchmark.pytorch import TorchModel, parse_reference
 from benchmark.scoring import PYTORCH
@@ -21,25 +18,7 @@ from distill.pair_protocol import PairProtocol, open_protocol, warn_of_known_peo
 from distill.versions import versions
 from export.bundle import load_bundle
 
-__all__ = ["PairOptions", "measure_pairs"]
-
-
-@dataclass(frozen=True)
-class PairOptions:
-    """What to measure; see ``distill-bench pairs --help``."""
-
-    bundle: Path
-    pairs: Path
-    threshold_pairs: Path | None = None
-    data: str | None = None
-    checkpoint: Path | None = None
-    references: Sequence[str] = ()
-    variants: Sequence[str] = ()
-    device: str = "host"
-    device_options: Mapping[str, Any] = field(default_factory=dict)
-    delegate: str = DEFAULT_DELEGATE
-    threads: int = 1
-    seed: int = 0
+__all__ = ["measure_pairs"]
 
 
 def measure_pairs(options: PairOptions) -> dict[str, Any]:

@@ -7,16 +7,18 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmark.devices import DEVICES, all_device_options
-from benchmark.devices.spec import DEFAULT_DELEGATE
+from benchmark.devices import all_device_options
+from benchmark.options import PairOptions
 from distill.console import DebugOption, JsonOption, JsonOutOption, answer, plain_table, result_console
 from distill.files import check_output
-from distill.options import with_flags
+from distill.options import make_options, with_flags
 
 __all__ = ["pairs"]
 
+DeviceFlags = all_device_options()
 
-@with_flags(all_device_options())
+
+@with_flags(PairOptions, DeviceFlags)
 def pairs(
     bundle: Annotated[Path, typer.Argument(help="Folder made by distill-export.", show_default=False)],
     given: dict[str, Any],
@@ -24,30 +26,6 @@ def pairs(
         Path,
         typer.Option("--pairs", help="Pairs to judge: ten sets (LFW's pairs.txt), or one with --threshold-pairs."),
     ],
-    threshold_pairs: Annotated[
-        Path | None,
-        typer.Option(help="Pairs on which the threshold is chosen (pairsDevTrain.txt).", show_default=False),
-    ] = None,
-    data: Annotated[
-        str | None, typer.Option(help="Images, such as lfw:lfw. Default: the training data.", show_default=False)
-    ] = None,
-    checkpoint: Annotated[
-        Path | None,
-        typer.Option(help="PyTorch checkpoint that the bundle was made from, to measure the drop.", show_default=False),
-    ] = None,
-    reference: Annotated[
-        list[str] | None,
-        typer.Option(help="Another checkpoint for comparison, DIR or NAME=DIR. Repeatable.", show_default=False),
-    ] = None,
-    variant: Annotated[
-        list[str] | None, typer.Option(help="Only this variant. Repeatable. Default: all.", show_default=False)
-    ] = None,
-    device: Annotated[
-        str, typer.Option(help=f"Where to run: {', '.join(DEVICES.names())}; see: distill-bench devices.")
-    ] = "host",
-    delegate: Annotated[str, typer.Option(help="What computes TFLite variants.")] = DEFAULT_DELEGATE,
-    threads: Annotated[int, typer.Option(min=1, max=256, help="CPU threads of each variant.")] = 1,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap.")] = 0,
     as_json: JsonOption = False,
     json_out: JsonOutOption = None,
     debug: DebugOption = False,
@@ -63,25 +41,11 @@ def pairs(
 
         distill-bench pairs BUNDLE --data lfw:lfw --pairs lfw/pairs.txt --checkpoint runs/student --json
     """
-    from benchmark.pairs import PairOptions, measure_pairs
+    from benchmark.pairs import measure_pairs
 
     check_output(json_out, [bundle])
-    found = measure_pairs(
-        PairOptions(
-            bundle=bundle,
-            pairs=pairs,
-            threshold_pairs=threshold_pairs,
-            data=data,
-            checkpoint=checkpoint,
-            references=reference or (),
-            variants=variant or (),
-            device=device,
-            device_options=given,
-            delegate=delegate,
-            threads=threads,
-            seed=seed,
-        )
-    )
+    device = {name: given.pop(name) for name in DeviceFlags.model_fields if name in given}
+    found = measure_pairs(make_options(PairOptions, given, bundle=bundle, pairs=pairs, device_options=device))
     answer(found, lambda: _print(found), as_json, json_out, indent=2)
 
 

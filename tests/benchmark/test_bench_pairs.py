@@ -11,7 +11,8 @@ import PIL.Image
 import pytest
 
 from benchmark.cli import app
-from benchmark.pairs import PairOptions, measure_pairs
+from benchmark.options import PairOptions
+from benchmark.pairs import measure_pairs
 from distill.console import Failure, UsageFailure, run_app
 from distill.data.spec import open_data
 
