@@ -401,7 +401,7 @@ def test_data_specs_parts_and_limits(bundle, photos: Path, tmp_path: Path) -> No
     changed = build_gallery(bundle, open_images("glyphs:classes=6,faces=2,size=48", part="test"), tmp_path / "g")
     assert changed.changed == 6
     assert [open_images(str(photos), limit=n).keys[-1] for n in (1, 3)] == ["2024/Ausflug ä 日本/0.png", "IMG_0003.jpg"]
-    assert len(open_images(f"folder:{photos}")) == 3 and len(open_images(str(photos), limit=100)) == 9
+    assert len(open_images(f"folder:{photos}?labels=yes")) == 3 and len(open_images(str(photos), limit=100)) == 9
     for text, says in [
         (str(tmp_path / "nowhere"), "no such folder"),
         (str(photos / "IMG_0000.jpg"), "is a file"),
