@@ -61,15 +61,45 @@ def test_the_wheel_holds_the_four_packages_the_recipes_and_nothing_else(wheel):
     assert all(any(name.endswith(suffix) for name in packed) for suffix in (".html", ".css", ".yaml"))
 
 
-def distributions(requires: list[str] | None, extras: set[str], found: set[str]) -> set[str]:
-    """Names of all distributions that these requirements bring along, by their installed metadata."""
+def left_out() -> set[str]:
+    """Names of the packages that ``make`` never installs, though others require them."""
+    lines = (ROOT / "overrides.txt").read_text().splitlines()
+    return {Requirement(line.split("#")[0]).name for line in lines if line.split("#")[0].strip()}
+
+
+def stand_in(site: Path, requirement: Requirement) -> None:
+    """Satisfy pip's check of a package that is left out, with metadata and no code."""
+    version = next((each.version for each in requirement.specifier if each.operator in ("==", ">=", "~=")), "0")
+    folder = site / f"{requirement.name}-{version}.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {requirement.name}\nVersion: {version}\n")
+
+
+def distributions(
+    requires: list[str] | None, extras: set[str], found: set[str], missing: dict[str, Requirement]
+) -> set[str]:
+    """Names of all distributions that these requirements bring along, by their installed metadata.
+
+    Those that are left out of the environment are added to ``missing`` as well.
+    """
     for requirement in map(Requirement, requires or []):
         marker = requirement.marker
         wanted = marker is None or any(marker.evaluate({"extra": extra}) for extra in extras or {""})
         if wanted and requirement.name not in found:
             found.add(requirement.name)
-            distributions(metadata.requires(requirement.name), requirement.extras, found)
+            if requirement.name in left_out() and not _is_installed(requirement.name):
+                missing[requirement.name] = requirement
+                continue
+            distributions(metadata.requires(requirement.name), requirement.extras, found, missing)
     return found
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        metadata.distribution(name)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 def own_extras(requires: list[str], extra: str) -> set[str]:
@@ -88,7 +118,11 @@ def install(wheel: Path, folder: Path, extra: str) -> Path:
     (site,) = folder.glob("lib/python*/site-packages")
     metadata_file = next(name for name in zipfile.ZipFile(wheel).namelist() if name.endswith(".dist-info/METADATA"))
     requires = Parser().parsestr(zipfile.ZipFile(wheel).read(metadata_file).decode()).get_all("Requires-Dist")
-    for name in distributions(requires, own_extras(requires, extra), {"distill-to-phone"}) - {"distill-to-phone"}:
+    missing: dict[str, Requirement] = {}
+    found = distributions(requires, own_extras(requires, extra), {"distill-to-phone"}, missing)
+    for requirement in missing.values():
+        stand_in(site, requirement)
+    for name in found - {"distill-to-phone", *missing}:
         distribution = metadata.distribution(name)
         for top in {file.parts[0] for file in distribution.files or [] if file.parts[0] != ".."}:
             if not (site / top).exists() and top != "__pycache__":
