@@ -9,11 +9,10 @@ import numpy as np
 from benchmark.devices import open_device
 from benchmark.options import PairOptions
 from benchmark.parity import embed_all
-from benchmark.pytorch import TorchModel, parse_reference
-from benchmark.scoring import PYTORCH
+from benchmark.pytorch import PYTORCH, TorchModel, checked_checkpoints
 from distill.console import Failure, UsageFailure
 from distill.data.spec import open_data
-from distill.metrics import Verification, bootstrap_ci, mcnemar_exact
+from distill.metrics import Verification, mcnemar_exact, paired_drop_ci
 from distill.pair_protocol import PairProtocol, open_protocol, warn_of_known_people
 from distill.versions import versions
 from export.bundle import load_bundle
@@ -42,10 +41,7 @@ def measure_pairs(options: PairOptions) -> dict[str, Any]:
     spec = options.data or bundle.manifest.provenance.source.data.get("spec")
     if not spec:
         raise UsageFailure(f"{bundle.directory}: the bundle records no data", "give --data lfw:PATH")
-    named = [(PYTORCH, options.checkpoint)] if options.checkpoint else []
-    named += [parse_reference(text) for text in options.references]
-    for _, folder in named:
-        TorchModel.check(folder)
+    named = checked_checkpoints(options.checkpoint, options.references)
     protocol = open_protocol(open_data(str(spec)), options.pairs, options.threshold_pairs)
     device = open_device(options.device, options.delegate, **options.device_options)
     done = False
@@ -106,11 +102,11 @@ def _row(
     }
     if reference is not None:
         before = reference[1]
-        difference = before.astype(float) - hits
         person = protocol.images.labels[protocol.asked.left]
+        drop = paired_drop_ci(before, hits, person, seed=seed, counted=np.ones(len(hits), bool))
         row["drop"] = {
-            "value": float(difference.mean()),
-            "ci95": list(bootstrap_ci(difference, person, seed=seed)),
+            "value": drop.value,
+            "ci95": list(drop.ci95),
             "lost": int((before & ~hits).sum()),
             "gained": int((hits & ~before).sum()),
             "mcnemar_p": mcnemar_exact(before, hits).p_value,

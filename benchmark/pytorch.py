@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ import numpy as np
 from distill.console import Failure, UsageFailure
 from distill.models.info import read_info, verify_weights
 
-__all__ = ["TorchModel", "parse_reference"]
+__all__ = ["PYTORCH", "TorchModel", "checked_checkpoints", "parse_reference"]
+
+PYTORCH = "PyTorch"  # name of the checkpoint that the bundle was made from
 
 PIECE = 16  # images per task: enough to keep a core busy, few enough for 16 cores at 224 pixels
 AHEAD = 3  # queued tasks per core
@@ -32,6 +35,26 @@ def parse_reference(text: str) -> tuple[str, Path]:
             f"--reference {text}: neither DIR nor NAME=DIR", "for example --reference teacher=runs/teacher"
         )
     return name.strip(), Path(folder)
+
+
+def checked_checkpoints(checkpoint: Path | None, references: Sequence[str]) -> list[tuple[str, Path]]:
+    """Return the names and folders of ``--checkpoint``, called ``PYTORCH``, and of each ``--reference``, without torch.
+
+    Raises:
+        UsageFailure: two have the same name.
+        Failure: one of them is no whole checkpoint.
+    """
+    found = [(PYTORCH, checkpoint)] if checkpoint else []
+    for text in references:
+        name, folder = parse_reference(text)
+        if name in [other for other, _ in found]:
+            raise UsageFailure(
+                f"--reference {text}: the name {name!r} is used twice", "use NAME=DIR to tell them apart"
+            )
+        found.append((name, folder))
+    for _, folder in found:  # now, and not after minutes of latency
+        TorchModel.check(folder)
+    return found
 
 
 class TorchModel:

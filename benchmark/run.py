@@ -23,9 +23,9 @@ from benchmark.facts import bundle_facts, data_facts, decoding, provenance_warni
 from benchmark.gates import choose_candidate, judge
 from benchmark.options import BenchmarkOptions
 from benchmark.parity import Comparison, check_are_files, embed_all, geometry
-from benchmark.pytorch import TorchModel, parse_reference
+from benchmark.pytorch import PYTORCH, TorchModel, checked_checkpoints
 from benchmark.result import EnergyUse, Latency, Machine, Result, VariantResult
-from benchmark.scoring import PYTORCH, EmbeddedImages, Scored
+from benchmark.scoring import EmbeddedImages, Scored
 from benchmark.stored_vectors import open_vectors
 from benchmark.subject import Subject, choose_images
 from benchmark.system import package_versions
@@ -39,7 +39,7 @@ from distill.data.preprocess import Preprocessing
 from distill.metrics import RetrievalScores
 from export.bundle import Bundle, load_bundle
 
-__all__ = ["PYTORCH", "Evidence", "measure"]
+__all__ = ["Evidence", "measure"]
 
 LATENCY_IMAGES = 16
 Figure = TypeVar("Figure")
@@ -143,21 +143,8 @@ def _prepare(options: BenchmarkOptions) -> _Job:
     vectors = None
     if options.gallery_embeddings is not None:
         vectors = open_vectors(options.gallery_embeddings, bundle.manifest.embedding_size)
-    return _Job(options, bundle, names, choose_candidate(names, options.candidate), _checkpoints(options), vectors)
-
-
-def _checkpoints(options: BenchmarkOptions) -> list[tuple[str, Path]]:
-    found = [(PYTORCH, options.checkpoint)] if options.checkpoint else []
-    for text in options.references:
-        name, folder = parse_reference(text)
-        if name in [other for other, _ in found]:
-            raise UsageFailure(
-                f"--reference {text}: the name {name!r} is used twice", "use NAME=DIR to tell them apart"
-            )
-        found.append((name, folder))
-    for _, folder in found:  # now, and not after minutes of latency
-        TorchModel.check(folder)
-    return found
+    checkpoints = checked_checkpoints(options.checkpoint, options.references)
+    return _Job(options, bundle, names, choose_candidate(names, options.candidate), checkpoints, vectors)
 
 
 # ---- measure on the device

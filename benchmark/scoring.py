@@ -8,7 +8,7 @@ import numpy as np
 
 from benchmark.agreement import Neighbours
 from benchmark.parity import Comparison, VariantEmbeddings, compare, cosine, recall_intervals, score
-from benchmark.pytorch import TorchModel
+from benchmark.pytorch import PYTORCH, TorchModel
 from benchmark.result import Latency, Reference, VariantResult
 from benchmark.storage import asymmetric, asymmetric_agreement, storage, storage_agreement
 from benchmark.stored_vectors import search_vectors
@@ -17,9 +17,7 @@ from distill.data.embeddings_file import EmbeddingsFile
 from distill.metrics import RetrievalScores
 from export.bundle.formats import FORMATS
 
-__all__ = ["PYTORCH", "EmbeddedImages", "Scored"]
-
-PYTORCH = "PyTorch"  # name of the checkpoint that the bundle was made from
+__all__ = ["EmbeddedImages", "Scored"]
 
 
 @dataclass(frozen=True)

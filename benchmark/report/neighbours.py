@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import PIL.Image
 
-from benchmark.run import PYTORCH, Evidence
+from benchmark.pytorch import PYTORCH
+from benchmark.run import Evidence
 from benchmark.text import plain
 from distill.data.imageset import UnreadableImage
 from distill.metrics import nearest

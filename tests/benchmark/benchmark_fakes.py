@@ -223,3 +223,4 @@ def replace_torch(monkeypatch, preprocessing: dict | None = None, trained: list[
 
     monkeypatch.setattr("benchmark.run.TorchModel", ToyModel)
     monkeypatch.setattr("benchmark.pairs.TorchModel", ToyModel)
+    monkeypatch.setattr("benchmark.pytorch.TorchModel", ToyModel)
