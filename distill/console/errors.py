@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["Failure", "UsageFailure", "suggest"]
+__all__ = ["Failure", "UsageFailure", "first_line", "suggest"]
 
 
 class Failure(Exception):
@@ -28,6 +28,11 @@ class UsageFailure(Failure):
     """The command itself was invalid (unknown name, bad option value): exit code 2."""
 
     exit_code = 2
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of a library's error, at most 300 characters; the name of its type if it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
 
 
 def suggest(word: str, known: Iterable[str]) -> str:

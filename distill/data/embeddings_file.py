@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from distill.console.errors import Failure
+from distill.console.errors import Failure, first_line
 from distill.files import require_file, sha256_file
 
 __all__ = ["SUFFIXES", "EmbeddingsFile", "NameMatch", "read_embeddings", "write_embeddings"]
@@ -161,9 +161,9 @@ def read_embeddings(path: str | Path) -> EmbeddingsFile:
     except Failure:
         raise
     except (ValueError, EOFError, KeyError, MemoryError, OverflowError, TypeError, zipfile.BadZipFile) as error:
-        raise Failure(f"{path}: damaged: {_first_line(error)}", "write the file again") from None
+        raise Failure(f"{path}: damaged: {first_line(error)}", "write the file again") from None
     except (NotImplementedError, RuntimeError, SyntaxError, zlib.error) as error:  # zipfile's and numpy's other errors
-        raise Failure(f"{path}: cannot be read: {_first_line(error)}", "write the file again") from None
+        raise Failure(f"{path}: cannot be read: {first_line(error)}", "write the file again") from None
     _check_vectors(path, names, vectors)
     return EmbeddingsFile(path, tuple(_plain(name) for name in names), vectors, digest)
 
@@ -273,7 +273,7 @@ def _read_parquet(path: Path) -> tuple[list[str], np.ndarray, str]:
             ]
             table = file.read(columns=chosen)
     except (pyarrow.ArrowException, OSError) as error:
-        raise Failure(f"{path}: not a readable Parquet file: {_first_line(error)}", "write the file again") from None
+        raise Failure(f"{path}: not a readable Parquet file: {first_line(error)}", "write the file again") from None
     names, rows = (table.column(name) for name in chosen)
     if names.null_count or rows.null_count:
         raise Failure(f"{path}: {names.null_count + rows.null_count} names or vectors are null", "leave these rows out")
@@ -327,7 +327,3 @@ def _texts(path: Path, names: np.ndarray) -> list[str]:
 def _plain(name: str) -> str:
     """``.\\a\\b.jpg`` and ``./a/b.jpg`` -> ``a/b.jpg``, as keys of image sets are written."""
     return name.replace("\\", "/").removeprefix("./")
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

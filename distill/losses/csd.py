@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional
 
-from distill.losses.pairs import check_same_size, checked_pair
+from distill.losses.pairs import checked_unit_pair
 from distill.losses.spec import LossSpec
 
 __all__ = ["CSD", "CsdLoss"]
@@ -55,10 +55,7 @@ class CsdLoss(nn.Module):
         self.gallery = gallery
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
-        student, teacher = checked_pair(student, teacher)
-        check_same_size(student.shape[1], teacher.shape[1], "csd")
-        student = functional.normalize(student, dim=1, eps=1e-6)
-        teacher = functional.normalize(teacher, dim=1, eps=1e-6)
+        student, teacher = checked_unit_pair(student, teacher, "csd")
         wanted, nearest = (teacher @ teacher.T).topk(min(self.nearest, len(teacher)), dim=1)
         found = (student @ teacher.T).gather(1, nearest)
         return functional.kl_div(

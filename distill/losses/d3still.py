@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from distill.losses.pairs import check_same_size, checked_pair, safe_sqrt
+from distill.losses.pairs import checked_unit_pair, safe_sqrt
 from distill.losses.spec import LossSpec
 
 __all__ = ["D3STILL", "D3stillLoss"]
@@ -58,10 +57,7 @@ class D3stillLoss(nn.Module):
         self.own, self.wrong, self.right = own, wrong, right
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
-        student, teacher = checked_pair(student, teacher)
-        check_same_size(student.shape[1], teacher.shape[1], "d3still")
-        student = functional.normalize(student, dim=1, eps=1e-6)
-        teacher = functional.normalize(teacher, dim=1, eps=1e-6)
+        student, teacher = checked_unit_pair(student, teacher, "d3still")
         across, within = student @ teacher.T, teacher @ teacher.T
         missed = (student * teacher).sum(dim=1) - (teacher * teacher).sum(dim=1)
         loss = self.own * safe_sqrt(missed.square().sum()) / len(student)

@@ -14,6 +14,7 @@ __all__ = [
     "check_same_size",
     "checked_maps",
     "checked_pair",
+    "checked_unit_pair",
     "off_diagonal_mean",
     "pairwise_distances",
     "safe_sqrt",
@@ -40,6 +41,17 @@ def checked_pair(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
         )
     student = upcast(student)
     return student, upcast(teacher.detach()).to(student.dtype)
+
+
+def checked_unit_pair(student: Tensor, teacher: Tensor, name: str) -> tuple[Tensor, Tensor]:
+    """Do the same for a loss that compares coordinates, and L2-normalise the rows of both.
+
+    Raises:
+        Failure: as :func:`checked_pair`, or different dimensions; ``name`` is the loss.
+    """
+    student, teacher = checked_pair(student, teacher)
+    check_same_size(student.shape[1], teacher.shape[1], name)
+    return functional.normalize(student, dim=1, eps=1e-6), functional.normalize(teacher, dim=1, eps=1e-6)
 
 
 def check_same_size(student: int, teacher: int, name: str) -> None:

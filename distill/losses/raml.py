@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from torch import Tensor, nn
-from torch.nn import functional
 
-from distill.losses.pairs import check_same_size, checked_pair, off_diagonal_mean
+from distill.losses.pairs import checked_unit_pair, off_diagonal_mean
 from distill.losses.spec import LossSpec
 
 __all__ = ["RAML", "RamlLoss"]
@@ -53,10 +52,7 @@ class RamlLoss(nn.Module):
         self.student_student = student_student
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
-        student, teacher = checked_pair(student, teacher)
-        check_same_size(student.shape[1], teacher.shape[1], "raml")
-        student = functional.normalize(student, dim=1, eps=1e-6)
-        teacher = functional.normalize(teacher, dim=1, eps=1e-6)
+        student, teacher = checked_unit_pair(student, teacher, "raml")
         target = teacher @ teacher.T
         absolute = (1 - (student * teacher).sum(dim=1)).square().mean()
         across = off_diagonal_mean((student @ teacher.T - target).square())

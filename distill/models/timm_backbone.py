@@ -12,6 +12,7 @@ from timm.layers.classifier import NormMlpClassifierHead
 from torch import Tensor, nn
 
 from distill.console import Failure, UsageFailure, suggest
+from distill.console.errors import first_line
 from distill.models.backbone import Backbone
 from distill.models.foreign_weights import adopt
 from distill.models.registry import BackboneSpec
@@ -112,7 +113,7 @@ def _create(name: str, pretrained: bool, arch: str) -> nn.Module:
     try:
         return timm.create_model(name, pretrained=pretrained, num_classes=0, global_pool="")
     except Exception as error:  # the hub's clients raise many unrelated types
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = first_line(error)
         if pretrained:
             raise Failure(
                 f"{arch}: its ImageNet weights could not be fetched: {reason}",

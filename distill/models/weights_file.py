@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from distill.console import Failure, UsageFailure
+from distill.console.errors import first_line
 from distill.files import require_file, sha256_file
 
 __all__ = ["load_matching", "read_matching", "read_state_dict", "weights_record"]
@@ -44,7 +45,7 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
         try:
             return load_file(path)
         except (SafetensorError, OSError, ValueError) as error:
-            raise Failure(f"{path}: not a whole safetensors file: {_line(error)}", "get the file again") from None
+            raise Failure(f"{path}: not a whole safetensors file: {first_line(error)}", "get the file again") from None
     if suffix not in (".pth", ".pt"):
         raise UsageFailure(
             f"{path}: unknown kind of weights file '{suffix}'",
@@ -56,11 +57,11 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise Failure(
-            f"{path}: holds more than tensors, or is damaged: {_line(error)}",
+            f"{path}: holds more than tensors, or is damaged: {first_line(error)}",
             "save only the state_dict(): nothing else is loaded from a .pth, for safety",
         ) from None
     except Exception as error:  # damaged files also raise IndexError, AssertionError, struct.error and more
-        raise Failure(f"{path}: not a whole PyTorch file: {_line(error)}", "get the file again") from None
+        raise Failure(f"{path}: not a whole PyTorch file: {first_line(error)}", "get the file again") from None
     return _tensors(content, path)
 
 
@@ -162,7 +163,3 @@ def _is_classifier(key: str) -> bool:
 def _first(names: list[str]) -> str:
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return ", ".join(names[:SHOWN]) + more
-
-
-def _line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

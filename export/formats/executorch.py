@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distill.console import Failure
+from distill.console.errors import first_line
 from export.bundle.quiet import quiet_stderr
 from export.bundle.schema import InputSpec, Operator, OutputSpec
 from export.job import BuiltFile, Job
@@ -72,7 +73,7 @@ def to_executorch(
             names = ["DELEGATE" if kind == "DelegateCall" else "KERNEL" for kind in kinds if kind in _WORK]
             content = bytes(program.buffer)
     except Exception as error:  # torch.export and the backend raise all kinds of types
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        first = first_line(error)
         raise Failure(
             f"{model.backbone.arch}: ExecuTorch failed: {first}", "run again with --debug and report it"
         ) from error

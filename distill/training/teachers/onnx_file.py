@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from distill.console import Failure
+from distill.console.errors import first_line
 from distill.files import require_file, sha256_file
 from distill.training.teachers.description import read_description
 from distill.training.teachers.file_model import FileModel, FileTeacher
@@ -47,7 +48,7 @@ class OnnxModel(FileModel):
         except (Failure, MemoryError):
             raise
         except Exception as error:  # onnx, protobuf and onnxruntime raise all kinds of types on a bad file
-            raise Failure(f"{path}: not a usable ONNX file: {_first_line(error)}", "export it again") from None
+            raise Failure(f"{path}: not a usable ONNX file: {first_line(error)}", "export it again") from None
         inputs = self._session.get_inputs()
         if len(inputs) != 1 or inputs[0].type not in _INPUTS:
             held = ", ".join(f"{each.name} {each.type}" for each in inputs[:6]) or "none"
@@ -64,7 +65,7 @@ class OnnxModel(FileModel):
             (rows,) = self._session.run([output], {self._input: values})
         except Exception as error:  # onnxruntime's own types
             raise Failure(
-                f"{self.path}: onnxruntime fails on {list(values.shape)}: {_first_line(error)}",
+                f"{self.path}: onnxruntime fails on {list(values.shape)}: {first_line(error)}",
                 "check 'size' and 'layout' in its description",
             ) from None
         return np.asarray(rows, np.float32)
@@ -123,10 +124,6 @@ def _tensors(message: Any) -> Iterator[Any]:
 def _shape(shape: list[Any]) -> tuple[int | None, ...]:
     """Axes without a number (a name, nothing, or 0 and less) are open."""
     return tuple(side if isinstance(side, int) and side > 0 else None for side in shape)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
 
 
 def _open(path: Path, context: TeacherContext) -> FileTeacher:

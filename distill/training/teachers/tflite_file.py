@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from distill.console import Failure
+from distill.console.errors import first_line
 from distill.files import require_file, sha256_file
 from distill.training.teachers.description import read_description
 from distill.training.teachers.file_model import FileModel, FileTeacher
@@ -39,7 +40,7 @@ class TfliteModel(FileModel):
             interpreter = self._interpreter()
             inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
         except Exception as error:  # the interpreter raises all kinds of types on a bad file
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+            reason = first_line(error)
             raise Failure(f"{path}: not a usable TFLite file: {reason}", "export it again") from None
         if len(inputs) != 1 or inputs[0]["dtype"] not in _INPUTS:
             held = ", ".join(f"{each['name']} {np.dtype(each['dtype'])}" for each in inputs[:6]) or "none"
@@ -66,7 +67,7 @@ class TfliteModel(FileModel):
             interpreter.set_tensor(self._input, values)
             interpreter.invoke()
         except (ValueError, RuntimeError) as error:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+            reason = first_line(error)
             raise Failure(
                 f"{self.path}: the interpreter fails on {list(values.shape)}: {reason}",
                 "check 'size' and 'layout' in its description",

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from distill.console.errors import Failure
+from distill.console.errors import Failure, first_line
 from export.bundle.engines.base import Format, VariantRunner, load
 
 __all__ = ["BUILTIN", "MAX_THREADS", "builtin_format", "load_engine", "open_engine"]
@@ -85,7 +85,7 @@ def open_engine(
     except (Failure, OSError, MemoryError):
         raise
     except Exception as error:  # the engines raise all kinds of types on a bad file
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        first = first_line(error)
         raise Failure(f"{path}: the engine refuses it: {first}", "export it again") from error
 
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from distill.console import Failure, progress
+from distill.console.errors import first_line
 from export.bundle.quiet import quiet_stderr
 from export.bundle.schema import InputSpec, Operator, OutputSpec
 from export.bundle.tflite_file import count_operators
@@ -130,7 +131,7 @@ def module_to_onnx(model: Embedder, side: int, debug: bool = False) -> onnx.Mode
             buffer = io.BytesIO()
             onnx.save_model(program.model_proto, buffer)  # type: ignore[union-attr]  # None only without dynamo
     except Exception as error:  # the exporter raises its own types and passes others through
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        first = first_line(error)
         raise Failure(
             f"{model.backbone.arch}: torch.onnx failed: {first}", "run again with --debug and report it"
         ) from error
@@ -207,7 +208,7 @@ def quantize_onnx(
                 **options,
             )
         except (RuntimeError, ValueError) as error:
-            first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            first = first_line(error)
             raise Failure(f"onnxruntime's quantizer failed: {first}", "run again with --debug and report it") from error
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from distill.console import Failure, progress
+from distill.console.errors import first_line
 from distill.data.preprocess import Preprocessing
 from export.bundle.quiet import quiet_stderr
 from export.bundle.tflite_file import interpreter_for
@@ -84,7 +85,7 @@ def to_tflite(
             ranges = graph_ranges(graph, lambda: _shown(images), rule)
             return quantize_tflite(content, graph, ranges, input_type, in_float)
         except (RuntimeError, ValueError) as error:
-            first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            first = first_line(error)
             raise Failure(f"TFLiteConverter failed: {first}", "run again with --debug and report it") from error
 
 

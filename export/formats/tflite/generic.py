@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from distill.console import Failure, progress
+from distill.console.errors import first_line
 from export.bundle.quiet import quiet_stderr
 from export.formats.tflite.metadata import pack_model
 from export.formats.tflite.operators import inspecting_interpreter
@@ -77,7 +78,7 @@ def convert_module(model: Embedder, side: int, debug: bool = False) -> bytes:
             module = litert_torch.to_channel_last_io(without_norm(model), args=[0]).eval()
             content = litert_torch.convert(module, (torch.zeros(1, side, side, 3),)).model_content()
     except Exception as error:  # torch.export, MLIR and the bridge between them raise all kinds of types
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        first = first_line(error)
         raise Failure(
             f"{model.backbone.arch}: litert-torch failed: {first}",
             "export with --target onnx, or run again with --debug and report it",
@@ -131,8 +132,9 @@ def quantize_generic(
                     found[name] |= {"min": np.full(shape, low, np.float32), "max": np.full(shape, high, np.float32)}
             result = worker.quantize(found, enable_progress_bar=False)
     except Exception as error:  # it raises all kinds of types
-        first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise Failure(f"ai-edge-quantizer failed: {first_line}", "run again with --debug and report it") from error
+        raise Failure(
+            f"ai-edge-quantizer failed: {first_line(error)}", "run again with --debug and report it"
+        ) from error
     return bytes(result.quantized_model), json.loads(json.dumps(result.recipe))
 
 
