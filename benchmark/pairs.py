@@ -43,6 +43,7 @@ def measure_pairs(options: PairOptions) -> dict[str, Any]:
         raise UsageFailure(f"{bundle.directory}: the bundle records no data", "give --data lfw:PATH")
     named = checked_checkpoints(options.checkpoint, options.references)
     protocol = open_protocol(open_data(str(spec)), options.pairs, options.threshold_pairs)
+    people = protocol.people  # needs labels: before minutes of embedding
     device = open_device(options.device, options.delegate, **options.device_options)
     done = False
     try:
@@ -74,7 +75,7 @@ def measure_pairs(options: PairOptions) -> dict[str, Any]:
         "pairs": options.pairs.name,
         "threshold_pairs": options.threshold_pairs.name if options.threshold_pairs else None,
         "count": len(protocol.asked),
-        "people": len(protocol.people),
+        "people": len(people),
         "device": {"name": described.device, "cpu": described.cpu, "emulated": described.emulated},
         "models": rows,
         "versions": versions(),
