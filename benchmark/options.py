@@ -31,6 +31,20 @@ def _delegate_help() -> str:
     return f"What computes TFLite variants: {each}. If the device or model lacks it, the result is an error."
 
 
+# Options that several commands have.
+_DEVICE = option("host", f"Where to run: {', '.join(DEVICES.names())}; see: distill-bench devices.", DEVICE)
+_DELEGATE = option(DEFAULT_DELEGATE, _delegate_help(), DEVICE)
+_CHECKPOINT = option(None, "PyTorch checkpoint that the bundle was made from, to measure the drop.", COMPARE)
+_REFERENCES = option(
+    (),
+    "Another checkpoint to show for comparison, DIR or NAME=DIR (teacher, student trained alone). Repeatable.",
+    COMPARE,
+    flag="--reference",
+    parse_as=list[str],
+)
+_VARIANTS = option((), "Only this variant. Repeatable. Default: all.", COMPARE, flag="--variant", parse_as=list[str])
+
+
 @dataclass(frozen=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
 class BenchmarkOptions:
     """What to measure; see ``distill-bench run --help``.
@@ -44,8 +58,8 @@ class BenchmarkOptions:
     """
 
     bundle: Path
-    device: str = option("host", f"Where to run: {', '.join(DEVICES.names())}; see: distill-bench devices.", DEVICE)
-    delegate: str = option(DEFAULT_DELEGATE, _delegate_help(), DEVICE)
+    device: str = _DEVICE
+    delegate: str = _DELEGATE
 
     data: str | None = option(
         None, "Images: glyphs, folder:PATH, csv:FILE, cub200:PATH and others. Default: the training data.", DATA
@@ -66,16 +80,8 @@ class BenchmarkOptions:
     )
     limit: int | None = option(None, "Approximate number of images, as whole classes.", DATA, ge=2)
 
-    checkpoint: Path | None = option(
-        None, "PyTorch checkpoint that the bundle was made from, to measure the drop.", COMPARE
-    )
-    references: Sequence[str] = option(
-        (),
-        "Another checkpoint to show for comparison, DIR or NAME=DIR (teacher, student trained alone). Repeatable.",
-        COMPARE,
-        flag="--reference",
-        parse_as=list[str],
-    )
+    checkpoint: Path | None = _CHECKPOINT
+    references: Sequence[str] = _REFERENCES
     gallery_embeddings: Path | None = option(
         None,
         "Stored vectors (.npz, .npy, .parquet) of the images, such as a server's index, which the candidate's queries "
@@ -87,9 +93,7 @@ class BenchmarkOptions:
         "Measure Recall of the candidate's stored galleries, and of its queries on other models' galleries.",
         COMPARE,
     )
-    variants: Sequence[str] = option(
-        (), "Only this variant. Repeatable. Default: all.", COMPARE, flag="--variant", parse_as=list[str]
-    )
+    variants: Sequence[str] = _VARIANTS
 
     memory: bool = option(
         True, "Measure the peak memory of every variant in a process of its own (about a second each).", LATENCY
@@ -128,22 +132,12 @@ class PairOptions:
         None, "Pairs on which the threshold is chosen (pairsDevTrain.txt). Default: the other sets of --pairs.", DATA
     )
     data: str | None = option(None, "Images, such as lfw:lfw. Default: the training data.", DATA)
-    checkpoint: Path | None = option(
-        None, "PyTorch checkpoint that the bundle was made from, to measure the drop.", COMPARE
-    )
-    references: Sequence[str] = option(
-        (),
-        "Another checkpoint to show for comparison, DIR or NAME=DIR. Repeatable.",
-        COMPARE,
-        flag="--reference",
-        parse_as=list[str],
-    )
-    variants: Sequence[str] = option(
-        (), "Only this variant. Repeatable. Default: all.", COMPARE, flag="--variant", parse_as=list[str]
-    )
+    checkpoint: Path | None = _CHECKPOINT
+    references: Sequence[str] = _REFERENCES
+    variants: Sequence[str] = _VARIANTS
     seed: int = option(0, "Seed of the bootstrap.", COMPARE, ge=0)
-    device: str = option("host", f"Where to run: {', '.join(DEVICES.names())}; see: distill-bench devices.", DEVICE)
-    delegate: str = option(DEFAULT_DELEGATE, _delegate_help(), DEVICE)
+    device: str = _DEVICE
+    delegate: str = _DELEGATE
     threads: int = option(1, "CPU threads of each variant.", DEVICE, ge=1, le=256)
     device_options: Mapping[str, Any] = field(default_factory=dict)
 
