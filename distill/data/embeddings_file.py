@@ -162,7 +162,8 @@ def read_embeddings(path: str | Path) -> EmbeddingsFile:
         raise
     except (ValueError, EOFError, KeyError, MemoryError, OverflowError, TypeError, zipfile.BadZipFile) as error:
         raise Failure(f"{path}: damaged: {first_line(error)}", "write the file again") from None
-    except (NotImplementedError, RuntimeError, SyntaxError, zlib.error) as error:  # zipfile's and numpy's other errors
+    # zipfile's and numpy's other errors: OSError is a seek to a place before the file.
+    except (OSError, NotImplementedError, RuntimeError, SyntaxError, zlib.error) as error:
         raise Failure(f"{path}: cannot be read: {first_line(error)}", "write the file again") from None
     _check_vectors(path, names, vectors)
     return EmbeddingsFile(path, tuple(_plain(name) for name in names), vectors, digest)
@@ -201,9 +202,9 @@ def _check_vectors(path: Path, names: Sequence[str], vectors: np.ndarray) -> Non
 
 
 def _read_npz(path: Path) -> tuple[list[str], np.ndarray, str]:
+    if not zipfile.is_zipfile(path):  # numpy would take it for a pickle
+        raise Failure(f"{path}: not a whole .npz archive", _FORMS)
     with np.load(path, allow_pickle=False) as archive:
-        if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise Failure(f"{path}: not a .npz archive", _FORMS)
         stored = {name.lower(): name for name in archive.files}
         chosen = []
         for known, what in ((_NAMES, "names"), (_VECTORS, "vectors")):

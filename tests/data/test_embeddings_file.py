@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -94,7 +94,8 @@ def test_any_other_bytes_are_one_line(tmp_path_factory, suffix, content, start):
 
 
 @settings(max_examples=100, deadline=None)
-@given(place=st.integers(0, 10**6), byte=st.integers(0, 255))
+@given(place=st.integers(-(10**6), 10**6), byte=st.integers(0, 255))
+@example(place=-6, byte=255)  # the zip directory then begins before the file
 def test_a_changed_byte_is_one_line_or_harmless(tmp_path_factory, place, byte):
     folder = tmp_path_factory.mktemp("changed")
     path = write_npz(folder, NAMES, VECTORS)
